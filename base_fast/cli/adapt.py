@@ -1,0 +1,47 @@
+"""Adapt a saved posterior to a data set: the inner loop alone, until its budget is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from base_fast.cli.command import Flat, RunCommand, required
+from base_fast.cli.derive import print_derivation, write_derivation
+from base_fast.meta import AdaptConfig, adapt
+from base_fast.posterior import Posterior, derive
+from base_fast.tasks import TargetConfig, open_target
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """How to adapt, and to what."""
+
+    adapt: AdaptConfig = AdaptConfig()
+    target: TargetConfig = TargetConfig()
+
+
+@dataclass(frozen=True)
+class Adapt(RunCommand):
+    """Leaves the adapted posterior in RUN/posterior.safetensors and its genotype in RUN/genotype.json."""
+
+    posterior: Path | None = None
+    """The prior: posterior.safetensors of a meta-training."""
+    Settings: ClassVar = AdaptSettings
+    settings: Annotated[AdaptSettings, Flat] = AdaptSettings()
+
+    def execute(self) -> int:
+        prior = Posterior.load(required("posterior", self.posterior, "a posterior.safetensors"))
+        target = open_target(self.settings.target)
+        run = self.open_run("adapt", self.settings)
+        result = adapt(prior, target, self.settings.adapt, run=run)
+        result.posterior.save(run.path / "posterior.safetensors")
+        derivation = derive(result.posterior)
+        write_derivation(run, result.posterior, derivation)
+        first = result.history[0]["accuracy"]
+        print(
+            f"{run.path}: {result.steps} steps in {result.seconds:.1f} s (stopped by {result.stopped}), validation "
+            f"accuracy {first:.3f} → {result.accuracy:.3f}; posterior in posterior.safetensors"
+        )
+        print_derivation(derivation)
+        return 0

@@ -1,0 +1,25 @@
+"""Meta-train, adapt, derive and train, beside the same search from scratch and random genotypes; one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from base_fast.cli.command import Flat, RunCommand
+from base_fast.experiments import CompareConfig, compare
+from base_fast.reports import print_table, write_report
+
+
+@dataclass(frozen=True)
+class Compare(RunCommand):
+    """Leaves the tables in RUN/results.json and the report in RUN/report/index.html."""
+
+    Settings: ClassVar = CompareConfig
+    settings: Annotated[CompareConfig, Flat] = CompareConfig()
+
+    def execute(self) -> int:
+        run = self.open_run("compare", self.settings)
+        for table in compare(self.settings, run):
+            print_table(table)
+        print(f"report: {write_report(run.path)}")
+        return 0

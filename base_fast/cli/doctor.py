@@ -1,0 +1,132 @@
+"""`base-fast doctor`: what this machine offers, and which kernel serves which op."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from base_fast.cli.command import Command
+from base_fast.ops import backends
+from base_fast.runs.provenance import cpu_flags, cpu_model, memory_bytes, package_version
+
+# Optional distribution -> the extra that brings it.
+OPTIONAL = {
+    "torchvision": "data",
+    "scikit-learn": "data",
+    "webdataset": "data",
+    "pillow": "data",
+    "matplotlib": "report",
+    "networkx": "report",
+    "tensorboard": "report",
+    "triton": "gpu",
+    "pytest-benchmark": "bench",
+}
+# The instruction sets that decide how fast kernels run, as Linux spells them.
+NOTABLE_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
+
+
+def doctor(runs: Path = Path("runs")) -> int:
+    """Print what base_fast finds on this machine. Returns 1 when runs cannot be written to `runs`, otherwise 0."""
+    console = Console()
+    problem = write_problem(runs)
+    console.print(_machine(runs, problem))
+    console.print(_packages())
+    console.print(_kernels())
+    return 0 if problem is None else 1
+
+
+def write_problem(folder: Path) -> str | None:
+    """Why nothing can be written to `folder`, which need not exist yet; None when it can."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    try:
+        # The only honest test: permissions do not know of read-only and full file systems.
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"base_fast")
+    except OSError as error:
+        return f"{existing}: {error.strerror or error}"
+    return None
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _machine(runs: Path, problem: str | None) -> Table:
+    table = _table("Machine", "what", "found")
+    table.add_row("base_fast", package_version() or "a source tree that is not installed")
+    table.add_row("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    table.add_row("torch", f"{torch.__version__}, {_cuda_build()}")
+    table.add_row("GPU", _gpus())
+    table.add_row("processor", f"{cpu_model()}, {os.cpu_count()} cores{_memory()}")
+    table.add_row("instruction sets", f"{_instruction_sets()}; torch uses {torch.backends.cpu.get_cpu_capability()}")
+    omp = os.environ.get("OMP_NUM_THREADS", "not set")
+    threads = f"{torch.get_num_threads()} within an op, {torch.get_num_interop_threads()} between ops"
+    table.add_row("threads", f"{threads}; OMP_NUM_THREADS {omp}")
+    table.add_row(
+        "run folders", f"{runs.absolute()}: " + ("writable" if problem is None else f"NOT writable: {problem}")
+    )
+    return table
+
+
+def _cuda_build() -> str:
+    return f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+
+
+def _gpus() -> str:
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ", ".join(names) or "none that torch can use"
+
+
+def _memory() -> str:
+    size = memory_bytes()
+    return "" if size is None else f", {size / 2**30:.1f} GiB"
+
+
+def _instruction_sets() -> str:
+    flags = cpu_flags()
+    return ", ".join(flag for flag in NOTABLE_FLAGS if flag in flags) or "not listed by this system"
+
+
+def _packages() -> Table:
+    table = _table("Optional packages", "package", "found", "brought by")
+    for name, extra in OPTIONAL.items():
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = "absent"
+        # Escaped: rich would take the brackets for a style.
+        table.add_row(name, found, rf"base-fast\[{extra}]")
+    return table
+
+
+def _kernels() -> Table:
+    served = backends()
+    devices = sorted({device for kernels in served.values() for device in kernels})
+    table = _table("Kernels", "op", *devices)
+    for op, kernels in served.items():
+        table.add_row(op, *(kernels.get(device, "none") for device in devices))
+    return table
+
+
+@dataclass(frozen=True)
+class Doctor(Command):
+    """Exit status 1 when runs cannot be written."""
+
+    runs: Path = Path("runs")
+    """Folder in which runs would be written."""
+
+    def execute(self) -> int:
+        return doctor(self.runs)

@@ -1,0 +1,78 @@
+"""Train the network of a genotype on a data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from base_fast.cli.command import Flat, RunCommand
+from base_fast.errors import InputError, Interrupted
+from base_fast.evaluation import NetworkConfig, TrainConfig, count_macs, count_parameters, train
+from base_fast.runs import save_tensors
+from base_fast.space import Genotype, genotypes
+from base_fast.tasks import TargetConfig, open_target
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The network, the recipe and the data."""
+
+    network: NetworkConfig = NetworkConfig()
+    train: TrainConfig = TrainConfig()
+    target: TargetConfig = TargetConfig()
+
+
+@dataclass(frozen=True)
+class Train(RunCommand):
+    """Leaves the trained weights in RUN/network.safetensors."""
+
+    genotype: str = ""
+    """A genotype.json, a published genotype's name (BASE_CIFAR_TUNED, DARTS_V2, ...), or a compact string."""
+    Settings: ClassVar = TrainSettings
+    settings: Annotated[TrainSettings, Flat] = TrainSettings()
+
+    def execute(self) -> int:
+        genotype = read_genotype(self.genotype)
+        settings = self.settings
+        target = open_target(settings.target)
+        network = settings.network.build(genotype, target.num_classes, settings.train.seed)
+        run = self.open_run("train", settings)
+        run.write_json("genotype", asdict(genotype))
+        result = train(network, target, settings.train, run=run)
+        if not result.finished:
+            raise Interrupted(f"stopped after {result.steps} steps")
+        header = {"kind": "network", "genotype": asdict(genotype), "num_classes": target.num_classes}
+        save_tensors(run.path / "network.safetensors", network.state_dict(), header)
+        macs = count_macs(network, (3, target.resolution, target.resolution)).conv_linear
+        parameters = count_parameters(network, auxiliary=False)
+        run.write_json(
+            "results",
+            {
+                "title": "Trained network",
+                "columns": ["accuracy", "loss", "steps", "parameters", "MACs", "seconds"],
+                "rows": [[result.accuracy, result.loss, result.steps, parameters, macs, round(result.seconds, 1)]],
+                "notes": [f"{target.name}; parameters without the auxiliary head; MACs of convolutions and linear."],
+            },
+        )
+        print(
+            f"{run.path}: {result.steps} steps in {result.seconds:.1f} s, validation accuracy {result.accuracy:.4f}, "
+            f"{parameters:,} parameters, {macs:,} MACs"
+        )
+        return 0
+
+
+def read_genotype(text: str) -> Genotype:
+    """A genotype from a JSON file, a published name, or a compact string."""
+    if not text:
+        raise InputError("--genotype: not given, expected a genotype.json, a published name or a compact string")
+    if text in genotypes.ALL:
+        return genotypes.ALL[text]
+    if text.endswith(".json"):
+        path = Path(text)
+        if not path.is_file():
+            raise InputError(f"--genotype: no file {path}")
+        return Genotype.from_json(path.read_text(encoding="utf-8"))
+    if "~" in text:
+        return Genotype.parse(text)
+    return genotypes.get(text)

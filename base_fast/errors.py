@@ -1,0 +1,18 @@
+"""The exceptions that a user can act on."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input: the message is one line that names the argument, what came and what was expected.
+
+    The command line prints the message alone, without a traceback.
+    """
+
+
+class Diverged(RuntimeError):
+    """A loss or gradient became NaN or infinite; the message says where and which checkpoint is the last good one."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C was honoured: the state is saved, and the message says how far the work got."""

@@ -1,0 +1,26 @@
+"""Derived networks: from a genotype to a trained, measured classifier."""
+
+from __future__ import annotations
+
+from base_fast.evaluation.config import NetworkConfig
+from base_fast.evaluation.counts import Latency, MacCount, count_macs, count_parameters, measure_latency
+from base_fast.evaluation.network import Network, initialize
+from base_fast.evaluation.recipe import TrainConfig
+from base_fast.evaluation.scores import Evaluation, evaluate
+from base_fast.evaluation.training import TrainResult, train
+
+__all__ = [
+    "Evaluation",
+    "Latency",
+    "MacCount",
+    "Network",
+    "NetworkConfig",
+    "TrainConfig",
+    "TrainResult",
+    "count_macs",
+    "count_parameters",
+    "evaluate",
+    "initialize",
+    "measure_latency",
+    "train",
+]

@@ -1,0 +1,59 @@
+"""How good a network is on images that it was not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from base_fast.errors import InputError
+from base_fast.tasks import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores on a split: shares in [0, 1], loss in nats per image."""
+
+    accuracy: float
+    """Share of images whose largest logit is the label's."""
+    loss: float
+    """Mean cross-entropy, without label smoothing or auxiliary loss."""
+    top5: float
+    """Share of images whose label is among the five largest logits; 1 with five classes or fewer."""
+    confusion: Tensor
+    """int64 (num_classes, num_classes) on the CPU: images of class [row] that were taken for class [column]."""
+
+
+def evaluate(network: nn.Module, split: Split, batch_size: int = 256) -> Evaluation:
+    """Score a network in evaluation mode, on its device and in its dtype; its mode is restored.
+
+    Raises:
+        InputError: the network's logits are not one per class of the split.
+    """
+    place = next(network.parameters())
+    loss, top5 = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+    confusion = torch.zeros(split.num_classes**2, dtype=torch.int64)
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        for x, y in split.batches(batch_size):
+            logits = network(x.to(place)).float().cpu()
+            check_classes(logits, split.num_classes)
+            loss += F.cross_entropy(logits, y, reduction="sum")
+            top5 += (logits.topk(min(5, split.num_classes)).indices == y[:, None]).sum()
+            pairs = y * split.num_classes + logits.argmax(1)
+            confusion += torch.bincount(pairs, minlength=split.num_classes**2)
+    network.train(training)
+    confusion = confusion.view(split.num_classes, split.num_classes)
+    count = len(split)
+    return Evaluation(int(confusion.trace()) / count, loss.item() / count, int(top5) / count, confusion)
+
+
+def check_classes(logits: Tensor, num_classes: int) -> None:
+    """Raise InputError unless the logits are (B, num_classes)."""
+    if logits.dim() != 2 or logits.shape[1] != num_classes:
+        raise InputError(
+            f"network: got logits of shape {tuple(logits.shape)}, expected (B, {num_classes}) for this task"
+        )

@@ -1,0 +1,145 @@
+"""Prior against scratch against random: the experiment behind the demo and the recorded runs.
+
+Every stage leaves its result in the run folder and is skipped when it is there already; a stage that was cut short
+continues from its own checkpoint. So a comparison that was killed at any moment resumes to the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from base_fast.errors import Interrupted
+from base_fast.evaluation import count_macs, count_parameters, train
+from base_fast.experiments.config import CompareConfig
+from base_fast.experiments.summary import summarize
+from base_fast.meta import MetaTrainer, adapt
+from base_fast.posterior import Derivation, Posterior, derive
+from base_fast.runs import RunFolder
+from base_fast.space import Genotype
+from base_fast.tasks import Task, TaskDistribution, open_target, open_tasks
+
+Record = dict[str, Any]
+
+
+def compare(config: CompareConfig, run: RunFolder) -> list[Record]:
+    """Run all stages that `run` does not hold yet, and write `results.json`: its tables are returned.
+
+    Raises:
+        Interrupted: Ctrl-C; calling it again with the same run goes on.
+        Diverged, InputError: from the stages.
+    """
+    return _Comparison(config, run).tables()
+
+
+@dataclass
+class _Comparison:
+    config: CompareConfig
+    run: RunFolder
+
+    def tables(self) -> list[Record]:
+        config = self.config
+        tasks, target = open_tasks(config.tasks), open_target(config.target)
+        records: list[Record] = []
+        genotypes: dict[str, Any] = {}
+        derivations: dict[str, Derivation] = {}
+        for seed in range(config.seeds):
+            trainer = MetaTrainer(replace(config.meta, seed=config.meta.seed + seed))
+            prior = self._meta_train(trainer, tasks, seed)
+            record: Record = {"seed": seed, "meta_seconds": self._stage_seconds(f"meta-seed{seed}")}
+            found: dict[str, Genotype] = {}
+            for name, start in (("prior", prior), ("scratch", trainer.initial())):
+                record[name], derivation = self._search(start, target, f"{name}-seed{seed}", seed)
+                derivations[f"{name}-seed{seed}"] = derivation
+                found[f"{name}-seed{seed}"] = derivation.genotype
+            for i in range(config.random_genotypes):
+                number = seed * config.random_genotypes + i
+                found[f"random-seed{seed}-{i}"] = Genotype.random(prior.space, number)
+            for name, genotype in found.items():
+                record.setdefault("networks", {})[name] = self._train(genotype, target, name, seed)
+            genotypes |= {name: asdict(genotype) for name, genotype in found.items()}
+            records.append(record)
+            self._write(genotypes, derivations, prior, records)
+        return self._write(genotypes, derivations, prior, records)
+
+    def _meta_train(self, trainer: MetaTrainer, tasks: TaskDistribution, seed: int) -> Posterior:
+        path = self.run.path / f"posteriors/meta-seed{seed}.safetensors"
+        if not path.exists():
+            prior = trainer.fit(tasks, run=self.run, name=f"meta/seed{seed}")
+            prior.save(path)
+            seconds = self._span(f"meta/seed{seed}")
+            self.run.write_json(f"stages/meta-seed{seed}", {"seconds": seconds})
+        return Posterior.load(path)
+
+    def _search(self, start: Posterior, target: Task, name: str, seed: int) -> tuple[Record, Derivation]:
+        config = self.config
+        path = self.run.path / f"posteriors/{name}.safetensors"
+
+        def search() -> Record:
+            settings = replace(config.adapt, seed=config.adapt.seed + seed)
+            adaptation = adapt(start, target, settings, run=self.run, name=f"adapt/{name}")
+            adaptation.posterior.save(path)
+            return {
+                "history": adaptation.history,
+                "accuracy": adaptation.accuracy,
+                "steps": adaptation.steps,
+                "steps_to": adaptation.steps_to(config.search_accuracy),
+                "seconds": adaptation.seconds,
+            }
+
+        record = self._stage(name, search)
+        return record, derive(Posterior.load(path), config.rule)
+
+    def _train(self, genotype: Genotype, target: Task, name: str, seed: int) -> Record:
+        config = self.config
+
+        def training() -> Record:
+            network = config.network.build(genotype, target.num_classes, config.train.seed + seed)
+            macs = count_macs(network, (3, target.resolution, target.resolution))
+            settings = replace(config.train, seed=config.train.seed + seed)
+            result = train(network, target, settings, run=self.run, name=name)
+            if not result.finished:
+                raise Interrupted(f"train/{name}: stopped after {result.steps} steps")
+            return {
+                "accuracy": result.accuracy,
+                "loss": result.loss,
+                "steps_to": result.steps_to(config.network_accuracy),
+                "seconds": result.seconds,
+                "parameters": count_parameters(network, auxiliary=False),
+                "macs": macs.conv_linear,
+            }
+
+        return self._stage(f"train-{name}", training)
+
+    def _stage(self, name: str, work: Callable[[], Record]) -> Record:
+        if not (self.run.path / f"stages/{name}.json").exists():
+            self.run.write_json(f"stages/{name}", work())
+        record: Record = self.run.read_json(f"stages/{name}")
+        return record
+
+    def _stage_seconds(self, name: str) -> float:
+        return float(self.run.read_json(f"stages/{name}")["seconds"])
+
+    def _span(self, phase: str) -> float:
+        """Seconds of work between the first and the last row of a phase."""
+        times = [row["time"] for row in self.run.rows(phase)]
+        return float(times[-1] - times[0]) if times else 0.0
+
+    def _write(
+        self, genotypes: Record, derivations: dict[str, Derivation], prior: Posterior, records: list[Record]
+    ) -> list[Record]:
+        tables = summarize(self.config, records)
+        self.run.write_json("space", prior.space.to_dict())
+        self.run.write_json("genotype", genotypes)
+        self.run.write_json(
+            "candidates",
+            {
+                name: [asdict(c) | {"compact": c.genotype.compact()} for c in derivation.candidates]
+                for name, derivation in derivations.items()
+            },
+        )
+        self.run.write_json("undecided", {n: [asdict(e) for e in d.undecided] for n, d in derivations.items()})
+        self.run.write_json("measurements", records)
+        self.run.write_json("results", tables)
+        return tables

@@ -1,0 +1,214 @@
+"""What a meta-training or an adaptation is, as data. Defaults are the settings that worked on small images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from base_fast.errors import InputError
+from base_fast.supernet import SupernetConfig
+from base_fast.tasks import Augmentation
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """How one group of variables moves in an inner step."""
+
+    rule: Literal["sgd", "adam", "natural"] = "sgd"
+    """sgd; adam; natural = gradient preconditioned by the inverse Fisher matrix (σ² for mu), not for alpha."""
+    lr: float = 0.3
+    """Step size η; 0 freezes the group."""
+    momentum: float = 0.0
+    """Heavy-ball momentum of sgd and natural."""
+    beta1: float = 0.9
+    """Adam's decay of the gradient's mean."""
+    beta2: float = 0.999
+    """Adam's decay of its square."""
+
+    def __post_init__(self) -> None:
+        if not (self.lr >= 0.0 and math.isfinite(self.lr)):
+            raise InputError(f"lr: got {self.lr!r}, expected a finite number ≥ 0")
+        for name in ("momentum", "beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name}: got {getattr(self, name)!r}, expected a number in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A value that moves from start to end over the part of a run in which the edge logits move."""
+
+    start: float = 1.0
+    """Value at the beginning, and during the warm-up."""
+    end: float = 1.0
+    """Value at the end."""
+    shape: Literal["linear", "cosine", "exponential"] = "linear"
+    """How it moves; exponential needs both ends > 0."""
+
+    def __post_init__(self) -> None:
+        if self.shape == "exponential" and not (self.start > 0.0 and self.end > 0.0):
+            raise InputError(f"schedule: got {self.start} → {self.end}, expected both > 0 for an exponential shape")
+
+    def __call__(self, fraction: float) -> float:
+        """Value at `fraction` of the way, clamped to [0, 1]."""
+        t = min(max(fraction, 0.0), 1.0)
+        if self.shape == "exponential":
+            return self.start * (self.end / self.start) ** t
+        if self.shape == "cosine":
+            t = 0.5 - 0.5 * math.cos(math.pi * t)
+        return self.start + (self.end - self.start) * t
+
+
+@dataclass(frozen=True)
+class InnerConfig:
+    """The per-task inner loop: T gradient steps on the negative ELBO."""
+
+    batch_size: int = 32
+    """Images a step."""
+    mu: StepRule = StepRule("sgd", 0.3)
+    """How the weights' means move."""
+    rho: StepRule = StepRule("adam", 0.0)
+    """How the weights' (inverse-softplus) deviations move; sgd hardly moves them, for their gradient carries a σ."""
+    alpha: StepRule = StepRule("sgd", 1.0)
+    """How the edge logits move; their gradient is small: steps of 1 to 3 (sgd) or 0.01 (adam) move them."""
+    clip: float = 5.0
+    """Largest norm of the weights' gradient (mu and rho together); 0 turns clipping off."""
+    beta_theta: float = 0.0
+    """Weight β_θ of the KL of the weights."""
+    beta_z: float = 0.0
+    """Weight β_z of the KL of the architecture."""
+    kl_z: Literal["categorical", "concrete"] = "categorical"
+    """Closed form, or the log-ratio of the two Concrete densities at the drawn z."""
+    sample_theta: bool = True
+    """Draw θ ~ N(μ, σ²); otherwise θ = μ."""
+    hard: bool = False
+    """Straight-through one-hot z: one primitive runs on each edge."""
+    head: Literal["zeroed", "kept", "own"] = "zeroed"
+    """Classifier head at a task's start: zeroed; kept (part of the prior); own (zeroed, as many outputs as classes)."""
+    augmentation: Augmentation | None = None
+    """Crop, flip and cutout of the training images."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size: got {self.batch_size}, expected an integer ≥ 1")
+        if self.alpha.rule == "natural":
+            raise InputError("alpha.rule: got 'natural', expected 'sgd' or 'adam' (natural is for mu and rho)")
+        for name in ("clip", "beta_theta", "beta_z"):
+            if not getattr(self, name) >= 0.0:
+                raise InputError(f"{name}: got {getattr(self, name)!r}, expected a number ≥ 0")
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """The outer step, which moves the prior."""
+
+    rule: Literal["reptile", "first_order", "unrolled"] = "reptile"
+    """reptile: towards the adapted posteriors; first_order: gradient at the adapted point; unrolled: exact gradient."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """What turns the (pseudo-)gradient into a step."""
+    lr: float = 1.0
+    """λ; with reptile and sgd, the share of the way towards the mean of the tasks' posteriors."""
+    step_size_lr: float = 0.0
+    """unrolled only: learning rate (Adam) of the logarithms of the inner step sizes; 0 keeps them fixed."""
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0.0:
+            raise InputError(f"lr: got {self.lr!r}, expected a number > 0")
+        if self.step_size_lr < 0.0 or (self.step_size_lr > 0.0 and self.rule != "unrolled"):
+            raise InputError(f"step_size_lr: got {self.step_size_lr!r} with {self.rule}, expected 0, or unrolled")
+
+
+def _check_concrete(inner: InnerConfig, noise: Schedule) -> None:
+    """The Concrete densities describe z only under full Gumbel noise."""
+    if inner.kl_z == "concrete" and inner.beta_z > 0.0 and not noise.start == noise.end == 1.0:
+        raise InputError(
+            f"kl_z: got 'concrete' with noise {noise.start} → {noise.end}, expected noise 1 → 1, or 'categorical'"
+        )
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """Meta-training: Algorithm 1 of Shaw et al. (2019) and what practice needs around it."""
+
+    supernet: SupernetConfig = SupernetConfig()
+    inner: InnerConfig = InnerConfig()
+    outer: OuterConfig = OuterConfig()
+    iterations: int = 100
+    """E, meta-iterations."""
+    tasks: int = 1
+    """C, tasks per meta-iteration."""
+    inner_steps: int = 20
+    """T, gradient steps per task."""
+    warmup: int = 50
+    """Meta-iterations before the edge logits move: cold weights mislead them."""
+    tau: Schedule = Schedule(1.0, 1.0)
+    """Temperature of the Gumbel-Softmax."""
+    noise: Schedule = Schedule(0.0, 0.0)
+    """Scale of the Gumbel noise; full noise (1) from the start costs accuracy."""
+    sigma_scale: float = 0.1
+    """σ of the initial prior, in He's standard deviations of each weight."""
+    seed: int = 0
+    """Seed of everything random."""
+    record_every: int = 5
+    """Meta-iterations between records of all edge probabilities."""
+    checkpoint_every: int = 10
+    """Meta-iterations between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "tasks", "inner_steps", "record_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
+        if self.warmup < 0:
+            raise InputError(f"warmup: got {self.warmup}, expected an integer ≥ 0")
+        _check_concrete(self.inner, self.noise)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When an adaptation stops: at the first limit it meets."""
+
+    steps: int | None = 200
+    """Gradient steps."""
+    seconds: float | None = None
+    """Wall-clock seconds."""
+    entropy_tolerance: float | None = None
+    """Stop when the entropy of q(z) (nats per edge) has moved by less than this in `entropy_window` steps."""
+    entropy_window: int = 50
+    """Steps over which the entropy must have settled."""
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.seconds is None and self.entropy_tolerance is None:
+            raise InputError("budget: got no limit, expected steps, seconds or entropy_tolerance")
+        for name in ("steps", "seconds", "entropy_tolerance"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}: got {value!r}, expected a number > 0")
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Adaptation of a posterior to one data set: the inner loop alone."""
+
+    inner: InnerConfig = InnerConfig()
+    budget: Budget = Budget()
+    warmup: int = 0
+    """Steps before the edge logits move."""
+    tau: Schedule = Schedule(1.0, 1.0)
+    """Temperature, over the budget's steps."""
+    noise: Schedule = Schedule(0.0, 0.0)
+    """Scale of the Gumbel noise, over the budget's steps."""
+    evaluate_every: int = 10
+    """Steps between evaluations on the validation split; 0 evaluates at the end alone."""
+    evaluate_images: int | None = 2000
+    """At most so many validation images; all if unset."""
+    seed: int = 0
+    """Seed of everything random."""
+    checkpoint_every: int = 50
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or self.evaluate_every < 0:
+            raise InputError(f"warmup, evaluate_every: got {self.warmup}, {self.evaluate_every}, expected integers ≥ 0")
+        if self.checkpoint_every < 1:
+            raise InputError(f"checkpoint_every: got {self.checkpoint_every}, expected an integer ≥ 1")
+        _check_concrete(self.inner, self.noise)

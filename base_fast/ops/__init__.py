@@ -1,0 +1,23 @@
+"""The public functional ops. Each calls `torch.ops.base_fast.<op>`; `backends()` says which kernel serves it where."""
+
+from __future__ import annotations
+
+from base_fast.ops.categorical_kl import categorical_kl
+from base_fast.ops.concrete_log_density import concrete_log_density
+from base_fast.ops.gaussian_kl import gaussian_kl
+from base_fast.ops.gaussian_sample import gaussian_sample
+from base_fast.ops.gumbel_softmax import gumbel_softmax
+from base_fast.ops.mixed_op import mixed_op
+from base_fast.ops.mixed_sum import mixed_sum
+from base_fast.ops.registry import backends
+
+__all__ = [
+    "backends",
+    "categorical_kl",
+    "concrete_log_density",
+    "gaussian_kl",
+    "gaussian_sample",
+    "gumbel_softmax",
+    "mixed_op",
+    "mixed_sum",
+]

@@ -1,0 +1,9 @@
+"""Flat posteriors: their layout, storage and derivation."""
+
+from __future__ import annotations
+
+from base_fast.posterior.derivation import Derivation, derive
+from base_fast.posterior.layout import Layout
+from base_fast.posterior.posterior import Posterior, inverse_softplus, mean_entropy
+
+__all__ = ["Derivation", "Layout", "Posterior", "derive", "inverse_softplus", "mean_entropy"]

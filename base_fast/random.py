@@ -1,0 +1,46 @@
+"""Keys: the only source of randomness. No hidden global state, and nothing drawn is ever stored.
+
+A key is an int64 tensor `[seed, offset]`. Every random quantity is a function of its key, and keys for run, step, task
+and layer are derived with `fold_in`; so a resumed run continues as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from base_fast.errors import InputError
+from base_fast.reference import philox
+
+# The counter's top bit separates derived seeds from noise, whose counters never reach it.
+_DERIVE = 0x80000000
+
+
+def key(seed: int, *, device: torch.device | str = "cpu") -> Tensor:
+    """A fresh key from an integer seed: int64 (2,)."""
+    if not -(2**63) <= seed < 2**63:
+        raise InputError(f"seed: got {seed}, expected an integer that fits in 64 bits")
+    return torch.tensor([seed, 0], dtype=torch.int64, device=device)
+
+
+def fold_in(key: Tensor, i: int) -> Tensor:
+    """An independent key for branch `i` ≥ 0 of `key`: two Philox words under counter (i, offset, derive bit)."""
+    if not 0 <= i < 2**63:
+        raise InputError(f"i: got {i}, expected an integer from 0 to 2**63 - 1")
+    seed, offset = key[0], key[1]
+    index = torch.full_like(offset, i)
+    low, high, _, _ = philox.philox_block(
+        (
+            index & philox.MASK32,
+            (index >> 32) & philox.MASK32,
+            offset & philox.MASK32,
+            ((offset >> 32) & philox.MASK32) | _DERIVE,
+        ),
+        seed,
+    )
+    return torch.stack((low | (high << 32), torch.zeros_like(low)))
+
+
+def generator(key: Tensor) -> torch.Generator:
+    """A CPU generator seeded from the key, for what is not a kernel of this library (permutations, crops)."""
+    return torch.Generator().manual_seed(int(fold_in(key, 0)[0]))

@@ -1,0 +1,12 @@
+"""θ = μ + softplus(ρ)·ε, ε ~ N(0, I) (Kingma & Welling 2014; Blundell et al. 2015)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from base_fast.reference import philox
+
+
+def gaussian_sample(mu: Tensor, rho: Tensor, key: Tensor) -> Tensor:
+    return mu + softplus(rho) * philox.normal(key, mu.numel()).view(mu.shape).to(mu.dtype)

@@ -1,0 +1,205 @@
+"""From a run folder to its report: which figures and tables it can have, and in which order they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from base_fast.reports import curves, search
+from base_fast.reports.cells import draw_genotype
+from base_fast.reports.contents import Contents, Row, Runs, by_group, cell_types_of, read_contents
+from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
+from base_fast.reports.render import png, svg
+from base_fast.reports.tables import ResultTable, candidates_table, compact, facts, to_html, undecided_table
+from base_fast.runs import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TITLES = {
+    "meta-train": "Meta-learned prior",
+    "adapt": "Adaptation",
+    "train": "Trained network",
+    "compare": "Comparison: prior, scratch, random",
+}
+_OPEN = 3  # genotypes that are shown unfolded
+
+
+def write_report(run_path: str | Path) -> Path:
+    """Write `report/index.html` and its pictures as PNG into a run folder; gives the path of the page.
+
+    Raises InputError for a folder that is not a run or has nothing to report, for damaged files in it, and where
+    matplotlib is not installed.
+    """
+    contents = read_contents(run_path)
+    writer = _Writer(contents.path / "report")
+    sections = [
+        _results(contents),
+        _cells(contents, writer),
+        _genotypes(contents),
+        _meta(contents, writer),
+        _adaptation(contents, writer),
+        _training(contents, writer),
+        _config(contents),
+    ]
+    kind = str(contents.run.get("kind", "run"))
+    name = contents.path.resolve().name
+    index = contents.path / "report" / "index.html"
+    text = page(f"{_TITLES.get(kind, kind)} · {name}", facts(contents.run), sections)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(index, text.encode())
+    return index
+
+
+class _Writer:
+    """Saves each figure as PNG and hands back its markup."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.used: set[str] = set()
+
+    def __call__(self, figure: Figure, name: str, alt: str, caption: str = "") -> str:
+        slug = base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        number = 2
+        while slug in self.used:
+            slug, number = f"{base}-{number}", number + 1
+        self.used.add(slug)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.folder / f"{slug}.png", png(figure))
+        return figure_block(svg(figure, f"f{len(self.used)}", alt), caption)
+
+
+def _results(contents: Contents) -> Section:
+    tables = [to_html(ResultTable.from_json(table)) for table in contents.results]
+    return Section("results", "Results", tables)
+
+
+def _cells(contents: Contents, write: _Writer) -> Section:
+    blocks: list[str] = []
+    folded: list[str] = []
+    for number, (name, genotype) in enumerate(contents.genotypes.items()):
+        text = compact(genotype)
+        block = write(draw_genotype(genotype, name), f"cells {name}", f"Cells of genotype {name}: {text}", text)
+        (blocks if number < _OPEN else folded).append(block)
+    if folded:
+        blocks.append(details_block(f"{len(folded)} more genotypes", folded))
+    return Section("cells", "Cells", blocks)
+
+
+def _genotypes(contents: Contents) -> Section:
+    tables = [
+        to_html(candidates_table(name, some), code=("genotype",)) for name, some in contents.candidates.items() if some
+    ]
+    blocks, folded = tables[:_OPEN], tables[_OPEN:]
+    if folded:
+        blocks.append(details_block(f"Most probable genotypes of {len(folded)} more", folded))
+    if any(contents.undecided.values()):
+        blocks.append(to_html(undecided_table(contents.undecided)))
+    return Section("posterior", "Genotypes under the posterior", blocks)
+
+
+def _meta(contents: Contents, write: _Writer) -> Section:
+    section = Section("meta", "Meta-learning")
+    if not contents.meta:
+        return section
+    groups = by_group(contents.meta)
+    everything = [row for rows in contents.meta.values() for row in rows]
+    if curves.has(groups, "loss_first") or curves.has(groups, "loss_last"):
+        alt = "First and last inner loss over meta-iterations, with the loss of a uniform guess for reference"
+        section.blocks.append(write(curves.inner_losses(contents.meta), "inner losses", alt))
+    small = _entropy(contents, contents.meta, write, "meta")
+    if any(curves.has(groups, key) for key in ("max_probability", "none", "skip")):
+        alt = "Largest probability and mean share of none and skip over meta-iterations"
+        small.append(write(search.shares(groups), "meta shares", alt))
+    if curves.has(groups, "mu_moved") or curves.has(groups, "sigma_drift"):
+        alt = "Movement of the weights' means and drift of sigma over meta-iterations"
+        small.append(write(search.movement(groups), "meta movement", alt))
+    if small:
+        section.blocks.append(grid_block(small))
+    cell_types = cell_types_of(everything, contents.space)
+    section.blocks += _probabilities(contents, contents.meta, cell_types, write, "meta")
+    return section
+
+
+def _entropy(contents: Contents, runs: Runs, write: _Writer, kind: str) -> list[str]:
+    groups = by_group(runs)
+    rows = [row for some in runs.values() for row in some]
+    cell_types = cell_types_of(rows, contents.space)
+    if not any(curves.has(groups, key) for key in ("entropy", *(f"entropy.{cell}" for cell in cell_types))):
+        return []
+    found = next((values.shape[-1] for _, values in map(search.probabilities, runs.values()) if values.size), None)
+    choices = len(contents.space.get("primitives") or ()) or found
+    figure = search.entropy(groups, cell_types, choices)
+    return [write(figure, f"{kind} entropy", "Entropy of the choice per edge and cell type over steps")]
+
+
+def _probabilities(contents: Contents, runs: Runs, cell_types: list[str], write: _Writer, kind: str) -> list[str]:
+    """Heatmaps of the last probabilities; of the first run of each group also, folded, the way there."""
+    blocks: list[str] = []
+    folded: list[str] = []
+    first = {id(group[0]) for group in by_group(runs).values()}
+    for name, rows in runs.items():
+        shown = id(rows) in first
+        found = _probabilities_of_run(contents, rows, cell_types, write, f"{kind} {name}".strip(), over_time=shown)
+        (blocks if shown else folded).extend(found)
+    return [*blocks, details_block("Probabilities: other seeds", folded)] if folded else blocks
+
+
+def _probabilities_of_run(
+    contents: Contents, rows: list[Row], cell_types: list[str], write: _Writer, name: str, over_time: bool
+) -> list[str]:
+    steps, values = search.probabilities(rows)
+    if not values.size:
+        return []
+    _, cells, count, choices = values.shape
+    edges = search.edges_of(contents.space, count)
+    primitives = search.primitives_of(contents.space, choices)
+    cell_types = [*cell_types, *(f"cell {i}" for i in range(len(cell_types), cells))][:cells]
+    title = f"Probabilities at step {steps[-1]:g}: {name}"
+    figure = search.final_probabilities(values[-1], edges, primitives, cell_types, title)
+    blocks = [write(figure, f"probabilities {name}", f"{title}. Heatmap of edges and primitives.")]
+    panels = []
+    for cell, cell_type in enumerate(cell_types if over_time and len(steps) > 1 else []):
+        title = f"{name}, {cell_type} cell"
+        figure = search.edge_probabilities(steps, values[:, cell], edges, primitives, title)
+        alt = f"Probability of each primitive on each edge over steps: {title}"
+        panels.append(write(figure, f"edges {name} {cell_type}", alt))
+    if panels:
+        blocks.append(details_block(f"Probabilities over time: {name}", panels))
+    return blocks
+
+
+def _adaptation(contents: Contents, write: _Writer) -> Section:
+    section = Section("adaptation", "Adaptation")
+    if not contents.adapt:
+        return section
+    groups, small = by_group(contents.adapt), []
+    if curves.has(groups, "accuracy"):
+        alt = "Validation accuracy against adaptation steps, per way of starting"
+        small.append(write(curves.adaptation(groups, contents.target_accuracy), "adaptation accuracy", alt))
+    if curves.has(groups, "nll") or curves.has(groups, "loss"):
+        small.append(write(curves.adaptation_loss(groups), "adaptation loss", "Loss against adaptation steps"))
+    small += _entropy(contents, contents.adapt, write, "adaptation")
+    if small:
+        section.blocks.append(grid_block(small))
+    cell_types = cell_types_of([row for rows in contents.adapt.values() for row in rows], contents.space)
+    section.blocks += _probabilities(contents, contents.adapt, cell_types, write, "adapt")
+    return section
+
+
+def _training(contents: Contents, write: _Writer) -> Section:
+    section = Section("training", "Training of derived networks")
+    groups = by_group(contents.train)
+    if curves.has(groups, "accuracy"):
+        alt = "Final validation accuracy of every trained network, with the mean of each group"
+        section.blocks.append(write(curves.final_accuracies(groups), "final accuracies", alt))
+    if curves.has(groups, "loss") or curves.has(groups, "accuracy"):
+        alt = "Training loss and accuracy against optimizer steps, per group of networks"
+        section.blocks.append(write(curves.training(groups), "training curves", alt))
+    return section
+
+
+def _config(contents: Contents) -> Section:
+    blocks = [details_block("config.toml", [text_block(contents.config)])] if contents.config.strip() else []
+    return Section("config", "Configuration", blocks)

@@ -1,0 +1,27 @@
+"""Run folders: what a run was told, what it measured, and what it needs to go on.
+
+Imports nothing of the algorithm, so any layer above can keep its results here.
+"""
+
+from __future__ import annotations
+
+from base_fast.runs.config_files import from_dict, load_config, save_config, to_dict
+from base_fast.runs.folder import RunFolder
+from base_fast.runs.interruption import Interruption, interruptible
+from base_fast.runs.progress import Progress, progress
+from base_fast.runs.storage import atomic_write, load_tensors, save_tensors
+
+__all__ = [
+    "Interruption",
+    "Progress",
+    "RunFolder",
+    "atomic_write",
+    "from_dict",
+    "interruptible",
+    "load_config",
+    "load_tensors",
+    "progress",
+    "save_config",
+    "save_tensors",
+    "to_dict",
+]

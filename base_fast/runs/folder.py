@@ -1,0 +1,263 @@
+"""One folder per run: everything that it was told, measured, saved and concluded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from torch import Tensor
+
+from base_fast.errors import InputError
+from base_fast.runs.config_files import load_config, save_config, to_dict
+from base_fast.runs.provenance import provenance
+from base_fast.runs.storage import atomic_write, load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+T = TypeVar("T")
+_ABSENT = "nothing"
+
+
+class RunFolder:
+    """A run on disk; make one with `create` or `open`.
+
+    path    the folder
+    info    run.json: kind, command, versions, commit, machine, created; `resumed` lists the later starts
+    """
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        self.info = info
+        self._began = time.monotonic()
+        self._seconds_before: float | None = None
+        self._file: IO[str] | None = None
+        self._writers: dict[str, SummaryWriter | None] = {}
+        self._purge: dict[str, int] = {}
+
+    @classmethod
+    def create(cls, path: str | Path, kind: str, config: Any, resume: bool = False) -> RunFolder:
+        """Start a run of `kind` with the dataclass `config`, or go on with one that has the same kind and config.
+
+        Raises InputError when `path` holds a run and `resume` is False, when a run to resume is of another kind or
+        has another configuration (the first field that differs is named), and when `path` is no folder.
+        """
+        path = Path(path)
+        if (path / "run.json").exists():
+            if not resume:
+                raise InputError(f"{path} already holds a run; resume it or choose another folder")
+            return cls._resume(path, kind, config)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the run folder {path}: {error.strerror or error}") from None
+        save_config(path / "config.toml", config)
+        folder = cls(path, {"kind": kind, **provenance(), "resumed": []})
+        # Last: a folder with run.json in it is a run.
+        folder.write_json("run", folder.info)
+        return folder
+
+    @classmethod
+    def _resume(cls, path: Path, kind: str, config: Any) -> RunFolder:
+        folder = cls.open(path)
+        if folder.kind != kind:
+            raise InputError(f"{path} holds a run of kind {folder.kind!r}; expected {kind!r}")
+        difference = _first_difference(to_dict(folder.config(type(config))), to_dict(config))
+        if difference is not None:
+            name, was, now = difference
+            raise InputError(f"{path} was made with another configuration: {name} was {was!r} and is now {now!r}")
+        folder.info.setdefault("resumed", []).append(provenance())
+        folder.write_json("run", folder.info)
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open a run that exists. Raises InputError when `path` holds none."""
+        path = Path(path)
+        if not (path / "run.json").exists():
+            raise InputError(f"{path} is not a run folder: it has no run.json")
+        info = _read_json(path / "run.json")
+        if not isinstance(info, dict) or "kind" not in info:
+            raise InputError(f"{path / 'run.json'} does not describe a run; expected a kind in it")
+        return cls(path, info)
+
+    @property
+    def kind(self) -> str:
+        """What made the run, as given to `create`."""
+        return str(self.info["kind"])
+
+    def config(self, cls: type[T]) -> T:
+        """The run's configuration. Raises InputError when it does not fit the dataclass `cls`."""
+        return load_config(self.path / "config.toml", cls)
+
+    def log(self, phase: str, step: int, **values: Any) -> None:
+        """Append one row to metrics.jsonl, at once, and its scalars to TensorBoard when that is installed.
+
+        values: numbers, strings, None, lists, dicts, tensors, arrays. The row's "time" is seconds of work, which go on
+        counting where a resumed run left off. Raises TypeError for a value that JSON cannot hold.
+        """
+        if self._seconds_before is None:
+            self._seconds_before = max((float(row.get("time", 0.0)) for row in self.rows()), default=0.0)
+        seconds = self._seconds_before + time.monotonic() - self._began
+        row = {"phase": phase, "step": step, "time": round(seconds, 3), **values}
+        line = json.dumps(row, default=_listed)
+        if self._file is None:
+            self._file = _open_for_append(self._metrics)
+        self._file.write(line + "\n")
+        self._file.flush()
+        writer = self._writer(phase)
+        if writer is not None:
+            for name, value in _scalars(json.loads(line)):
+                if name not in ("step", "time"):
+                    writer.add_scalar(name, value, step)
+
+    def truncate(self, phase: str, after_step: int) -> None:
+        """Drop the rows of `phase` beyond `after_step`: what a run wrote after the checkpoint it resumes from."""
+        kept = [row for row in self.rows() if row["phase"] != phase or row["step"] <= after_step]
+        self._close_file()
+        atomic_write(self._metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        writer = self._writers.pop(phase, None)
+        if writer is not None:
+            writer.close()
+        self._purge[phase] = after_step + 1
+
+    def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, of one phase or all, in the order in which they were written.
+
+        A last line that was cut off by a crash is passed over; raises InputError for damage elsewhere.
+        """
+        if not self._metrics.exists():
+            return []
+        rows = []
+        lines = self._metrics.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                if number == len(lines):  # no newline after it
+                    break
+                raise InputError(f"{self._metrics} is damaged in line {number}; expected one JSON object") from None
+            if phase is None or row["phase"] == phase:
+                rows.append(row)
+        return rows
+
+    def save_checkpoint(self, name: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Replace the checkpoint `name` by these tensors and this JSON header, atomically."""
+        save_tensors(self._checkpoint(name), tensors, header)
+
+    def load_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The tensors and the header of the checkpoint `name`, or None when there is none yet.
+
+        Raises InputError when the file is damaged.
+        """
+        path = self._checkpoint(name)
+        return load_tensors(path) if path.exists() else None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a result to `<name>.json`, atomically; tensors and arrays become lists."""
+        text = json.dumps(value, indent=2, default=_listed) + "\n"
+        atomic_write(self._inside(name.removesuffix(".json") + ".json"), text.encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read `<name>.json`. Raises InputError when it is missing or damaged."""
+        return _read_json(self._inside(name.removesuffix(".json") + ".json"))
+
+    def close(self) -> None:
+        """Flush and close the files; logging again opens them again."""
+        self._close_file()
+        for writer in self._writers.values():
+            if writer is not None:
+                writer.close()
+        self._writers.clear()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _checkpoint(self, name: str) -> Path:
+        return self._inside(f"checkpoints/{name}.safetensors")
+
+    def _inside(self, name: str) -> Path:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"name: got {name!r}; expected a path inside the run folder")
+        return self.path / name
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _writer(self, phase: str) -> SummaryWriter | None:
+        # A writer per phase: TensorBoard overlays them, and can purge one without the others.
+        if phase not in self._writers:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                self._writers[phase] = None
+            else:
+                folder = self.path / "tensorboard" / phase
+                self._writers[phase] = SummaryWriter(str(folder), purge_step=self._purge.pop(phase, None))
+        return self._writers[phase]
+
+
+def _open_for_append(path: Path) -> IO[str]:
+    # A line cut off by a crash would swallow the row that is appended to it.
+    if path.exists():
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            atomic_write(path, data[: data.rfind(b"\n") + 1])
+    return path.open("a", encoding="utf-8")
+
+
+def _listed(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"got a value of type {type(value).__name__}; expected numbers, strings, lists, dicts, tensors")
+
+
+def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)):
+            yield f"{prefix}{name}", float(value)
+
+
+def _first_difference(was: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
+    if was == now:
+        return None
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for key in {**was, **now}:
+            inner = f"{path}.{key}" if path else str(key)
+            found = _first_difference(was.get(key, _ABSENT), now.get(key, _ABSENT), inner)
+            if found is not None:
+                return found
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for index, (before, after) in enumerate(zip(was, now, strict=True)):
+            found = _first_difference(before, after, f"{path}[{index}]")
+            if found is not None:
+                return found
+    return path, was, now
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; expected JSON") from None

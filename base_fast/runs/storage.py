@@ -1,0 +1,81 @@
+"""Files that are either whole or absent, and tensors in files that cannot execute code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from base_fast.errors import InputError
+
+
+def atomic_write(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part, even after a crash.
+
+    Raises OSError as `open` does; `path` is then unchanged.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because os.replace is atomic within one file system only.
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private to their owner; results are as readable as any other file.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header to one safetensors file, atomically.
+
+    Raises TypeError when the header is not JSON.
+    """
+    # Clones: safetensors refuses tensors that share memory, and views of one flat vector do.
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    atomic_write(path, safetensors.torch.save(whole, metadata={"header": json.dumps(dict(header))}))
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote: the tensors, on the CPU, and the header. Executes no code from the file.
+
+    Raises InputError when the file is missing, truncated, of another format, or has no header.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; expected a safetensors file") from None
+    try:
+        tensors = safetensors.torch.load(data)
+        # The format: eight bytes with the length of a JSON text, the text, the tensors.
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is truncated or not a safetensors file ({error})") from None
+    try:
+        header = json.loads(metadata["header"])
+    except (KeyError, TypeError, ValueError):
+        header = None
+    if not isinstance(header, dict):
+        raise InputError(f"{path} is a safetensors file without a base_fast header: it was written by something else")
+    return tensors, header

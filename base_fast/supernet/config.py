@@ -1,0 +1,51 @@
+"""What a supernet is built from, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from base_fast.errors import InputError
+from base_fast.space import Space, get
+from base_fast.supernet.stems import STEMS
+
+
+@dataclass(frozen=True)
+class SupernetConfig:
+    """Size and shape of the supernet."""
+
+    space: str = "darts"
+    """Search space: darts or nas_bench_201."""
+    nodes: int | None = None
+    """Computed nodes of a cell; by default the space's own."""
+    channels: int = 16
+    """Channels of the first cell; every reduction doubles them."""
+    layers: int = 8
+    """Cells in the stack, reductions included."""
+    num_classes: int = 10
+    """Classes of a task."""
+    stems: tuple[str, ...] = ("32",)
+    """Stems around the one cell stack: 32 keeps the resolution, 64 halves it, 224 divides it by eight."""
+    reductions: tuple[int, ...] | None = None
+    """Indices of the reduction cells; by default layers//3 and 2*layers//3."""
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "layers", "num_classes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}: got {value!r}, expected an integer ≥ 1")
+        unknown = [stem for stem in self.stems if stem not in STEMS]
+        if unknown or not self.stems or len(set(self.stems)) != len(self.stems):
+            raise InputError(f"stems: got {self.stems}, expected different ones of {', '.join(STEMS)}")
+        if any(not 0 <= i < self.layers for i in self.reductions or ()):
+            raise InputError(f"reductions: got {self.reductions}, expected indices below layers = {self.layers}")
+
+    def build_space(self) -> Space:
+        """The space that `space` and `nodes` name."""
+        space = get(self.space)
+        return space if self.nodes is None else space.with_nodes(self.nodes)
+
+    @property
+    def reduction_cells(self) -> frozenset[int]:
+        if self.reductions is not None:
+            return frozenset(self.reductions)
+        return frozenset((self.layers // 3, 2 * self.layers // 3))

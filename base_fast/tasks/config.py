@@ -1,0 +1,136 @@
+"""Data sources and task distributions as configuration."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from base_fast.errors import InputError
+from base_fast.tasks.digits import open_digits
+from base_fast.tasks.distribution import TaskDistribution
+from base_fast.tasks.image_folder import open_image_folder
+from base_fast.tasks.resize import check_resolution
+from base_fast.tasks.shards import open_shards
+from base_fast.tasks.source import Source, select_classes
+from base_fast.tasks.torchvision_source import open_torchvision
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Labelled images, and where they are."""
+
+    kind: Literal["digits", "torchvision", "folder", "shards"] = "digits"
+    """digits: scikit-learn's 8×8 digits, nothing to fetch. torchvision: one of its data sets. folder: one folder of
+    images per class. shards: WebDataset .tar or .tar.gz files."""
+    path: str = ""
+    """torchvision: folder that holds the data. folder: folder of class folders, or of <split>/<class>. shards: a file,
+    a glob, a brace pattern like train-{000000..000004}.tar, or a folder of files with the split in their names."""
+    name: str = ""
+    """torchvision: the data set, e.g. CIFAR10. Otherwise what to call the data; by default the folder's name."""
+    split: str = "train"
+    """Which part of the data: train, test, val. Not used by digits, nor by folder and shards when the path alone says
+    it."""
+    classes: str = ""
+    """Keep only these classes, e.g. 0-79 or 0,3,5-7; they are renumbered from 0. Empty keeps all."""
+    download: bool = False
+    """torchvision: let it download missing files."""
+    cache: bool = True
+    """folder and torchvision: keep decoded images in memory. digits and shards are always in memory."""
+    cache_dir: str = ""
+    """shards: folder in which decoded images are kept, so that the next start is fast. Empty keeps none."""
+    max_corrupt: float = 0.01
+    """folder and shards: largest share of corrupt images to leave out with a warning; more is an error."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_corrupt <= 1:
+            raise InputError(f"max_corrupt: {self.max_corrupt}, expected a share from 0 to 1")
+        if self.kind != "digits" and not self.path:
+            raise InputError(f"path: empty, expected where the data of kind {self.kind!r} is")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """A distribution over tasks."""
+
+    sources: tuple[SourceConfig, ...] = (SourceConfig(),)
+    """Where the classes come from; each task takes all of its classes from one source."""
+    ways: int | tuple[int, int] = 10
+    """Classes per task; two numbers draw it from that range, both included."""
+    resolutions: tuple[int, ...] = (32,)
+    """Pixels per side; one is drawn for each task."""
+    examples_per_class: int | None = None
+    """Images per class and task, training and validation together; None takes all."""
+    valid_fraction: float = 0.2
+    """Share of a task's images that is held out for validation."""
+
+
+def open_source(config: SourceConfig, resolution: int = 32) -> Source:
+    """Open the data that `config` describes.
+
+    Args:
+        config: what to open.
+        resolution: R, pixels per side at which shards are decoded; the other kinds decode at any.
+
+    Raises:
+        InputError: the data is missing or damaged, a package is missing, or an option does not fit.
+    """
+    check_resolution(resolution)
+    source: Source
+    if config.kind == "digits":
+        source = open_digits()
+    elif config.kind == "torchvision":
+        source = open_torchvision(config.name, config.path, config.split, config.download, config.cache)
+    elif config.kind == "folder":
+        root = Path(config.path)
+        inside = root / config.split
+        name = config.name or root.resolve().name
+        folder = inside if config.split and inside.is_dir() else root
+        source = open_image_folder(folder, name, config.cache, config.max_corrupt)
+    elif config.kind == "shards":
+        paths = _shards_of_split(Path(config.path), config.split)
+        cache_dir = config.cache_dir or None
+        source = open_shards(paths, resolution, config.name or None, config.max_corrupt, cache_dir)
+    else:
+        raise InputError(f"kind: {config.kind!r}, expected 'digits', 'torchvision', 'folder' or 'shards'")
+    return select_classes(source, parse_classes(config.classes)) if config.classes.strip() else source
+
+
+def open_tasks(config: TaskConfig) -> TaskDistribution:
+    """Open all sources, at the largest of the resolutions, and make the distribution over their tasks.
+
+    Raises:
+        InputError: see open_source and TaskDistribution.
+    """
+    if not config.resolutions:
+        raise InputError("resolutions: none, expected at least one")
+    sources = [open_source(source, max(config.resolutions)) for source in config.sources]
+    return TaskDistribution(sources, config.ways, config.resolutions, config.examples_per_class, config.valid_fraction)
+
+
+def parse_classes(text: str) -> list[int]:
+    """Read class numbers such as "0-79" or "0,3,5-7".
+
+    Raises:
+        InputError: the text is something else, or a range runs backwards.
+    """
+    classes: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise InputError(f"classes: {text!r}, expected numbers and ranges such as 0-79 or 0,3,5-7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise InputError(f"classes: {part.strip()!r} runs backwards, expected {last}-{first}")
+        classes += range(first, last + 1)
+    return classes
+
+
+def _shards_of_split(path: Path, split: str) -> str | list[Path]:
+    if not path.is_dir():
+        return str(path)
+    shards = sorted(p for p in path.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")) and split in p.name)
+    if not shards:
+        raise InputError(f"path: {path} has no .tar or .tar.gz file with {split!r} in its name; check path and split")
+    return shards

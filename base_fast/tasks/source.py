@@ -1,0 +1,148 @@
+"""Where images come from: the protocol, arrays in memory, and a view of some classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from base_fast.errors import InputError
+from base_fast.tasks.resize import square
+
+
+@runtime_checkable
+class Source(Protocol):
+    """N labelled images that can be read by index at any resolution."""
+
+    @property
+    def name(self) -> str:
+        """What the data is called in the names of tasks and in reports."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, at least 2."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (N,), each in [0, num_classes)."""
+
+    def images(self, indices: Tensor, resolution: int) -> Tensor:
+        """Read the images `indices` (int64 (B,)) as RGB: uint8 (B, 3, R, R) with R = `resolution`."""
+
+
+def check_labels(
+    name: str, labels: Tensor | Sequence[int], class_names: Sequence[str] | None = None
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Check the labels of a source against its class names.
+
+    Args:
+        name: the source's name, for messages.
+        labels: N class numbers.
+        class_names: one name per class; None names the classes 0 to max(labels) by their numbers.
+
+    Returns:
+        Labels as int64 (N,), and the class names.
+
+    Raises:
+        InputError: no images, a label out of range, or fewer than two classes.
+    """
+    numbers = torch.as_tensor(labels)
+    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
+        raise InputError(f"{name}: labels are {numbers.dtype} {tuple(numbers.shape)}, expected whole numbers (N,)")
+    numbers = numbers.to(torch.int64)
+    if len(numbers) == 0:
+        raise InputError(f"{name}: no images; check the path and the split")
+    low, high = int(numbers.min()), int(numbers.max())
+    names = tuple(map(str, range(high + 1) if class_names is None else class_names))
+    if low < 0 or high >= len(names):
+        wrong = low if low < 0 else high
+        raise InputError(f"{name}: label {wrong} is out of range for {len(names)} classes; number them from 0")
+    if len(names) < 2:
+        raise InputError(f"{name}: only one class ({', '.join(names)}), expected at least two to tell apart")
+    return numbers, names
+
+
+class ArraySource:
+    """Images held in memory.
+
+    Args:
+        name: what the data is called.
+        images: uint8 (N, 3, H, W), or grey (N, 1, H, W) or (N, H, W).
+        labels: whole numbers (N,).
+        class_names: one per class; None uses the numbers 0 to max(labels).
+
+    Raises:
+        InputError: shapes or dtypes differ, labels are out of range, or there are fewer than two classes.
+    """
+
+    def __init__(
+        self, name: str, images: Tensor, labels: Tensor | Sequence[int], class_names: Sequence[str] | None = None
+    ) -> None:
+        if images.dtype != torch.uint8:
+            raise InputError(f"{name}: images are {images.dtype}, expected uint8 (0 to 255)")
+        if images.ndim == 3:
+            images = images.unsqueeze(1)
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise InputError(
+                f"{name}: images are {tuple(images.shape)}, expected (N, 3, H, W), (N, 1, H, W) or (N, H, W)"
+            )
+        self.name = name
+        self.labels, self.class_names = check_labels(name, labels, class_names)
+        if len(images) != len(self.labels):
+            raise InputError(f"{name}: {len(images)} images but {len(self.labels)} labels")
+        self._images = images
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def images(self, indices: Tensor, resolution: int) -> Tensor:
+        return square(self._images[indices].expand(-1, 3, -1, -1), resolution).contiguous()
+
+
+class ClassSubset:
+    """The images of some classes of a source, relabelled 0, 1, ... in the order given; copies no images."""
+
+    def __init__(self, source: Source, classes: Sequence[int]) -> None:
+        new_label = torch.full((source.num_classes,), -1, dtype=torch.int64)
+        new_label[list(classes)] = torch.arange(len(classes))
+        relabelled = new_label[source.labels]
+        self._source = source
+        self._indices = torch.nonzero(relabelled >= 0).flatten()
+        self.name = source.name
+        names = [source.class_names[c] for c in classes]
+        self.labels, self.class_names = check_labels(source.name, relabelled[self._indices], names)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def images(self, indices: Tensor, resolution: int) -> Tensor:
+        return self._source.images(self._indices[indices], resolution)
+
+
+def select_classes(source: Source, classes: Sequence[int]) -> ClassSubset:
+    """Keep only some classes, e.g. to hold the others out.
+
+    Args:
+        source: any source.
+        classes: class numbers of `source`; they become 0, 1, ... in this order.
+
+    Raises:
+        InputError: a class is out of range or named twice, fewer than two classes are left, or they have no images.
+    """
+    classes = [int(c) for c in classes]
+    wrong = [c for c in classes if not 0 <= c < source.num_classes]
+    if wrong:
+        raise InputError(f"classes: {wrong[0]} is not a class of {source.name}, expected 0 to {source.num_classes - 1}")
+    if len(set(classes)) < len(classes):
+        raise InputError(f"classes: {classes} names a class twice")
+    if len(classes) < 2:
+        raise InputError(f"classes: {classes} of {source.name}, expected at least two to tell apart")
+    return ClassSubset(source, classes)

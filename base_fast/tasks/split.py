@@ -1,0 +1,128 @@
+"""One half of a task: images in memory, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from base_fast.errors import InputError
+from base_fast.random import fold_in, generator
+from base_fast.tasks.augmentation import Augmentation, random_crop_flip, random_cutout
+from base_fast.tasks.source import Source
+
+STATISTICS_IMAGES = 2000
+STATISTICS_SEED = 0
+# Images of one flat colour have no spread; a grey level of 1 keeps their normalization finite.
+SMALLEST_STD = 1 / 255
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images of one size."""
+
+    images: Tensor
+    """uint8 (N, 3, R, R)."""
+    labels: Tensor
+    """int64 (N,), each in [0, num_classes)."""
+    num_classes: int
+    """Number of classes."""
+    mean: Tensor
+    """float32 (3,), per channel, of pixels in [0, 1]."""
+    std: Tensor
+    """float32 (3,), per channel, of pixels in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.images.shape)
+        if self.images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+            raise InputError(f"images: {self.images.dtype} {shape}, expected uint8 (N, 3, R, R)")
+        if self.labels.dtype != torch.int64 or tuple(self.labels.shape) != shape[:1]:
+            raise InputError(f"labels: {self.labels.dtype} {tuple(self.labels.shape)}, expected int64 ({shape[0]},)")
+        if shape[0] == 0:
+            raise InputError("images: none, expected at least one")
+        if int(self.labels.min()) < 0 or int(self.labels.max()) >= self.num_classes:
+            worst = max(self.labels.tolist(), key=lambda label: abs(label - (self.num_classes - 1) / 2))
+            raise InputError(f"labels: {worst} is out of range for num_classes = {self.num_classes}")
+        for field in ("mean", "std"):
+            value = getattr(self, field)
+            if value.dtype != torch.float32 or tuple(value.shape) != (3,):
+                raise InputError(f"{field}: {value.dtype} {tuple(value.shape)}, expected float32 (3,)")
+        if not bool((self.std > 0).all()):
+            raise InputError(f"std: {self.std.tolist()}, expected positive numbers")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def resolution(self) -> int:
+        """R, pixels per side."""
+        return self.images.shape[-1]
+
+    def batch(
+        self, key: Tensor, step: int, batch_size: int, augmentation: Augmentation | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw training batch number `step`: a pure function of its arguments.
+
+        An epoch is a permutation drawn from fold_in(key, epoch), cut into batches; what is left over at its end is
+        dropped. With fewer than `batch_size` images, a batch is all of them.
+
+        Args:
+            key: int64 (2,).
+            step: 0, 1, ..., over all epochs.
+            batch_size: B.
+            augmentation: random changes; None changes nothing.
+
+        Returns:
+            x float32 (B, 3, R, R), normalized; y int64 (B,).
+
+        Raises:
+            InputError: batch_size < 1 or step < 0.
+        """
+        _check_batch_size(batch_size)
+        if step < 0:
+            raise InputError(f"step: {step}, expected 0 or more")
+        size = min(batch_size, len(self))
+        epoch, place = divmod(step, len(self) // size)
+        epoch_key = fold_in(key, epoch)
+        order = torch.randperm(len(self), generator=generator(epoch_key))
+        chosen = order[place * size : (place + 1) * size]
+        images, labels = self.images[chosen], self.labels[chosen]
+        if augmentation is None:
+            return self._normalized(images), labels
+        draws = generator(fold_in(epoch_key, 1 + place))
+        images = random_crop_flip(images, augmentation, draws)
+        return random_cutout(self._normalized(images), augmentation, draws), labels
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through all images in order, not augmented; the last batch may be smaller.
+
+        Yields:
+            x float32 (B, 3, R, R), normalized; y int64 (B,).
+        """
+        _check_batch_size(batch_size)
+        for images, labels in zip(
+            torch.split(self.images, batch_size), torch.split(self.labels, batch_size), strict=True
+        ):
+            yield self._normalized(images), labels
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        scale = 1 / (255 * self.std)
+        return images.float().mul_(scale.view(3, 1, 1)).sub_((self.mean / self.std).view(3, 1, 1))
+
+
+def channel_statistics(source: Source, resolution: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of a source's pixels in [0, 1], each float32 (3,).
+
+    Taken over at most 2000 images, always the same ones.
+    """
+    draws = torch.Generator().manual_seed(STATISTICS_SEED)
+    chosen = torch.randperm(len(source.labels), generator=draws)[:STATISTICS_IMAGES]
+    pixels = source.images(chosen, resolution).transpose(0, 1).flatten(1).double() / 255
+    return pixels.mean(1).float(), pixels.std(1, correction=0).float().clamp_min(SMALLEST_STD)
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size: {batch_size}, expected 1 or more")

@@ -1,0 +1,31 @@
+"""What all tests share: one thread, repeatable examples, and data that a checkout may lack."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch starts its threads: sums are then taken in one order, and parallel tests do not fight for cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import hypothesis
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+# The same examples in every run, and no deadline: the first call of an op may compile or load something.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with published data beside the checkout, or where BASE_FAST_SHARED says."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("BASE_FAST_SHARED", beside))
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared data: {folder} is absent (set BASE_FAST_SHARED)")
+    return folder

@@ -1,0 +1,158 @@
+"""The whole report: complete, self-contained, well-formed, escaped; and what it says of folders it cannot report."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from base_fast.errors import InputError
+from base_fast.reports import write_report
+from tests.reports.fake_run import RUN, write_fake_run
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "compare"
+    return write_report(write_fake_run(path, seeds=2, randoms=2, steps=60, nodes=2))
+
+
+def bare_run(path: Path, kind: str = "adapt", rows: list[dict[str, object]] | None = None, **files: object) -> Path:
+    path.mkdir(exist_ok=True)
+    for name, value in {"run": {"kind": kind}, **files}.items():
+        (path / f"{name}.json").write_text(json.dumps(value))
+    if rows is not None:
+        (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_all_figures_exist_as_png(report: Path) -> None:
+    names = {file.stem for file in report.parent.glob("*.png")}
+    expected = """cells-prior-seed0 cells-scratch-seed1 inner-losses meta-entropy meta-shares meta-movement
+        probabilities-meta-seed0 edges-meta-seed0-normal edges-meta-seed0-reduce probabilities-adapt-prior-seed1
+        edges-adapt-scratch-seed0-reduce adaptation-accuracy adaptation-loss adaptation-entropy final-accuracies
+        training-curves"""
+    assert set(expected.split()) <= names
+    assert "edges-meta-seed1-normal" not in names  # of one seed per group only
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in report.parent.glob("*.png"))
+
+
+def test_page_is_well_formed_and_its_links_and_ids_hold(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    root = ElementTree.fromstring(text.replace("<!DOCTYPE html>", ""))
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    links = [element.get("href", "#") for element in root.iter()]
+    assert all(link.startswith(("#", "data:image/png")) for link in links)
+    referred = {link[1:] for link in links if len(link) > 1 and link.startswith("#")}
+    referred |= set(re.findall(r"url\(#([^)]*)\)", text))
+    assert referred <= set(ids)
+    assert all(svg.get("aria-label") for svg in root.iter("svg"))
+    headings = [heading.text for heading in root.iter("h2")]
+    assert headings[:3] == ["Results", "Cells", "Genotypes under the posterior"]
+
+
+def test_page_needs_nothing_from_outside(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    assert "http://" not in text
+    assert "https://" not in text
+    assert not re.search(r"<(script|link|img|iframe)\b", text)
+    assert "@import" not in text
+
+
+def test_neutral_colours_follow_the_theme(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    drawings = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    assert "var(--ink)" in drawings
+    assert "#1f2430" not in drawings
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_everything_is_escaped(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    for raw, escaped in (("<i>&", "&lt;i&gt;&amp;"), ("<b>&", "&lt;b&gt;&amp;"), ("<script>", "&lt;script&gt;")):
+        assert raw not in text
+        assert escaped in text
+    assert "candidate &lt;1&gt;" in text
+
+
+def test_missing_pieces_are_left_out(tmp_path: Path) -> None:
+    rows = [{"phase": "adapt/x", "step": step, "loss": 2.0 - 0.1 * step, "entropy": 1.0} for step in range(5)]
+    text = write_report(bare_run(tmp_path / "run", rows=rows)).read_text()
+    assert re.findall(r"<h2[^>]*>([^<]*)", text) == ["Adaptation"]
+    assert {file.stem for file in (tmp_path / "run/report").glob("*.png")} == {"adaptation-loss", "adaptation-entropy"}
+
+
+def test_results_alone_make_a_report(tmp_path: Path) -> None:
+    table = {"title": "T", "columns": ["a"], "rows": [[1]]}
+    text = write_report(bare_run(tmp_path / "run", results=[table, {**table, "title": "U"}])).read_text()
+    assert "<caption>T</caption>" in text
+    assert "<caption>U</caption>" in text
+
+
+def test_a_single_genotype_and_single_lists_take_the_name_of_the_run(tmp_path: Path) -> None:
+    genotype = {"normal": [["none", 0], ["skip_connect", 1]], "normal_concat": [2], "reduce": [], "reduce_concat": []}
+    candidates = [{"genotype": genotype, "probability": 0.5}]
+    path = bare_run(tmp_path / "one", "train", genotype=genotype, candidates=candidates, undecided=[])
+    text = write_report(path).read_text()
+    assert "Most probable genotypes: one" in text
+    assert "normal:none~0,skip_connect~1-&gt;2" in text
+    assert "Undecided" not in text
+    assert (path / "report/cells-one.png").exists()
+
+
+def test_one_row_and_values_that_are_not_finite(tmp_path: Path) -> None:
+    row = {"phase": "meta", "step": 1, "loss_first": float("nan"), "loss_last": 1.0, "ln_classes": 1.6, "none": 0.1}
+    row |= {"probabilities": [[[0.2] * 5] * 6], "sigma_drift": 0.0}
+    train = [{"phase": "train/a", "step": 1, "loss": float("inf")}, {"phase": "train/a", "step": 2, "accuracy": 0.5}]
+    path = bare_run(tmp_path / "run", "meta-train", [row, *train])
+    write_report(path)
+    assert (path / "report/probabilities-meta.png").exists()
+    assert not (path / "report/edges-meta-normal.png").exists()  # one record makes no curve
+
+
+def test_names_that_differ_in_punctuation_only_do_not_collide(tmp_path: Path) -> None:
+    genotype = {"normal": [["none", 0], ["skip_connect", 1]], "normal_concat": [2]}
+    path = bare_run(tmp_path / "run", genotype={"a/b": genotype, "a b": genotype})
+    write_report(path)
+    assert {file.stem for file in (path / "report").glob("*.png")} == {"cells-a-b", "cells-a-b-2"}
+
+
+@pytest.mark.parametrize("ragged", [[[0.5, 0.5]], [[[0.1, 0.9], [0.5]]], "text"])
+def test_probabilities_of_a_wrong_shape_are_an_input_error(tmp_path: Path, ragged: object) -> None:
+    path = bare_run(tmp_path / "run", rows=[{"phase": "meta", "step": 1, "probabilities": ragged}])
+    with pytest.raises(InputError, match="probabilities must be"):
+        write_report(path)
+
+
+def test_what_is_not_a_run_or_empty_is_an_input_error(tmp_path: Path) -> None:
+    for path, words in (
+        (tmp_path / "absent", "is not a folder"),
+        (tmp_path, "run"),
+        (bare_run(tmp_path / "empty"), "nothing to report"),
+        (bare_run(tmp_path / "odd", genotype=[1]), "expected an object"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            write_report(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    path = bare_run(tmp_path / "run", rows=[{"phase": "adapt/x", "step": 1, "loss": 1.0}])
+    with pytest.raises(InputError, match=r"pip install 'base-fast\[report\]'"):
+        write_report(path)
+
+
+def test_facts_of_the_run_stand_in_the_header(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    for words in (RUN["commit"], "16 GiB memory", "8 cores", "torch 2.14.1"):
+        assert str(words) in text
+    assert "base_fast None" not in text

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+
+from base_fast.errors import InputError
+from base_fast.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Inner:
+    rates: tuple[float, ...] = (0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 3
+    inner: Inner = field(default_factory=Inner)
+    clip: float | None = 1.0
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with RunFolder.create(tmp_path / "run", "meta", Config()) as folder:
+        yield folder
+
+
+def test_a_new_run_says_where_it_came_from(folder):
+    info = json.loads((folder.path / "run.json").read_text())
+    assert info == folder.info
+    assert set(info) == {"kind", "command", "versions", "commit", "machine", "created", "resumed"}
+    assert info["kind"] == folder.kind == "meta"
+    assert info["versions"]["torch"] == torch.__version__
+    assert info["machine"]["cores"] == os.cpu_count()
+    assert folder.config(Config) == Config()
+
+
+def test_an_existing_run_is_refused_unless_it_is_resumed(folder):
+    with pytest.raises(InputError, match="already holds a run"):
+        RunFolder.create(folder.path, "meta", Config())
+    again = RunFolder.create(folder.path, "meta", Config(), resume=True)
+    assert again.info["created"] == folder.info["created"]
+    assert len(again.info["resumed"]) == 1
+    assert RunFolder.open(folder.path).info == again.info
+
+
+def test_resuming_nothing_starts(tmp_path):
+    assert RunFolder.create(tmp_path / "a" / "b", "meta", Config(), resume=True).info["resumed"] == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Config(steps=4), "steps was 3 and is now 4"),
+        (Config(inner=Inner((0.1, 0.3))), r"inner.rates\[1\] was 0.2 and is now 0.3"),
+        (Config(inner=Inner(())), r"inner.rates was \[0.1, 0.2\] and is now \[\]"),
+        (Config(clip=None), "clip was 1.0 and is now None"),
+        (replace(Config(), steps=5, clip=2.0), "steps was 3"),
+    ],
+)
+def test_resuming_with_another_configuration_names_the_first_difference(folder, config, message):
+    with pytest.raises(InputError, match=message):
+        RunFolder.create(folder.path, "meta", config, resume=True)
+
+
+def test_resuming_another_kind_is_refused(folder):
+    with pytest.raises(InputError, match="kind 'meta'; expected 'adapt'"):
+        RunFolder.create(folder.path, "adapt", Config(), resume=True)
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot make the run folder"):
+        RunFolder.create(tmp_path / "file", "meta", Config())
+    with pytest.raises(InputError, match="not a run folder"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match="does not describe a run"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run.json is damaged"):
+        RunFolder.open(tmp_path)
+
+
+def test_rows_come_back_as_they_were_logged(folder):
+    folder.log("meta", 0, loss=0.1, entropy={"normal": 1.5}, probabilities=torch.tensor([[0.25, 0.75]]), note=None)
+    folder.log("adapt/digits", 0, loss=np.float32(0.5), accuracy=torch.tensor(0.5, dtype=torch.float64))
+    rows = folder.rows()
+    assert [row["phase"] for row in rows] == ["meta", "adapt/digits"]
+    assert rows[0]["loss"] == 0.1
+    assert rows[0]["entropy"] == {"normal": 1.5}
+    assert rows[0]["probabilities"] == [[0.25, 0.75]]
+    assert rows[0]["note"] is None
+    assert folder.rows("adapt/digits") == [rows[1]]
+    assert rows[1]["loss"] == rows[1]["accuracy"] == 0.5
+
+
+def test_a_value_that_json_cannot_hold_leaves_no_row(folder):
+    with pytest.raises(TypeError, match="got a value of type object"):
+        folder.log("meta", 0, bad=object())
+    assert folder.rows() == []
+
+
+def test_scalars_go_to_tensorboard_and_purged_steps_do_not_come_back(folder):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for step in range(4):
+        folder.log("adapt/a", step, loss=float(step), entropy={"normal": 1.0}, probabilities=[0.5], name="x")
+    folder.truncate("adapt/a", 1)
+    folder.log("adapt/a", 2, loss=20.0)
+    folder.close()
+    events = event_accumulator.EventAccumulator(str(folder.path / "tensorboard" / "adapt" / "a")).Reload()
+    assert set(events.Tags()["scalars"]) == {"loss", "entropy/normal"}
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(0, 0.0), (1, 1.0), (2, 20.0)]
+
+
+def test_logging_works_without_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with RunFolder.create(tmp_path, "meta", Config()) as folder:
+        folder.log("meta", 0, loss=1.0)
+        folder.truncate("meta", -1)
+        folder.log("meta", 0, loss=2.0)
+    assert [row["loss"] for row in folder.rows()] == [2.0]
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_truncating_drops_one_phase_beyond_the_step(folder):
+    for step in range(3):
+        folder.log("meta", step)
+        folder.log("adapt", step)
+    folder.truncate("meta", 0)
+    folder.log("meta", 1, again=True)
+    steps = [(row["phase"], row["step"]) for row in folder.rows()]
+    assert steps == [("meta", 0), ("adapt", 0), ("adapt", 1), ("adapt", 2), ("meta", 1)]
+
+
+def test_a_torn_last_line_is_passed_over_and_repaired(folder):
+    folder.log("meta", 0)
+    folder.close()
+    with (folder.path / "metrics.jsonl").open("a") as file:
+        file.write('{"phase": "meta", "st')
+    again = RunFolder.open(folder.path)
+    assert [row["step"] for row in again.rows()] == [0]
+    again.log("meta", 1)
+    again.close()
+    assert [row["step"] for row in again.rows()] == [0, 1]
+
+
+def test_damage_in_the_middle_is_named(folder):
+    (folder.path / "metrics.jsonl").write_text('{"phase": "meta", "st\n{"phase": "meta", "step": 1}\n')
+    with pytest.raises(InputError, match="damaged in line 1"):
+        folder.rows()
+
+
+def test_time_goes_on_where_a_resumed_run_left_off(folder):
+    (folder.path / "metrics.jsonl").write_text('{"phase": "meta", "step": 0, "time": 100.0}\n')
+    again = RunFolder.create(folder.path, "meta", Config(), resume=True)
+    again.log("meta", 1)
+    again.log("meta", 2)
+    again.close()
+    _, first, second = again.rows()
+    assert 100.0 <= first["time"] <= second["time"] < 160.0
+
+
+def test_checkpoints_are_found_again_or_absent(folder):
+    assert folder.load_checkpoint("last") is None
+    folder.save_checkpoint("last", {"mu": torch.arange(3.0)}, {"step": 1})
+    folder.save_checkpoint("last", {"mu": torch.arange(4.0)}, {"step": 2})
+    tensors, header = folder.load_checkpoint("last")
+    assert header == {"step": 2}
+    assert torch.equal(tensors["mu"], torch.arange(4.0))
+    (folder.path / "checkpoints" / "last.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="truncated"):
+        folder.load_checkpoint("last")
+
+
+def test_results_are_json(folder):
+    folder.write_json("result", {"pi": torch.tensor([0.5]), "n": np.int64(3)})
+    assert folder.read_json("result") == folder.read_json("result.json") == {"pi": [0.5], "n": 3}
+    folder.write_json("adapt/digits", [1])
+    assert json.loads((folder.path / "adapt" / "digits.json").read_text()) == [1]
+    with pytest.raises(InputError, match="cannot read .*missing.json"):
+        folder.read_json("missing")
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out"])
+def test_names_stay_inside_the_folder(folder, name):
+    with pytest.raises(InputError, match="expected a path inside the run folder"):
+        folder.write_json(name, 1)
+    with pytest.raises(InputError, match="expected a path inside the run folder"):
+        folder.load_checkpoint(f"../{name}")

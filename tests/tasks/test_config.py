@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import tyro
+
+from base_fast.errors import InputError
+from base_fast.random import key
+from base_fast.tasks import SourceConfig, TaskConfig, open_source, open_tasks
+from base_fast.tasks.config import parse_classes
+
+
+def test_digits_by_default():
+    source = open_source(SourceConfig())
+    assert (source.name, source.num_classes) == ("digits", 10)
+
+
+def test_classes_are_kept_and_renumbered():
+    source = open_source(SourceConfig(classes="7-9,0"))
+    assert source.class_names == ("7", "8", "9", "0")
+
+
+@pytest.mark.parametrize(("text", "classes"), [("0-3", [0, 1, 2, 3]), ("5", [5]), (" 0, 3 , 5 - 7", [0, 3, 5, 6, 7])])
+def test_parse_classes(text, classes):
+    assert parse_classes(text) == classes
+
+
+@pytest.mark.parametrize(("text", "message"), [("a", "expected numbers"), ("1,,2", "expected numbers"), ("5-2", "2-5")])
+def test_parse_classes_errors(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_classes(text)
+
+
+def test_folders_with_and_without_a_split(tmp_path, encode):
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(2 if part == "train" else 1):
+                (tmp_path / part / name / f"{i}.jpg").write_bytes(encode())
+    train, val = (open_source(SourceConfig("folder", str(tmp_path), split=s)) for s in ("train", "val"))
+    assert (len(train.labels), len(val.labels)) == (4, 2)
+    assert train.name == tmp_path.name
+    named = open_source(SourceConfig("folder", str(tmp_path / "val"), name="pets"))
+    assert (named.name, len(named.labels)) == ("pets", 2)
+
+
+def test_shards_by_split_and_by_path(tmp_path, encode, write_tar):
+    members = [("0.jpg", encode()), ("0.cls", b"0"), ("1.jpg", encode()), ("1.cls", b"1")]
+    write_tar(tmp_path / "set-train-0.tar", members)
+    write_tar(tmp_path / "set-train-1.tar.gz", members)
+    write_tar(tmp_path / "set-val-0.tar", members)
+    train = open_source(SourceConfig("shards", str(tmp_path), cache_dir=str(tmp_path / "cache")), 8)
+    assert len(train.labels) == 4
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(open_source(SourceConfig("shards", str(tmp_path), split="val"), 8).labels) == 2
+    assert len(open_source(SourceConfig("shards", str(tmp_path / "*.tar"), split="x"), 8).labels) == 4
+    with pytest.raises(InputError, match=r"no .tar or .tar.gz file with 'test' in its name"):
+        open_source(SourceConfig("shards", str(tmp_path), split="test"), 8)
+
+
+def test_torchvision(tmp_path):
+    with pytest.raises(InputError, match="CIFAR10 cannot be opened"):
+        open_source(SourceConfig("torchvision", str(tmp_path), "CIFAR10"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "folder"}, "path: empty"),
+        ({"max_corrupt": 2.0}, "max_corrupt"),
+        ({"kind": "zip", "path": "x"}, "kind"),
+    ],
+)
+def test_source_config_errors(options, message):
+    with pytest.raises(InputError, match=message):
+        open_source(SourceConfig(**options))
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "package"),
+    [
+        ("digits", "sklearn.datasets", "scikit-learn"),
+        ("torchvision", "torchvision.datasets", "torchvision"),
+        ("shards", "braceexpand", "webdataset"),
+        ("folder", "PIL.Image", "pillow"),
+    ],
+)
+def test_missing_packages(tmp_path, encode, monkeypatch, kind, module, package):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(encode())
+    (tmp_path / "set-train.tar").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"the source {kind}.* needs the package {package}: pip install"):
+        open_source(SourceConfig(kind, str(tmp_path)))
+
+
+def test_open_tasks():
+    config = TaskConfig((SourceConfig(classes="0-6"),), ways=(2, 3), resolutions=(8, 16), examples_per_class=20)
+    task = open_tasks(config).sample(key(0))
+    assert task.num_classes in (2, 3)
+    assert len(task.train) == 16 * task.num_classes
+    with pytest.raises(InputError, match="resolutions: none"):
+        open_tasks(TaskConfig(resolutions=()))
+
+
+def test_the_command_line(capsys):
+    arguments = ["--ways", "2", "5", "--resolutions", "8", "--sources.0.classes", "0-6", "--examples-per-class", "30"]
+    config = tyro.cli(TaskConfig, args=arguments)
+    assert (config.ways, config.resolutions, config.examples_per_class) == ((2, 5), (8,), 30)
+    assert config.sources[0].classes == "0-6"
+    assert tyro.cli(TaskConfig, args=["--ways", "4"]).ways == 4
+    with pytest.raises(SystemExit):
+        tyro.cli(SourceConfig, args=["--help"])
+    assert "Keep only these classes" in capsys.readouterr().out
