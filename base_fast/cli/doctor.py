@@ -24,7 +24,6 @@ OPTIONAL = {
     "webdataset": "data",
     "pillow": "data",
     "matplotlib": "report",
-    "networkx": "report",
     "tensorboard": "report",
     "triton": "gpu",
     "pytest-benchmark": "bench",

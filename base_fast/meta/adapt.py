@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.errors import Diverged, Interrupted
 from base_fast.meta import monitors
 from base_fast.meta.config import AdaptConfig, Schedule
 from base_fast.meta.elbo import Elbo
 from base_fast.meta.inner import InnerLoop, InnerState
-from base_fast.meta.variables import Variables, for_task
+from base_fast.meta.variables import Variables, check_checkpoint, for_task
 from base_fast.posterior import Posterior, mean_entropy
 from base_fast.random import key
 from base_fast.runs import RunFolder, interruptible, progress
@@ -218,9 +218,8 @@ class _Adapter:
         if found is None:
             return fresh
         tensors, header = found
+        check_checkpoint(self.name, tensors, self._pack(fresh)[0])
         q = Variables(*(tensors[name] for name in Variables._fields))
-        if q.mu.shape != fresh.q.mu.shape:
-            raise InputError(f"checkpoint {self.name}: {q.mu.numel()} weights, expected {fresh.q.mu.numel()}")
         mu, rho, alpha = (
             tuple(tensors[f"slots.{i}.{j}"] for j in range(len(slots))) for i, slots in enumerate(fresh.slots)
         )

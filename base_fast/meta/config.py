@@ -112,9 +112,9 @@ class OuterConfig:
     """unrolled only: learning rate (Adam) of the logarithms of the inner step sizes; 0 keeps them fixed."""
 
     def __post_init__(self) -> None:
-        if not self.lr > 0.0:
-            raise InputError(f"lr: got {self.lr!r}, expected a number > 0")
-        if self.step_size_lr < 0.0 or (self.step_size_lr > 0.0 and self.rule != "unrolled"):
+        if not (self.lr > 0.0 and math.isfinite(self.lr)):
+            raise InputError(f"lr: got {self.lr!r}, expected a finite number > 0")
+        if not 0.0 <= self.step_size_lr < math.inf or (self.step_size_lr > 0.0 and self.rule != "unrolled"):
             raise InputError(f"step_size_lr: got {self.step_size_lr!r} with {self.rule}, expected 0, or unrolled")
 
 
@@ -145,8 +145,10 @@ class MetaConfig:
     """Temperature of the Gumbel-Softmax."""
     noise: Schedule = Schedule(0.0, 0.0)
     """Scale of the Gumbel noise; full noise (1) from the start costs accuracy."""
+    mu_scale: float = 0.4
+    """Standard deviation of the initial means in He's, √(2/fan_in); smaller weights turn faster under batch norm."""
     sigma_scale: float = 0.1
-    """σ of the initial prior, in He's standard deviations of each weight."""
+    """σ of the initial prior, in standard deviations of the means."""
     seed: int = 0
     """Seed of everything random."""
     record_every: int = 5

@@ -15,7 +15,7 @@ from base_fast.meta import monitors
 from base_fast.meta.config import MetaConfig
 from base_fast.meta.inner import InnerLoop
 from base_fast.meta.outer import OuterState, TaskGradient, task_gradient
-from base_fast.meta.variables import Variables, for_task
+from base_fast.meta.variables import Variables, check_checkpoint, for_task
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
 from base_fast.runs import RunFolder, interruptible, progress
@@ -38,7 +38,7 @@ class MetaTrainer:
 
     def initial(self) -> Posterior:
         """The prior before any meta-training: also where a search from scratch starts."""
-        return self.supernet.prior(fold_in(self._key, 0), self.config.sigma_scale)
+        return self.supernet.prior(fold_in(self._key, 0), self.config.mu_scale, self.config.sigma_scale)
 
     def fit(
         self,
@@ -152,7 +152,10 @@ class MetaTrainer:
             Variables.of(initial), self.config.outer, (inner.mu, inner.rho, inner.alpha), self.config.inner_steps
         )
         found = run.load_checkpoint(name) if run is not None else None
-        return fresh if found is None else _unpack(fresh, *found)
+        if found is None:
+            return fresh
+        check_checkpoint(name, found[0], _pack(fresh)[0])
+        return _unpack(fresh, *found)
 
 
 def _kept(run: RunFolder | None, name: str) -> str:
@@ -174,13 +177,10 @@ def _pack(state: OuterState) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _unpack(fresh: OuterState, tensors: dict[str, Tensor], header: dict[str, Any]) -> OuterState:
     """A checkpoint in the shape of `fresh`."""
-    try:
-        return OuterState(
-            Variables(*(tensors[name] for name in Variables._fields)),
-            tuple(tuple(tensors[f"slots.{i}.{j}"] for j in range(len(s))) for i, s in enumerate(fresh.slots)),
-            None if fresh.log_step_sizes is None else tensors["log_step_sizes"],
-            tuple(tensors[f"step_size_slots.{j}"] for j in range(len(fresh.step_size_slots))),
-            header["step"],
-        )
-    except KeyError as error:
-        raise InputError(f"checkpoint: it has no {error}; it was written under another configuration") from None
+    return OuterState(
+        Variables(*(tensors[name] for name in Variables._fields)),
+        tuple(tuple(tensors[f"slots.{i}.{j}"] for j in range(len(s))) for i, s in enumerate(fresh.slots)),
+        None if fresh.log_step_sizes is None else tensors["log_step_sizes"],
+        tuple(tensors[f"step_size_slots.{j}"] for j in range(len(fresh.step_size_slots))),
+        header["step"],
+    )

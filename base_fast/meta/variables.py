@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,16 @@ class Variables(NamedTuple):
 
     def finite(self) -> bool:
         return all(bool(torch.isfinite(x).all()) for x in self)
+
+
+def check_checkpoint(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises InputError unless a checkpoint holds the tensors that the present configuration writes."""
+    for key in sorted(found.keys() | expected.keys()):
+        was, now = (f"{x[key].dtype} {tuple(x[key].shape)}" if key in x else "nothing" for x in (found, expected))
+        if was != now:
+            raise InputError(
+                f"checkpoint {name}: got {was} for {key}, expected {now}; it was written under another configuration"
+            )
 
 
 def for_task(supernet: Supernet, prior: Variables, policy: str, num_classes: int) -> tuple[Supernet, Variables]:

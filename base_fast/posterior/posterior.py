@@ -49,6 +49,8 @@ class Posterior:
         for name, x in (("mu", self.mu), ("rho", self.rho)):
             if tuple(x.shape) != (self.layout.numel,):
                 raise InputError(f"{name}: got shape {tuple(x.shape)}, expected ({self.layout.numel},) from the layout")
+        if not isinstance(self.config, dict):
+            raise InputError(f"config: got {type(self.config).__name__}, expected a dict")
         for name, x in (("mu", self.mu), ("rho", self.rho), ("alpha", self.alpha)):
             if not x.is_floating_point():
                 raise InputError(f"{name}: got {x.dtype}, expected a floating-point tensor")

@@ -63,7 +63,9 @@ def factorized_reduce(x: Tensor, weights: list[Tensor]) -> Tensor:
     """
     x = F.relu(x)
     shifted = F.pad(x[:, :, 1:, 1:], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-    branches = [F.conv2d(part, weight, stride=2) for part, weight in ((x, weights[0]), (shifted, weights[1]))]
+    # Of a single output channel the first half is empty, and PyTorch convolves with one filter or more.
+    halves = [(part, weight) for part, weight in zip((x, shifted), weights, strict=True) if len(weight)]
+    branches = [F.conv2d(part, weight, stride=2) for part, weight in halves]
     return batch_norm(torch.cat(branches, dim=1))
 
 

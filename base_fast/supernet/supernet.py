@@ -115,12 +115,22 @@ class Supernet:
             scales.append(torch.full((size,), math.sqrt(2.0 / fan_in)))
         return torch.cat(scales)
 
-    def prior(self, key: Tensor, sigma_scale: float = 0.1, dtype: torch.dtype = torch.float32) -> Posterior:
-        """A fresh prior: μ drawn as He et al. (2015) initialize, batch norm at (1, 0), the head at zero, σ at
-        `sigma_scale` of He's standard deviation, uniform edge logits."""
-        if not sigma_scale > 0.0:
-            raise InputError(f"sigma_scale: got {sigma_scale!r}, expected a number > 0")
-        scale = self.initial_scale().to(key.device)
+    def prior(
+        self, key: Tensor, mu_scale: float = 0.4, sigma_scale: float = 0.1, dtype: torch.dtype = torch.float32
+    ) -> Posterior:
+        """A fresh prior: normal μ, batch norm at (1, 0), the head at zero, uniform edge logits.
+
+        Args:
+            key: of the draw.
+            mu_scale: standard deviation of μ in He's (√(2/fan_in)). Batch norm makes the network blind to it, but a
+                step of the same size turns smaller weights further; 0.41 is PyTorch's own initialization.
+            sigma_scale: σ in standard deviations of μ.
+            dtype: of all three vectors.
+        """
+        for name, value in (("mu_scale", mu_scale), ("sigma_scale", sigma_scale)):
+            if not value > 0.0:
+                raise InputError(f"{name}: got {value!r}, expected a number > 0")
+        scale = mu_scale * self.initial_scale().to(key.device)
         mu = scale * philox.normal(key, self.layout.numel)
         for name, where in self.layout.slices.items():
             if name.endswith("bn.weight"):

@@ -103,7 +103,7 @@ class Hand:
             if t == steps:
                 return q, loss
             gradients = list(torch.autograd.grad(loss, q, create_graph=True))
-            norm = torch.sqrt(sum(((g**2).sum() for g, m in list(zip(gradients, moving))[:2] if m), torch.zeros(())))
+            norm = torch.sqrt(torch.stack([(gradients[i] ** 2).sum() for i in (0, 1) if moving[i]]).sum())
             if self.inner.clip and norm > self.inner.clip:
                 gradients[:2] = [g * self.inner.clip / norm for g in gradients[:2]]
             rho = q[1]
@@ -235,7 +235,7 @@ def agree(config: MetaConfig) -> None:
     net = toys.supernet()
     start = toys.prior(net)
     expected = by_hand(config, net, [start.mu, start.rho, start.alpha], classes)
-    got = MetaTrainer(config, net).fit(toys.Tasks(classes), start=start)
+    got = MetaTrainer(config, net).fit(toys.Tasks(classes), start=start)  # type: ignore[arg-type]
     moved = config.inner.mu.lr > 0, config.inner.rho.lr > 0, config.inner.alpha.lr > 0
     for before, a, b, moves in zip(
         (start.mu, start.rho, start.alpha), (got.mu, got.rho, got.alpha), expected, moved, strict=True
@@ -276,6 +276,6 @@ def test_reptile_at_lambda_one_ends_at_the_mean_of_the_adapted_posteriors() -> N
     leaves = [x.clone().requires_grad_() for x in (start.mu, start.rho, start.alpha)]
     task = toys.task(fold_in(k, 0))
     adapted, _ = Hand(BASE, 0.7, 1.0).adapt(net, leaves, task, fold_in(k, 1), 2, (True, True, True))
-    got = MetaTrainer(config, net).fit(toys.Tasks(), start=start)
+    got = MetaTrainer(config, net).fit(toys.Tasks(), start=start)  # type: ignore[arg-type]
     for a, b in zip((got.mu, got.rho, got.alpha), adapted, strict=True):
         assert (a - b).abs().max().item() < TOLERANCE

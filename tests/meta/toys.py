@@ -33,7 +33,7 @@ def supernet(classes: int = 3, layers: int = 2) -> Supernet:
 
 def prior(net: Supernet, seed: int = 0, sigma_scale: float = 0.5, dtype: torch.dtype = torch.float64) -> Posterior:
     """A prior in double precision whose head and edge logits are not zero, so that nothing is right by accident."""
-    fresh = net.prior(key(seed), sigma_scale, dtype)
+    fresh = net.prior(key(seed), mu_scale=1.0, sigma_scale=sigma_scale, dtype=dtype)
     draws = torch.Generator().manual_seed(seed)
     mu = fresh.mu.clone()
     mu[net.head] = 0.3 * torch.randn(net.head.stop - net.head.start, generator=draws, dtype=dtype)
