@@ -95,6 +95,10 @@ def train(
     return TrainResult(accuracy, loss, loop.history, loop.step, loop.seconds, loop.step == total)
 
 
+# Pixels a side from which channels-last convolutions are faster: 1.4 times at 32 pixels and 16 channels, measured on
+# 2 Sapphire-Rapids cores. The weights' format is enough, for activations follow it.
+CHANNELS_LAST_FROM = 16
+
 # What a checkpoint's header holds of the loop.
 _HEADER = ("step", "loss", "lr", "history", "seen", "correct", "loss_sum")
 
@@ -112,6 +116,8 @@ class _Loop:
         self.parameters = dict(network.named_parameters())
         self.place = next(iter(self.parameters.values()))
         self.device = self.place.device
+        if task.resolution >= CHANNELS_LAST_FROM:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augmentation = config.augmentation_for(task.resolution)
         self.optimizer = torch.optim.SGD(
             self.parameters.values(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay

@@ -60,13 +60,15 @@ def factorized_reduce(x: Tensor, weights: list[Tensor]) -> Tensor:
     """Halve the resolution: two 1×1 convolutions of stride 2, the second on the input shifted by one pixel.
 
     Odd sizes are padded by one at the bottom and right, so that both halves have ⌈H/2⌉ × ⌈W/2⌉ pixels.
+
+    Convolving every other pixel with stride 1 is the same, and works around oneDNN: the backward of a 1×1 convolution
+    with stride 2 and fewer than eight channels writes outside its memory on channels-last inputs (torch 2.14).
     """
     x = F.relu(x)
-    shifted = F.pad(x[:, :, 1:, 1:], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+    shifted = F.pad(x[:, :, 1::2, 1::2], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
     # Of a single output channel the first half is empty, and PyTorch convolves with one filter or more.
-    halves = [(part, weight) for part, weight in zip((x, shifted), weights, strict=True) if len(weight)]
-    branches = [F.conv2d(part, weight, stride=2) for part, weight in halves]
-    return batch_norm(torch.cat(branches, dim=1))
+    halves = [(part, w) for part, w in zip((x[:, :, ::2, ::2], shifted), weights, strict=True) if len(w)]
+    return batch_norm(torch.cat([F.conv2d(part, w) for part, w in halves], dim=1))
 
 
 def _depthwise_pointwise(x: Tensor, depthwise: Tensor, pointwise: Tensor, stride: int, dilation: int) -> Tensor:
