@@ -117,7 +117,7 @@ class _Loop:
         self.place = next(iter(self.parameters.values()))
         self.device = self.place.device
         if task.resolution >= CHANNELS_LAST_FROM:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         self.augmentation = config.augmentation_for(task.resolution)
         self.optimizer = torch.optim.SGD(
             self.parameters.values(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
