@@ -16,10 +16,11 @@ from base_fast.evaluation import Network, count_macs, count_parameters, evaluate
 from base_fast.meta import Adaptation, AdaptConfig, Budget, InnerConfig, MetaConfig, MetaTrainer, OuterConfig, adapt
 from base_fast.ops import backends
 from base_fast.posterior import Derivation, Layout, Posterior, derive
+from base_fast.runs.provenance import package_version
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.tasks import Task, TaskDistribution, from_dataset, open_source, whole_task
 
-__version__ = "0.1.0.dev0"
+__version__ = package_version() or "0+unknown"
 
 __all__ = [
     "AdaptConfig",

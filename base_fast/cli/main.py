@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.runs.provenance import package_version
 
 # Name on the command line -> class and module, so that a command imports only what it needs.
 COMMANDS = {
@@ -34,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_help())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        from base_fast import __version__
-
-        print(f"base-fast {__version__}")
+        print(f"base-fast {package_version() or '(not installed)'}")
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
@@ -64,7 +63,11 @@ def _run(name: str, rest: list[str]) -> int:
     description = f"{module.__doc__} {command.__doc__}"
     default, rest = _default(command, rest)
     chosen = tyro.cli(
-        command, args=rest, prog=f"base-fast {name}", description=description, **({"default": default} if default else {})
+        command,
+        args=rest,
+        prog=f"base-fast {name}",
+        description=description,
+        **({"default": default} if default else {}),
     )
     return int(chosen.execute())
 

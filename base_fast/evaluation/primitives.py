@@ -79,19 +79,22 @@ class FactorizedReduce(nn.Module):
     The second convolution sees the input shifted by one pixel. An odd size is padded with one row or column of zeros,
     so that both halves have ceil(H / 2) rows; of an odd `channels_out` the second half gets the larger part. Even cases
     are as published (DARTS).
+
+    The convolutions have stride 1 and see every other pixel, which is the same and safe: `reference.primitives` says
+    why stride 2 is not.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.relu = nn.ReLU()
-        self.conv_1 = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.conv_1 = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
+        self.conv_2 = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
         self.bn = nn.BatchNorm2d(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
-        shifted = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))[:, :, 1:, 1:]
-        out: Tensor = self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
+        shifted = F.pad(x[:, :, 1::2, 1::2], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        out: Tensor = self.bn(torch.cat([self.conv_1(x[:, :, ::2, ::2]), self.conv_2(shifted)], dim=1))
         return out
 
 

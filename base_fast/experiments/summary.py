@@ -58,7 +58,7 @@ def _ways(config: CompareConfig, records: Sequence[Record]) -> Table:
         "rows": [list(row) for row in zip(labels, *columns, strict=True)],
         "target_accuracy": config.search_accuracy,
         "notes": [
-            f"Mean ± standard deviation, {_count(len(records), 'seed')}; accuracies on the target's validation images.",
+            f"Mean ± standard deviation, {_count(len(records), 'seed')}; accuracies on validation images of the target.",
             f"Meta-training took {fmean(r['meta_seconds'] for r in records):,.0f} s per seed, a search {search:,.0f} s.",
             _ratio(records),
         ],
@@ -87,9 +87,7 @@ def _ranks(records: Sequence[Record]) -> Table:
                 accuracy = network["accuracy"]
                 rank = 1 + sum(other > accuracy for other in pool)
                 distance = f"{(accuracy - fmean(pool)) / spread:+.1f}" if spread > 0.0 else NOTHING
-                rows.append(
-                    [KINDS[kind], record["seed"], percent([accuracy]), f"{rank} of {len(pool) + 1}", distance]
-                )
+                rows.append([KINDS[kind], record["seed"], percent([accuracy]), f"{rank} of {len(pool) + 1}", distance])
     return {
         "title": "Derived networks among the random ones",
         "columns": ["genotype", "seed", "accuracy", "rank", "sd's above the random mean"],

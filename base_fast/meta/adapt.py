@@ -96,7 +96,7 @@ def adapt(
 
     Raises:
         Diverged: a loss became NaN or infinite; the last checkpoint is kept.
-        Interrupted: Ctrl-C; the state is saved, and the same call continues it.
+        Interrupted: Ctrl-C; with a run the state is saved, and the same call continues it.
         InputError: a task that does not fit the posterior and the head policy.
     """
     return _Adapter(posterior, task, config or AdaptConfig(), run, name).run_to_end()
@@ -140,8 +140,11 @@ class _Adapter:
                     run.log(self.name, state.step, **row)
                 bar.advance(1, loss=f"{row['loss']:.3f}", accuracy=f"{self.history[-1]['accuracy']:.3f}")
                 stop = interruption.requested and stopped is None
-                if run is not None and (stop or stopped or state.step % config.checkpoint_every == 0):
-                    run.save_checkpoint(self.name, *self._pack(state))
+                if stop or stopped or state.step % config.checkpoint_every == 0:
+                    if not state.q.finite():
+                        raise self._diverged("the last step made the posterior infinite")
+                    if run is not None:
+                        run.save_checkpoint(self.name, *self._pack(state))
                 if stop:
                     raise Interrupted(f"{self.name}: stopped after {state.step} steps")
         event = {"event": "adapt", "task": self.task.name, "steps": state.step, "config": asdict(config)}
@@ -160,9 +163,12 @@ class _Adapter:
         try:
             return loop.step(state)
         except Diverged as error:
-            kept = self.run.load_checkpoint(self.name) if self.run is not None else None
-            last = f"the last good checkpoint, after {kept[1]['step']} steps, is kept" if kept else "nothing was saved"
-            raise Diverged(f"{self.name}: {error}; {last}") from None
+            raise self._diverged(str(error)) from None
+
+    def _diverged(self, what: str) -> Diverged:
+        kept = self.run.load_checkpoint(self.name) if self.run is not None else None
+        last = f"the last good checkpoint, after {kept[1]['step']} steps, is kept" if kept else "nothing was saved"
+        return Diverged(f"{self.name}: {what}; {last}")
 
     def _scheduled(self, schedule: Schedule, state: InnerState) -> float:
         budget, warmup = self.config.budget, self.config.warmup

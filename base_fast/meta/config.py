@@ -118,8 +118,12 @@ class OuterConfig:
             raise InputError(f"step_size_lr: got {self.step_size_lr!r} with {self.rule}, expected 0, or unrolled")
 
 
-def _check_concrete(inner: InnerConfig, noise: Schedule) -> None:
-    """The Concrete densities describe z only under full Gumbel noise."""
+def _check_relaxation(inner: InnerConfig, tau: Schedule, noise: Schedule) -> None:
+    """Temperatures are positive, noise is not negative, and the Concrete densities describe z under full noise only."""
+    if not min(tau.start, tau.end) > 0.0:
+        raise InputError(f"tau: got {tau.start} → {tau.end}, expected numbers > 0")
+    if not min(noise.start, noise.end) >= 0.0:
+        raise InputError(f"noise: got {noise.start} → {noise.end}, expected numbers ≥ 0")
     if inner.kl_z == "concrete" and inner.beta_z > 0.0 and not noise.start == noise.end == 1.0:
         raise InputError(
             f"kl_z: got 'concrete' with noise {noise.start} → {noise.end}, expected noise 1 → 1, or 'categorical'"
@@ -162,7 +166,10 @@ class MetaConfig:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
         if self.warmup < 0:
             raise InputError(f"warmup: got {self.warmup}, expected an integer ≥ 0")
-        _check_concrete(self.inner, self.noise)
+        for name in ("mu_scale", "sigma_scale"):
+            if not getattr(self, name) > 0.0:
+                raise InputError(f"{name}: got {getattr(self, name)!r}, expected a number > 0")
+        _check_relaxation(self.inner, self.tau, self.noise)
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,8 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name}: got {value!r}, expected a number > 0")
+        if self.entropy_window < 1:
+            raise InputError(f"entropy_window: got {self.entropy_window}, expected an integer ≥ 1")
 
 
 @dataclass(frozen=True)
@@ -213,4 +222,4 @@ class AdaptConfig:
             raise InputError(f"warmup, evaluate_every: got {self.warmup}, {self.evaluate_every}, expected integers ≥ 0")
         if self.checkpoint_every < 1:
             raise InputError(f"checkpoint_every: got {self.checkpoint_every}, expected an integer ≥ 1")
-        _check_concrete(self.inner, self.noise)
+        _check_relaxation(self.inner, self.tau, self.noise)

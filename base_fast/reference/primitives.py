@@ -61,8 +61,8 @@ def factorized_reduce(x: Tensor, weights: list[Tensor]) -> Tensor:
 
     Odd sizes are padded by one at the bottom and right, so that both halves have ⌈H/2⌉ × ⌈W/2⌉ pixels.
 
-    Convolving every other pixel with stride 1 is the same, and works around oneDNN: the backward of a 1×1 convolution
-    with stride 2 and fewer than eight channels writes outside its memory on channels-last inputs (torch 2.14).
+    Convolving every other pixel with stride 1 is the same, and safe: with stride 2, few channels and channels-last
+    inputs, the backward of PyTorch's 1×1 convolution on the CPU writes outside its memory (torch 2.14, AVX-512).
     """
     x = F.relu(x)
     shifted = F.pad(x[:, :, 1::2, 1::2], (0, x.shape[3] % 2, 0, x.shape[2] % 2))

@@ -23,7 +23,7 @@ def gradients(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[Tenso
     leaves = [x.detach().requires_grad_() for x in inputs]
     y = f(*leaves)
     upstream = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).to(y.dtype).view(y.shape)
-    # An input that plays no part (a weight without elements, or of a primitive that does not run) has a gradient of zero.
+    # An input that plays no part (a weight without elements, or of a primitive that does not run) gets zeros.
     return y.detach(), list(torch.autograd.grad(y, leaves, upstream, materialize_grads=True))
 
 

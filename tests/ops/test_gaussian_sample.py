@@ -101,9 +101,15 @@ def test_bfloat16() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"mu": torch.zeros(3, dtype=torch.int64)}, r"mu: got int64 tensor of shape \(3,\) on cpu, expected a floating"),
+        (
+            {"mu": torch.zeros(3, dtype=torch.int64)},
+            r"mu: got int64 tensor of shape \(3,\) on cpu, expected a floating",
+        ),
         ({"mu": torch.zeros(3, 1)}, r"mu: got float32 tensor of shape \(3, 1\) on cpu, expected 1 dimension"),
-        ({"rho": torch.zeros(4)}, r"rho: got float32 tensor of shape \(4,\) .* same as mu: float32 tensor of shape \(3,\)"),
+        (
+            {"rho": torch.zeros(4)},
+            r"rho: got float32 tensor of shape \(4,\) .* same as mu: float32 tensor of shape \(3,\)",
+        ),
         ({"rho": torch.zeros(3, dtype=torch.float64)}, r"rho: got float64 .* expected the same as mu"),
         ({"rho": torch.zeros(3, device="meta")}, r"rho: got .* on meta, expected the same as mu"),
         ({"rho": 1.0}, r"rho: got float 1.0"),

@@ -118,9 +118,15 @@ def test_bfloat16() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"logits": torch.zeros(2, 3, dtype=torch.int64)}, r"logits: got int64 tensor of shape \(2, 3\) on cpu, expected"),
+        (
+            {"logits": torch.zeros(2, 3, dtype=torch.int64)},
+            r"logits: got int64 tensor of shape \(2, 3\) on cpu, expected",
+        ),
         ({"logits": [0.0]}, r"logits: got list \[0.0\], expected a floating-point tensor"),
-        ({"logits": torch.tensor(0.0)}, r"logits: got float32 tensor of shape \(\) on cpu, expected shape \(\.\.\., L\)"),
+        (
+            {"logits": torch.tensor(0.0)},
+            r"logits: got float32 tensor of shape \(\) on cpu, expected shape \(\.\.\., L\)",
+        ),
         ({"logits": torch.zeros(3, 0)}, r"logits: got .* \(3, 0\) on cpu, expected shape \(\.\.\., L\) with L ≥ 1"),
         ({"key": torch.zeros(3, dtype=torch.int64)}, r"key: got int64 tensor of shape \(3,\).*\[seed, offset\] on cpu"),
         ({"key": torch.zeros(2)}, r"key: got float32 tensor of shape \(2,\)"),

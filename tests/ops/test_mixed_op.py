@@ -121,6 +121,17 @@ def test_derivatives(primitives: tuple[str, ...]) -> None:
     check_twice_differentiable(lambda *w: edge(primitives, 2)(x, z, *weights[:-2], *w), weights[-2:])
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 8, 16])
+def test_backward_of_few_channels_in_channels_last(channels: int) -> None:
+    """PyTorch's own 1×1 convolution of stride 2 corrupts memory here (see factorized_reduce)."""
+    inputs = draw((2, channels, 64, 64), ("none", "skip_connect"), 2, torch.float32)
+    inputs[0] = inputs[0].contiguous(memory_format=torch.channels_last)
+    _, found = gradients(edge(("none", "skip_connect"), 2), inputs)
+    _, expected = gradients(edge(("none", "skip_connect"), 2), [t.double() for t in inputs])
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other, tolerances.EDGE_GRADIENT_FLOAT32)
+
+
 def test_registration() -> None:
     primitives = ("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3")
     x, z, *weights = (t.requires_grad_() for t in draw((2, 2, 4, 4), primitives, 2))

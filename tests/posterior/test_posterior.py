@@ -111,7 +111,10 @@ def test_it_is_frozen(make: Make) -> None:
         ({"space": NAS_BENCH_201}, r"alpha: got shape \(2, 14, 8\), expected \(1, 6, 5\) from space 'nas_bench_201'"),
         ({"layout": Layout.of({"a": (3,)})}, r"mu: got shape \(158,\), expected \(3,\)"),
         ({"rho": torch.zeros(158, dtype=torch.int64)}, r"rho: got torch.int64, expected a floating-point tensor"),
-        ({"alpha": torch.zeros(2, 14, 8, dtype=torch.bool)}, r"alpha: got torch.bool, expected a floating-point tensor"),
+        (
+            {"alpha": torch.zeros(2, 14, 8, dtype=torch.bool)},
+            r"alpha: got torch.bool, expected a floating-point tensor",
+        ),
     ],
 )
 def test_errors(make: Make, changed: dict[str, Any], message: str) -> None:

@@ -126,9 +126,7 @@ class PlainMixedOp(nn.Module):
 class PlainCell(nn.Module):
     def __init__(self, ins: tuple[int, int], channels: int, reduction: bool, reduction_before: bool) -> None:
         super().__init__()
-        self.preprocess0 = (
-            FactorizedReduce(ins[0], channels) if reduction_before else ReLUConvBN(ins[0], channels, 1)
-        )
+        self.preprocess0 = FactorizedReduce(ins[0], channels) if reduction_before else ReLUConvBN(ins[0], channels, 1)
         self.preprocess1 = ReLUConvBN(ins[1], channels, 1)
         self._ops = nn.ModuleList(
             PlainMixedOp(channels, 2 if reduction and j < 2 else 1) for i in range(4) for j in range(2 + i)

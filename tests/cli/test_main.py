@@ -1,0 +1,246 @@
+"""The command line end to end: runs, interruptions, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from base_fast.cli import main
+from base_fast.cli.main import COMMANDS
+from base_fast.posterior import Posterior
+from base_fast.runs import RunFolder, load_tensors, save_tensors
+from base_fast.space import NAS_BENCH_201, Genotype, genotypes
+from base_fast.supernet import Supernet
+
+CLI = [sys.executable, "-c", "import sys; sys.argv[0] = 'base-fast'; from base_fast.cli import main; sys.exit(main())"]
+
+META = """
+[meta]
+iterations = {iterations}
+warmup = 2
+inner_steps = 2
+checkpoint_every = 2
+record_every = 2
+[meta.supernet]
+nodes = 1
+channels = 2
+layers = 1
+num_classes = 5
+[meta.inner]
+batch_size = 8
+[tasks]
+ways = 5
+resolutions = [8]
+[[tasks.sources]]
+kind = "digits"
+classes = "0-4"
+"""
+
+ADAPT = """
+adapt: {evaluate_every: 2, budget: {steps: 4}, inner: {batch_size: 8, head: own}}
+target: {resolution: 8, train: {kind: digits, classes: 5-9}}
+"""
+
+TRAIN = """
+[network]
+channels = 2
+layers = 2
+[train]
+steps = 4
+batch_size = 16
+augmentation = "none"
+[target]
+resolution = 8
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "meta.toml").write_text(META.format(iterations=4))
+    (tmp_path / "adapt.yaml").write_text(ADAPT)
+    (tmp_path / "train.toml").write_text(TRAIN)
+    return tmp_path
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def test_from_images_to_a_network(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prior = files / "prior/posterior.safetensors"
+    assert run("meta-train", "--config", files / "meta.toml", "--run", files / "prior", "--meta.iterations", 3) == 0
+    assert "3 meta-iterations" in capsys.readouterr().out
+    assert Posterior.load(prior).lineage[-1]["iterations"] == 3
+
+    assert run("adapt", f"--config={files / 'adapt.yaml'}", "--posterior", prior, "--run", files / "adapted") == 0
+    out = capsys.readouterr().out
+    assert "4 steps" in out
+    assert "derived: normal:" in out
+    assert [event["event"] for event in Posterior.load(files / "adapted/posterior.safetensors").lineage] == [
+        "meta-train",
+        "adapt",
+    ]
+
+    genotype = files / "genotype.json"
+    posterior = files / "adapted/posterior.safetensors"
+    assert run("derive", "--posterior", posterior, "--rule", "pairs", "--k", 2, "--out", genotype) == 0
+    assert "most probable genotypes" in capsys.readouterr().out
+    Genotype.from_json(genotype.read_text()).validate()
+
+    config = files / "train.toml"
+    assert run("train", "--genotype", genotype, "--config", config, "--run", files / "network") == 0
+    trained = capsys.readouterr().out
+    assert "4 steps" in trained
+    assert run("evaluate", "--run", files / "network", "--latency") == 0
+    evaluated = capsys.readouterr().out
+    result = RunFolder.open(files / "network").read_json("results")
+    assert f"accuracy    {result['rows'][0][0]:.4f}" in evaluated
+    assert f"{result['rows'][0][3]:,} without" in evaluated
+
+    for folder in ("prior", "adapted", "network"):
+        assert run("report", files / folder) == 0
+        assert (files / folder / "report/index.html").stat().st_size > 5000
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+    assert run("--version") == 0
+    assert run("frobnicate") == 2
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            run(name, "--help")
+        assert stop.value.code == 0
+        assert "usage: base-fast " + name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["meta-train", "adapt"])
+def test_interruption_then_resume_gives_the_same_bits(files: Path, command: str) -> None:
+    """Ctrl-C on the real process; the resumed result and metrics equal those of a run that never stopped."""
+    (files / "meta.toml").write_text(META.format(iterations=60))
+    if command == "adapt":
+        assert run("meta-train", "--config", files / "meta.toml", "--run", files / "p", "--meta.iterations", 1) == 0
+        prior = files / "p/posterior.safetensors"
+        given = ["adapt", "--config", files / "adapt.yaml", "--posterior", prior, "--adapt.budget.steps", 120]
+    else:
+        given = ["meta-train", "--config", files / "meta.toml"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(folder: str, *more: str) -> subprocess.Popen[str]:
+        words = [*CLI, *map(str, given), "--run", str(files / folder), *more]
+        return subprocess.Popen(words, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+    whole = start("whole")
+    assert whole.wait() == 0
+    stopped = start("stopped")
+    metrics = files / "stopped/metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
+        assert stopped.poll() is None
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait() == 130
+    assert stopped.stderr is not None
+    assert "--resume" in stopped.stderr.read().splitlines()[-1]
+    assert not (files / "stopped/posterior.safetensors").exists()
+    killed = start("stopped", "--resume")
+    before = metrics.read_text().count("\n")
+    while metrics.read_text().count("\n") < before + 5:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert start("stopped", "--resume").wait() == 0
+
+    one, other = (load_tensors(files / folder / "posterior.safetensors")[0] for folder in ("whole", "stopped"))
+    assert all(torch.equal(one[name], other[name]) for name in ("mu", "rho", "alpha"))
+    timeless = [
+        [{k: v for k, v in row.items() if k != "time"} for row in RunFolder.open(files / f).rows()]
+        for f in ("whole", "stopped")
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def posterior_file(path: Path, supernet: Supernet) -> Path:
+    supernet.prior(torch.tensor([0, 0])).save(path)
+    return path
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command says when it refuses: exactly one line."""
+    assert run(*arguments) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_refusals(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = posterior_file(files / "p.safetensors", Supernet("darts", 2, 1, 5))
+    meta = ["meta-train", "--config", files / "meta.toml"]
+    adapt = ["adapt", "--config", files / "adapt.yaml"]
+    train = ["train", "--config", files / "train.toml", "--run", files / "t"]
+    assert "--run: not given" in complaint(capsys, *meta)
+    assert "--posterior: not given" in complaint(capsys, *adapt)
+    assert "nothing follows" in complaint(capsys, "meta-train", "--config")
+    assert "no.toml" in complaint(capsys, "meta-train", "--config", files / "no.toml")
+    assert "ways: 6, but digits" in complaint(capsys, *meta, "--run", files / "a", "--tasks.ways", 6)
+    assert "5 classes for a head of 7" in complaint(
+        capsys, *meta, "--run", files / "b", "--meta.supernet.num-classes", 7
+    )
+    assert "no file" in complaint(capsys, *train, "--genotype", "nothing.json")
+    assert "DARTS_V2" in complaint(capsys, *train, "--genotype", "DARTS_V3")
+    assert "--genotype: not given" in complaint(capsys, *train)
+    assert "lr: got -1.0" in complaint(capsys, *meta, "--run", files / "c", "--meta.inner.mu.lr", -1)
+    assert "is not a folder" in complaint(capsys, "report", files / "nowhere")
+    assert "--config: this command" in complaint(capsys, "derive", "--config", files / "meta.toml")
+
+    data = small.read_bytes()
+    (files / "cut.safetensors").write_bytes(data[: len(data) // 2])
+    assert "cut.safetensors" in complaint(capsys, "derive", "--posterior", files / "cut.safetensors")
+    save_tensors(files / "other.safetensors", {"x": torch.zeros(1)}, {"kind": "network"})
+    assert "expected a posterior" in complaint(capsys, "derive", "--posterior", files / "other.safetensors")
+    assert "already holds a run" in complaint(capsys, *adapt, "--posterior", small, "--run", first_run(files))
+
+
+def first_run(files: Path) -> Path:
+    """A folder that already holds a run."""
+    (files / "old").mkdir(exist_ok=True)
+    (files / "old/run.json").write_text(json.dumps({"kind": "adapt"}))
+    return files / "old"
+
+
+def test_a_posterior_of_another_space_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = posterior_file(files / "n.safetensors", Supernet(NAS_BENCH_201, 2, 5, 5))
+    tensors, header = load_tensors(other)
+    header["config"]["channels"] = 3
+    save_tensors(other, tensors, header)
+    said = complaint(
+        capsys, "adapt", "--config", files / "adapt.yaml", "--posterior", other, "--run", files / "adapted"
+    )
+    assert "does not fit the supernet" in said
+
+
+def test_divergence_is_one_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--meta.inner.mu.lr", "1e30", "--meta.inner.clip", "0"]
+    said = complaint(capsys, "meta-train", "--config", files / "meta.toml", "--run", files / "r", *options)
+    assert "meta-iteration 0" in said
+    assert "no checkpoint was written yet" in said
+
+
+def test_published_genotypes_train(files: Path) -> None:
+    options = ["--train.steps", "2", "--run", files / "t"]
+    assert run("train", "--genotype", "BASE_CIFAR_TUNED", "--config", files / "train.toml", *options) == 0
+    compact = genotypes.DARTS_V2.compact()
+    assert (
+        run("train", "--genotype", compact, "--config", files / "train.toml", *options[:2], "--run", files / "u") == 0
+    )
+    assert RunFolder.open(files / "t").read_json("genotype")["normal"][0] == ["skip_connect", 0]

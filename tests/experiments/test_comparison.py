@@ -1,0 +1,156 @@
+"""The comparison on digits: its tables, and that a killed one resumes to the same tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from base_fast.cli import main
+from base_fast.errors import InputError, Interrupted
+from base_fast.evaluation import NetworkConfig, TrainConfig
+from base_fast.experiments import CompareConfig, compare, comparison, summary
+from base_fast.meta import AdaptConfig, Budget, InnerConfig, MetaConfig
+from base_fast.runs import RunFolder, load_config, save_config
+from base_fast.supernet import SupernetConfig
+from base_fast.tasks import SourceConfig, TargetConfig, TaskConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CONFIG = CompareConfig(
+    title="tiny",
+    meta=MetaConfig(
+        supernet=SupernetConfig(nodes=1, channels=2, layers=1, num_classes=5),
+        inner=InnerConfig(batch_size=8),
+        iterations=3,
+        warmup=1,
+        inner_steps=2,
+        checkpoint_every=1,
+    ),
+    tasks=TaskConfig(sources=(SourceConfig(classes="0-4"),), ways=5, resolutions=(8,)),
+    target=TargetConfig(train=SourceConfig(classes="5-9"), resolution=8),
+    adapt=AdaptConfig(
+        inner=InnerConfig(batch_size=8),
+        budget=Budget(steps=4),
+        evaluate_every=2,
+        evaluate_images=50,
+        checkpoint_every=1,
+    ),
+    network=NetworkConfig(channels=2, layers=2),
+    train=TrainConfig(steps=4, batch_size=16, augmentation="none", evaluate_every=2, checkpoint_every=1, drop_path=0.0),
+    seeds=2,
+    random_genotypes=2,
+    search_accuracy=0.2,
+    network_accuracy=0.2,
+)
+
+
+def timeless(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tables without the note on seconds."""
+    return [{**table, "notes": [note for note in table["notes"] if " s per seed" not in note]} for table in tables]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, list[dict[str, Any]]]:
+    run = RunFolder.create(tmp_path_factory.mktemp("compare") / "run", "compare", CONFIG)
+    return run, compare(CONFIG, run)
+
+
+def test_tables(whole: tuple[RunFolder, list[dict[str, Any]]]) -> None:
+    run, (ways, ranks) = whole
+    assert ways["columns"] == ["", "adapted from the prior", "searched from scratch", "random genotype"]
+    assert [row[0] for row in ways["rows"]][:2] == ["search steps to 20%", "search accuracy, 4 steps"]
+    assert all(len(row) == 4 for row in ways["rows"])
+    assert ways["rows"][0][3] == "–"
+    assert len(ranks["rows"]) == 4
+    assert all(row[3].endswith(" of 5") for row in ranks["rows"])
+    assert set(run.read_json("genotype")) == {
+        f"{kind}-seed{seed}{i}"
+        for seed in (0, 1)
+        for kind, numbers in (("prior", [""]), ("scratch", [""]), ("random", ["-0", "-1"]))
+        for i in numbers
+    }
+    phases = {row["phase"] for row in run.rows()}
+    assert {"meta/seed1", "adapt/prior-seed0", "adapt/scratch-seed1", "train/random-seed1-1"} <= phases
+
+
+def test_the_seeds_differ_and_random_genotypes_do_not_repeat(whole: tuple[RunFolder, list[dict[str, Any]]]) -> None:
+    found = whole[0].read_json("genotype")
+    random = [str(genotype) for name, genotype in found.items() if name.startswith("random")]
+    assert len(set(random)) == 4
+    measured = whole[0].read_json("measurements")
+    assert measured[0]["prior"]["history"] != measured[1]["prior"]["history"]
+
+
+@pytest.mark.parametrize("stage", ["fit", "adapt", "train"])
+def test_a_comparison_cut_short_resumes_to_the_same_tables(
+    whole: tuple[RunFolder, list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    run = RunFolder.create(tmp_path / "run", "compare", CONFIG)
+    calls = {"log": 0}
+    log = RunFolder.log
+    head = {"fit": "meta/seed1", "adapt": "adapt/scratch-seed0", "train": "train/random-seed0-1"}[stage]
+
+    def cut(self: RunFolder, phase: str, step: int, **values: Any) -> None:
+        log(self, phase, step, **values)
+        calls["log"] += phase == head
+        if calls["log"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "log", cut)
+        with pytest.raises(KeyboardInterrupt):
+            compare(CONFIG, run)
+    again = RunFolder.create(tmp_path / "run", "compare", CONFIG, resume=True)
+    assert timeless(compare(CONFIG, again)) == timeless(whole[1])
+
+
+def test_an_interrupted_training_stops_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unfinished:
+        finished, steps = False, 3
+
+    monkeypatch.setattr(comparison, "train", lambda *_, **__: Unfinished())
+    with pytest.raises(Interrupted, match="stopped after 3 steps"):
+        compare(CONFIG, RunFolder.create(tmp_path / "run", "compare", CONFIG))
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_config(tmp_path / "c.toml", replace(CONFIG, seeds=1))
+    arguments = ["compare", "--config", str(tmp_path / "c.toml"), "--run", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    assert "adapted from" in capsys.readouterr().out
+    assert (tmp_path / "run/report/index.html").is_file()
+    assert main(arguments) == 1
+    assert "already holds a run" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("seeds", 0, "seeds: got 0"),
+        ("random_genotypes", 0, "random_genotypes: got 0"),
+        ("search_accuracy", 1.5, "search_accuracy: got 1.5"),
+        ("adapt", AdaptConfig(budget=Budget(steps=None, seconds=1.0)), "adapt.budget.steps"),
+    ],
+)
+def test_refusals(name: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(CONFIG, **{name: value})
+
+
+@pytest.mark.parametrize("path", [*sorted((ROOT / "examples").glob("*to_cifar10.toml")), ROOT / "examples/digits.toml"])
+def test_example_files_load(path: Path) -> None:
+    assert load_config(path, CompareConfig).title
+
+
+def test_numbers_in_words() -> None:
+    assert summary.percent([0.5]) == "50.0 %"
+    assert summary.percent([0.4, 0.6]) == "50.0 ± 14.1 %"
+    assert summary.percent([]) == "–"
+    assert summary.steps([2, 4], 10) == "3 ± 1"
+    assert summary.steps([2, None], 10) == "2 (1 of 2 never)"
+    assert summary.steps([None], 10) == "> 10"
+    assert summary.steps([None], None) == "never"
