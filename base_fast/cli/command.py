@@ -31,7 +31,8 @@ class Command:
         """The command with its settings read from a file."""
         if self.Settings is None:
             raise InputError("--config: this command has no settings to read from a file")
-        return replace(self, settings=load_config(path, self.Settings), config=path)
+        read: dict[str, Any] = {"settings": load_config(path, self.Settings), "config": path}
+        return replace(self, **read)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def _ways(config: CompareConfig, records: Sequence[Record]) -> Table:
         "parameters",
         "MACs",
     ]
+    meta = fmean(record["meta_seconds"] for record in records)
     search = fmean(record[kind]["seconds"] for record in records for kind in ("prior", "scratch"))
     return {
         "title": config.title,
@@ -58,8 +59,8 @@ def _ways(config: CompareConfig, records: Sequence[Record]) -> Table:
         "rows": [list(row) for row in zip(labels, *columns, strict=True)],
         "target_accuracy": config.search_accuracy,
         "notes": [
-            f"Mean ± standard deviation, {_count(len(records), 'seed')}; accuracies on validation images of the target.",
-            f"Meta-training took {fmean(r['meta_seconds'] for r in records):,.0f} s per seed, a search {search:,.0f} s.",
+            f"Mean ± standard deviation, {_count(len(records), 'seed')}; accuracy on the target's validation images.",
+            f"Meta-training took {meta:,.0f} s per seed, a search {search:,.0f} s.",
             _ratio(records),
         ],
     }
