@@ -10,8 +10,8 @@ import torch
 import base_fast as bf
 from base_fast.errors import InputError
 from base_fast.nn import MixedOp
+from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
 from tests import tolerances
-from tests.supernet.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
 from tests.tolerances import assert_close
 
 SUBSETS = [

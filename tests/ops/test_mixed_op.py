@@ -11,9 +11,9 @@ from torch import Tensor
 from base_fast.errors import InputError
 from base_fast.ops import mixed_op
 from base_fast.reference.primitives import SUPPORTED, weight_shapes
+from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
 from tests import tolerances
 from tests.ops.contract import check_compiled, check_registration, check_twice_differentiable, gradients
-from tests.supernet.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
 from tests.tolerances import assert_close
 
 SIZES = [(2, 4, 8, 8), (2, 6, 7, 5), (3, 1, 6, 9), (2, 3, 1, 6), (2, 2, 5, 1), (4, 2, 1, 1), (1, 2, 3, 3)]

@@ -19,8 +19,8 @@ from base_fast.reference import mixed_op as mixed_op_definition
 from base_fast.space import DARTS, NAS_BENCH_201, Space
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.supernet.stems import apply_stem, stem_shapes
+from benchmarks.plain_darts import PlainDarts, name_in_supernet
 from tests import tolerances
-from tests.supernet.plain_darts import PlainDarts, name_in_supernet
 from tests.tolerances import assert_close
 
 KEY = bf.random.key(21)
