@@ -199,7 +199,6 @@ def test_refusals(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no file" in complaint(capsys, *train, "--genotype", "nothing.json")
     assert "DARTS_V2" in complaint(capsys, *train, "--genotype", "DARTS_V3")
     assert "--genotype: not given" in complaint(capsys, *train)
-    assert "lr: got -1.0" in complaint(capsys, *meta, "--run", files / "c", "--meta.inner.mu.lr", -1)
     assert "is not a folder" in complaint(capsys, "report", files / "nowhere")
     assert "--config: this command" in complaint(capsys, "derive", "--config", files / "meta.toml")
 
@@ -209,6 +208,14 @@ def test_refusals(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_tensors(files / "other.safetensors", {"x": torch.zeros(1)}, {"kind": "network"})
     assert "expected a posterior" in complaint(capsys, "derive", "--posterior", files / "other.safetensors")
     assert "already holds a run" in complaint(capsys, *adapt, "--posterior", small, "--run", first_run(files))
+
+
+def test_an_option_out_of_range_is_bad_usage(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run("meta-train", "--config", files / "meta.toml", "--run", files / "c", "--meta.inner.mu.lr", -1)
+    assert stop.value.code == 2
+    assert "lr: got -1.0" in capsys.readouterr().err
+    assert not (files / "c").exists()
 
 
 def first_run(files: Path) -> Path:
