@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from base_fast.device import resolve
 from base_fast.evaluation.network import Network, initialize
 from base_fast.random import key
 from base_fast.space import Genotype
@@ -23,8 +24,11 @@ class NetworkConfig:
     auxiliary: bool = False
     """Train with the auxiliary head."""
 
+    device: str = "auto"
+    """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
+
     def build(self, genotype: Genotype, num_classes: int, seed: int) -> Network:
-        """A network with weights drawn from `seed` alone."""
+        """A network with weights drawn from `seed` alone, on `device`."""
         network = Network(genotype, self.channels, self.layers, num_classes, self.skeleton, self.auxiliary)
         initialize(network, key(seed))
-        return network
+        return network.to(resolve(self.device))

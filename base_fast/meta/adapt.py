@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base_fast.device import resolve
 from base_fast.errors import Diverged, Interrupted
 from base_fast.meta import monitors
 from base_fast.meta.config import AdaptConfig, Schedule
@@ -71,7 +72,8 @@ def accuracy_and_loss(
     chosen = replace(split, images=split.images[:count], labels=split.labels[:count])
     with torch.no_grad():
         for x, y in chosen.batches(size):
-            logits = supernet(x.to(q.mu.dtype), q.mu, z, hard)
+            y = y.to(q.mu.device)
+            logits = supernet(x.to(q.mu), q.mu, z, hard)
             right += int((logits.argmax(dim=1) == y).sum())
             loss += torch.nn.functional.cross_entropy(logits, y, reduction="sum").item()
     return right / count, loss / count
@@ -104,6 +106,7 @@ def adapt(
 
 class _Adapter:
     def __init__(self, posterior: Posterior, task: Task, config: AdaptConfig, run: RunFolder | None, name: str) -> None:
+        posterior = posterior.to(resolve(config.device))
         self.posterior, self.task, self.config, self.run, self.name = posterior, task, config, run, name
         whole = Supernet.for_posterior(posterior)
         self.supernet, self.prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
@@ -224,7 +227,7 @@ class _Adapter:
         if found is None:
             return fresh
         tensors, header = found
-        check_checkpoint(self.name, tensors, self._pack(fresh)[0])
+        tensors = check_checkpoint(self.name, tensors, self._pack(fresh)[0])
         q = Variables(*(tensors[name] for name in Variables._fields))
         mu, rho, alpha = (
             tuple(tensors[f"slots.{i}.{j}"] for j in range(len(slots))) for i, slots in enumerate(fresh.slots)

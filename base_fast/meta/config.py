@@ -155,6 +155,8 @@ class MetaConfig:
     """σ of the initial prior, in standard deviations of the means."""
     seed: int = 0
     """Seed of everything random."""
+    device: str = "auto"
+    """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
     record_every: int = 5
     """Meta-iterations between records of all edge probabilities."""
     checkpoint_every: int = 10
@@ -214,6 +216,8 @@ class AdaptConfig:
     """At most so many validation images; all if unset."""
     seed: int = 0
     """Seed of everything random."""
+    device: str = "auto"
+    """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
     checkpoint_every: int = 50
     """Steps between checkpoints."""
 

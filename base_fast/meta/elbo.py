@@ -45,8 +45,8 @@ def elbo(
         tau, noise: temperature and noise scale of the Gumbel-Softmax.
         dataset_size: N, training examples of the task; the KL terms are divided by it.
     """
-    theta = ops.gaussian_sample(q.mu, q.rho, fold_in(key, 0)) if config.sample_theta else q.mu
-    z_key = fold_in(key, 1)
+    theta = ops.gaussian_sample(q.mu, q.rho, fold_in(key, 0).to(q.mu.device)) if config.sample_theta else q.mu
+    z_key = fold_in(key, 1).to(q.mu.device)
     z = ops.gumbel_softmax(q.alpha, z_key, tau, config.hard, noise)
     logits = supernet(x, theta, z, config.hard)
     nll = F.cross_entropy(logits, y)

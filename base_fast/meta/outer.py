@@ -101,7 +101,7 @@ class OuterState(NamedTuple):
         if config.step_size_lr == 0.0:
             return cls(prior, slots, None, (), 0)
         # A frozen group has lr 0: its logarithm is never used, and must only be finite.
-        logs = torch.tensor([[math.log(rule.lr or 1.0) for rule in inner]] * steps, dtype=prior.mu.dtype)
+        logs = torch.tensor([[math.log(rule.lr or 1.0) for rule in inner]] * steps).to(prior.mu)
         return cls(prior, slots, logs, rules.initial_slots(_size_rule(config), logs), 0)
 
     def after(self, gradients: list[TaskGradient], config: OuterConfig) -> OuterState:

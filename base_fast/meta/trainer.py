@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base_fast.device import resolve
 from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.meta import monitors
 from base_fast.meta.config import MetaConfig
@@ -61,7 +62,7 @@ class MetaTrainer:
             Interrupted: Ctrl-C; with a run the state is saved, and the same call continues it.
             InputError: tasks or `start` that do not fit the configuration.
         """
-        initial = start or self.initial()
+        initial = (start or self.initial()).to(resolve(self.config.device))
         difference = self.supernet.layout.difference(initial.layout)
         if difference or initial.space != self.supernet.space:
             raise InputError(f"start: the posterior does not fit the supernet: {difference or 'another space'}")
@@ -154,8 +155,7 @@ class MetaTrainer:
         found = run.load_checkpoint(name) if run is not None else None
         if found is None:
             return fresh
-        check_checkpoint(name, found[0], _pack(fresh)[0])
-        return _unpack(fresh, *found)
+        return _unpack(fresh, check_checkpoint(name, found[0], _pack(fresh)[0]), found[1])
 
 
 def _kept(run: RunFolder | None, name: str) -> str:

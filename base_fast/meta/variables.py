@@ -35,14 +35,19 @@ class Variables(NamedTuple):
         return all(bool(torch.isfinite(x).all()) for x in self)
 
 
-def check_checkpoint(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raises InputError unless a checkpoint holds the tensors that the present configuration writes."""
+def check_checkpoint(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors, on the devices of those that the present configuration writes.
+
+    Raises:
+        InputError: they are not the same, or of another shape or dtype.
+    """
     for key in sorted(found.keys() | expected.keys()):
         was, now = (f"{x[key].dtype} {tuple(x[key].shape)}" if key in x else "nothing" for x in (found, expected))
         if was != now:
             raise InputError(
                 f"checkpoint {name}: got {was} for {key}, expected {now}; it was written under another configuration"
             )
+    return {key: x.to(expected[key].device) for key, x in found.items()}
 
 
 def for_task(supernet: Supernet, prior: Variables, policy: str, num_classes: int) -> tuple[Supernet, Variables]:

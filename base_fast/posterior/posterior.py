@@ -80,6 +80,10 @@ class Posterior:
         mu, rho, alpha = (x.detach() for x in values)
         return replace(self, mu=mu, rho=rho, alpha=alpha, lineage=(*self.lineage, event))
 
+    def to(self, device: torch.device | str) -> Posterior:
+        """The same distribution on another device."""
+        return replace(self, mu=self.mu.to(device), rho=self.rho.to(device), alpha=self.alpha.to(device))
+
     def save(self, path: str | Path) -> None:
         """Write safetensors with a JSON header, atomically."""
         header = {
