@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,14 +19,14 @@ Flat = tyro.conf.arg(name="")
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(ABC):
     """A command: its options are its fields; `settings`, if it has one, is of type `Settings`."""
 
     Settings: ClassVar[type[Any] | None] = None
 
+    @abstractmethod
     def execute(self) -> int:
         """Do it; the exit status."""
-        raise NotImplementedError
 
     def configured(self: C, path: Path) -> C:
         """The command with its settings read from a file."""

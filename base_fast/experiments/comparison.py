@@ -46,8 +46,8 @@ class _Comparison:
         derivations: dict[str, Derivation] = {}
         for seed in range(config.seeds):
             trainer = MetaTrainer(replace(config.meta, seed=config.meta.seed + seed))
-            prior = self._meta_train(trainer, tasks, seed)
-            record: Record = {"seed": seed, "meta_seconds": self._stage_seconds(f"meta-seed{seed}")}
+            prior, seconds = self._meta_train(trainer, tasks, seed)
+            record: Record = {"seed": seed, "meta_seconds": seconds}
             found: dict[str, Genotype] = {}
             for name, start in (("prior", prior), ("scratch", trainer.initial())):
                 record[name], derivation = self._search(start, target, f"{name}-seed{seed}", seed)
@@ -63,14 +63,17 @@ class _Comparison:
             self._write(genotypes, derivations, prior, records)
         return self._write(genotypes, derivations, prior, records)
 
-    def _meta_train(self, trainer: MetaTrainer, tasks: TaskDistribution, seed: int) -> Posterior:
+    def _meta_train(self, trainer: MetaTrainer, tasks: TaskDistribution, seed: int) -> tuple[Posterior, float]:
         path = self.run.path / f"posteriors/meta-seed{seed}.safetensors"
-        if not path.exists():
-            prior = trainer.fit(tasks, run=self.run, name=f"meta/seed{seed}")
-            prior.save(path)
-            seconds = self._span(f"meta/seed{seed}")
-            self.run.write_json(f"stages/meta-seed{seed}", {"seconds": seconds})
-        return Posterior.load(path)
+        phase = f"meta/seed{seed}"
+
+        def training() -> Record:
+            trainer.fit(tasks, run=self.run, name=phase).save(path)
+            times = [row["time"] for row in self.run.rows(phase)]
+            return {"seconds": times[-1] - times[0]}
+
+        seconds = self._stage(f"meta-seed{seed}", training)["seconds"]
+        return Posterior.load(path), float(seconds)
 
     def _search(self, start: Posterior, target: Task, name: str, seed: int) -> tuple[Record, Derivation]:
         config = self.config
@@ -117,14 +120,6 @@ class _Comparison:
             self.run.write_json(f"stages/{name}", work())
         record: Record = self.run.read_json(f"stages/{name}")
         return record
-
-    def _stage_seconds(self, name: str) -> float:
-        return float(self.run.read_json(f"stages/{name}")["seconds"])
-
-    def _span(self, phase: str) -> float:
-        """Seconds of work between the first and the last row of a phase."""
-        times = [row["time"] for row in self.run.rows(phase)]
-        return float(times[-1] - times[0]) if times else 0.0
 
     def _write(
         self, genotypes: Record, derivations: dict[str, Derivation], prior: Posterior, records: list[Record]
