@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint types unit bench clean FORCE
+.PHONY: help install demo test lint types build unit bench clean FORCE
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -17,9 +17,9 @@ help:  ## show this list
 install: $(VENV)/.dev  ## the environment for development, in .venv
 
 demo: $(VENV)/.demo  ## compare a meta-learned prior with searching from scratch, on digits
-	$(BIN)/base-fast compare --config examples/digits.toml --run runs/demo
+	$(BIN)/base-fast compare --config examples/digits.toml --run runs/demo --resume
 
-test: lint types unit  ## everything a change has to pass
+test: lint types build unit  ## everything a change has to pass
 
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .
@@ -28,8 +28,11 @@ lint: $(VENV)/.dev  ## style
 types: $(VENV)/.dev  ## static types
 	$(BIN)/mypy
 
+build: $(VENV)/.dev  ## the wheel, in build/wheels
+	$(PIP) wheel --quiet --no-deps --wheel-dir build/wheels .
+
 unit: $(VENV)/.dev  ## tests with coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --cov
 
 bench: $(VENV)/.dev  ## benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-only -o python_files='*.py'

@@ -160,7 +160,7 @@ def copy(tmp_path):
     ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
 
     def ignore(folder: str, names: list[str]) -> set[str]:
-        return {*ignored(folder, names), *({"runs"} & set(names) if Path(folder) == ROOT else ())}
+        return {*ignored(folder, names), *({"runs", "data", "data-cache"} & set(names) if Path(folder) == ROOT else ())}
 
     return shutil.copytree(ROOT, tmp_path / "base_fast", ignore=ignore)
 

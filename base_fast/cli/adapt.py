@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from base_fast.cli.command import Flat, RunCommand, required
 from base_fast.cli.derive import print_derivation, write_derivation
-from base_fast.meta import AdaptConfig, adapt
+from base_fast.meta import AdaptConfig, Variables, adapt
+from base_fast.meta.variables import for_task
 from base_fast.posterior import Posterior, derive
+from base_fast.supernet import Supernet
 from base_fast.tasks import TargetConfig, open_target
 
 
@@ -31,17 +34,19 @@ class Adapt(RunCommand):
     settings: Annotated[AdaptSettings, Flat] = AdaptSettings()
 
     def execute(self) -> int:
-        prior = Posterior.load(required("posterior", self.posterior, "a posterior.safetensors"))
+        path = required("posterior", self.posterior, "a posterior.safetensors")
+        prior = Posterior.load(path)
         target = open_target(self.settings.target)
-        run = self.open_run("adapt", self.settings)
-        result = adapt(prior, target, self.settings.adapt, run=run)
-        result.posterior.save(run.path / "posterior.safetensors")
-        derivation = derive(result.posterior)
-        write_derivation(run, result.posterior, derivation)
-        first = result.history[0]["accuracy"]
-        print(
-            f"{run.path}: {result.steps} steps in {result.seconds:.1f} s (stopped by {result.stopped}), validation "
-            f"accuracy {first:.3f} → {result.accuracy:.3f}; posterior in posterior.safetensors"
-        )
-        print_derivation(derivation)
+        for_task(Supernet.for_posterior(prior), Variables.of(prior), self.settings.adapt.inner.head, target.num_classes)
+        with self.open_run("adapt", self.settings, posterior=sha256(path.read_bytes()).hexdigest()) as run:
+            result = adapt(prior, target, self.settings.adapt, run=run)
+            result.posterior.save(run.path / "posterior.safetensors")
+            derivation = derive(result.posterior)
+            write_derivation(run, result.posterior, derivation)
+            first = result.history[0]["accuracy"]
+            print(
+                f"{run.path}: {result.steps} steps in {result.seconds:.1f} s (stopped by {result.stopped}), validation "
+                f"accuracy {first:.3f} → {result.accuracy:.3f}; posterior in posterior.safetensors"
+            )
+            print_derivation(derivation)
         return 0

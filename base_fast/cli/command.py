@@ -47,9 +47,10 @@ class RunCommand(Command):
     config: Path | None = None
     """File (.toml, .yaml) with the settings below; options override it."""
 
-    def open_run(self, kind: str, settings: Any) -> RunFolder:
-        """The run folder, new or resumed."""
-        return RunFolder.create(required("run", self.run, "a folder for the results"), kind, settings, self.resume)
+    def open_run(self, kind: str, settings: Any, **inputs: str) -> RunFolder:
+        """The run folder, new or resumed; `inputs` are what it depends on besides the settings."""
+        path = required("run", self.run, "a folder for the results")
+        return RunFolder.create(path, kind, settings, self.resume, inputs)
 
 
 def required(name: str, value: Path | None, what: str) -> Path:

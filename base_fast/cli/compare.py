@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from base_fast.cli.command import Flat, RunCommand
-from base_fast.experiments import CompareConfig, compare
+from base_fast.experiments import CompareConfig, compare, prepare
 from base_fast.reports import print_table, write_report
 
 
@@ -18,8 +18,9 @@ class Compare(RunCommand):
     settings: Annotated[CompareConfig, Flat] = CompareConfig()
 
     def execute(self) -> int:
-        run = self.open_run("compare", self.settings)
-        for table in compare(self.settings, run):
-            print_table(table)
-        print(f"report: {write_report(run.path)}")
+        prepared = prepare(self.settings)
+        with self.open_run("compare", self.settings) as run:
+            for table in compare(self.settings, run, prepared):
+                print_table(table)
+            print(f"report: {write_report(run.path)}")
         return 0

@@ -30,11 +30,19 @@ class Evaluate(Command):
         if run.kind != "train":
             raise InputError(f"--run: {run.path} holds a run of kind {run.kind!r}, expected 'train'")
         settings = run.config(TrainSettings)
-        tensors, header = load_tensors(run.path / "network.safetensors")
+        path = run.path / "network.safetensors"
+        if not path.exists():
+            raise InputError(f"--run: {run.path} is not finished; go on with base-fast train --resume")
+        tensors, header = load_tensors(path)
+        if header.get("kind") != "network":
+            raise InputError(f"{path}: got a file of kind {header.get('kind')!r}, expected a network")
         genotype = header["genotype"]
         target = open_target(settings.target)
         network = settings.network.build(Genotype(**genotype), header["num_classes"], settings.train.seed)
-        network.load_state_dict(tensors)
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError:
+            raise InputError(f"{path}: it holds the weights of another network than {run.path} describes") from None
         scores = evaluate(network, target.valid, self.batch_size)
         shape = (3, target.resolution, target.resolution)
         macs = count_macs(network, shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -46,8 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, Diverged) as error:
         print(f"base-fast {name}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        # A full disk, a folder without permission: the message names the file.
+        print(f"base-fast {name}: {error}; free space or choose another place", file=sys.stderr)
+        return 1
     except Interrupted as error:
-        resume = " ".join([*(a for a in arguments if a != "--resume"), "--resume"])
+        resume = shlex.join([*(a for a in arguments if a != "--resume"), "--resume"])
         print(f"base-fast {name}: {error}; go on with: base-fast {resume}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:

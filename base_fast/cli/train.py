@@ -37,28 +37,31 @@ class Train(RunCommand):
         settings = self.settings
         target = open_target(settings.target)
         network = settings.network.build(genotype, target.num_classes, settings.train.seed)
-        run = self.open_run("train", settings)
-        run.write_json("genotype", asdict(genotype))
-        result = train(network, target, settings.train, run=run)
-        if not result.finished:
-            raise Interrupted(f"stopped after {result.steps} steps")
-        header = {"kind": "network", "genotype": asdict(genotype), "num_classes": target.num_classes}
-        save_tensors(run.path / "network.safetensors", network.state_dict(), header)
-        macs = count_macs(network, (3, target.resolution, target.resolution)).conv_linear
-        parameters = count_parameters(network, auxiliary=False)
-        run.write_json(
-            "results",
-            {
-                "title": "Trained network",
-                "columns": ["accuracy", "loss", "steps", "parameters", "MACs", "seconds"],
-                "rows": [[result.accuracy, result.loss, result.steps, parameters, macs, round(result.seconds, 1)]],
-                "notes": [f"{target.name}; parameters without the auxiliary head; MACs of convolutions and linear."],
-            },
-        )
-        print(
-            f"{run.path}: {result.steps} steps in {result.seconds:.1f} s, validation accuracy {result.accuracy:.4f}, "
-            f"{parameters:,} parameters, {macs:,} MACs"
-        )
+        with self.open_run("train", settings, genotype=genotype.compact()) as run:
+            run.write_json("genotype", asdict(genotype))
+            result = train(network, target, settings.train, run=run)
+            if not result.finished:
+                raise Interrupted(f"stopped after {result.steps} steps")
+            header = {"kind": "network", "genotype": asdict(genotype), "num_classes": target.num_classes}
+            save_tensors(run.path / "network.safetensors", network.state_dict(), header)
+            macs = count_macs(network, (3, target.resolution, target.resolution)).conv_linear
+            parameters = count_parameters(network, auxiliary=False)
+            run.write_json(
+                "results",
+                {
+                    "title": "Trained network",
+                    "columns": ["accuracy", "loss", "steps", "parameters", "MACs", "seconds"],
+                    "rows": [[result.accuracy, result.loss, result.steps, parameters, macs, round(result.seconds, 1)]],
+                    "notes": [
+                        f"{target.name}; parameters without the auxiliary head; MACs of convolutions and linear."
+                    ],
+                },
+            )
+            print(
+                f"{run.path}: {result.steps} steps in {result.seconds:.1f} s, "
+                f"validation accuracy {result.accuracy:.4f}, "
+                f"{parameters:,} parameters, {macs:,} MACs"
+            )
         return 0
 
 
@@ -72,7 +75,10 @@ def read_genotype(text: str) -> Genotype:
         path = Path(text)
         if not path.is_file():
             raise InputError(f"--genotype: no file {path}")
-        return Genotype.from_json(path.read_text(encoding="utf-8"))
+        try:
+            return Genotype.from_json(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise InputError(f"--genotype: {path} is not text, expected JSON") from None
     if "~" in text:
         return Genotype.parse(text)
     return genotypes.get(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base_fast.experiments.comparison import compare
+from base_fast.experiments.comparison import compare, prepare
 from base_fast.experiments.config import CompareConfig
 
-__all__ = ["CompareConfig", "compare"]
+__all__ = ["CompareConfig", "compare", "prepare"]

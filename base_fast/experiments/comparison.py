@@ -10,37 +10,72 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from base_fast.errors import Interrupted
+import torch
+
+from base_fast.errors import InputError, Interrupted
 from base_fast.evaluation import count_macs, count_parameters, train
 from base_fast.experiments.config import CompareConfig
 from base_fast.experiments.summary import summarize
-from base_fast.meta import MetaTrainer, adapt
+from base_fast.meta import MetaTrainer, Variables, adapt
+from base_fast.meta.variables import for_task
 from base_fast.posterior import Derivation, Posterior, derive
-from base_fast.runs import RunFolder
+from base_fast.random import key
+from base_fast.runs import Interruption, RunFolder, interruptible
 from base_fast.space import Genotype
+from base_fast.supernet import Supernet
+from base_fast.supernet.cells import Cell
 from base_fast.tasks import Task, TaskDistribution, open_target, open_tasks
 
 Record = dict[str, Any]
 
 
-def compare(config: CompareConfig, run: RunFolder) -> list[Record]:
+def prepare(config: CompareConfig) -> tuple[TaskDistribution, Task]:
+    """Open the data, and try on one image what would otherwise fail only hours later.
+
+    Raises:
+        InputError: the data cannot be opened, or supernet, head, network and target do not fit each other.
+    """
+    tasks, target = open_tasks(config.tasks), open_target(config.target)
+    supernet = Supernet.from_config(config.meta.supernet)
+    searched = {block.cell_type for block in supernet.blocks if isinstance(block, Cell)}
+    missing = [name for i, name in enumerate(supernet.space.cell_types) if i not in searched]
+    if missing:
+        raise InputError(f"meta.supernet: it has no {missing[0]} cells, so a genotype's would not be searched")
+    prior = Variables.of(supernet.prior(key(0)))
+    supernet, start = for_task(supernet, prior, config.adapt.inner.head, target.num_classes)
+    x = torch.zeros(2, 3, target.resolution, target.resolution)
+    with torch.no_grad():
+        supernet(x, start.mu, torch.softmax(start.alpha, dim=-1))
+        network = config.network.build(Genotype.random(supernet.space, 0), target.num_classes, 0)
+        network(x.to(next(network.parameters())))
+    return tasks, target
+
+
+def compare(
+    config: CompareConfig, run: RunFolder, prepared: tuple[TaskDistribution, Task] | None = None
+) -> list[Record]:
     """Run all stages that `run` does not hold yet, and write `results.json`: its tables are returned.
+
+    Args:
+        prepared: what `prepare(config)` gave, if it was called before.
 
     Raises:
         Interrupted: Ctrl-C; calling it again with the same run goes on.
         Diverged, InputError: from the stages.
     """
-    return _Comparison(config, run).tables()
+    tasks, target = prepared or prepare(config)
+    with interruptible() as interruption:
+        return _Comparison(config, run, interruption).tables(tasks, target)
 
 
 @dataclass
 class _Comparison:
     config: CompareConfig
     run: RunFolder
+    interruption: Interruption
 
-    def tables(self) -> list[Record]:
+    def tables(self, tasks: TaskDistribution, target: Task) -> list[Record]:
         config = self.config
-        tasks, target = open_tasks(config.tasks), open_target(config.target)
         records: list[Record] = []
         genotypes: dict[str, Any] = {}
         derivations: dict[str, Derivation] = {}
@@ -70,7 +105,8 @@ class _Comparison:
         def training() -> Record:
             trainer.fit(tasks, run=self.run, name=phase).save(path)
             times = [row["time"] for row in self.run.rows(phase)]
-            return {"seconds": times[-1] - times[0]}
+            # A row stands at the end of its iteration: the first one's length is not seen, and taken as the others'.
+            return {"seconds": (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)}
 
         seconds = self._stage(f"meta-seed{seed}", training)["seconds"]
         return Posterior.load(path), float(seconds)
@@ -117,6 +153,8 @@ class _Comparison:
 
     def _stage(self, name: str, work: Callable[[], Record]) -> Record:
         if not (self.run.path / f"stages/{name}.json").exists():
+            if self.interruption.requested:
+                raise Interrupted(f"stopped before {name}")
             self.run.write_json(f"stages/{name}", work())
         record: Record = self.run.read_json(f"stages/{name}")
         return record

@@ -42,8 +42,9 @@ class CompareConfig:
         for name in ("seeds", "random_genotypes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
-        if self.adapt.budget.steps is None:
-            raise InputError("adapt.budget.steps: got none, expected a number: both searches take equally many steps")
+        budget = self.adapt.budget
+        if budget.steps is None or budget.seconds is not None or budget.entropy_tolerance is not None:
+            raise InputError("adapt.budget: expected a number of steps alone: both searches take equally many")
         for name in ("search_accuracy", "network_accuracy"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected a share in (0, 1]")

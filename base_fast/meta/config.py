@@ -91,11 +91,13 @@ class InnerConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"batch_size: got {self.batch_size}, expected an integer ≥ 1")
+        if self.mu.lr == self.rho.lr == self.alpha.lr == 0.0:
+            raise InputError("mu.lr, rho.lr, alpha.lr: got 0 for all, expected at least one group that moves")
         if self.alpha.rule == "natural":
             raise InputError("alpha.rule: got 'natural', expected 'sgd' or 'adam' (natural is for mu and rho)")
         for name in ("clip", "beta_theta", "beta_z"):
-            if not getattr(self, name) >= 0.0:
-                raise InputError(f"{name}: got {getattr(self, name)!r}, expected a number ≥ 0")
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name}: got {getattr(self, name)!r}, expected a finite number ≥ 0")
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def _check_relaxation(inner: InnerConfig, tau: Schedule, noise: Schedule) -> Non
         raise InputError(f"tau: got {tau.start} → {tau.end}, expected numbers > 0")
     if not min(noise.start, noise.end) >= 0.0:
         raise InputError(f"noise: got {noise.start} → {noise.end}, expected numbers ≥ 0")
+    if inner.hard and min(noise.start, noise.end) == 0.0:
+        raise InputError("hard: one-hot samples without noise take the same primitive each time; set noise above 0")
     if inner.kl_z == "concrete" and inner.beta_z > 0.0 and not noise.start == noise.end == 1.0:
         raise InputError(
             f"kl_z: got 'concrete' with noise {noise.start} → {noise.end}, expected noise 1 → 1, or 'categorical'"
@@ -224,6 +228,8 @@ class AdaptConfig:
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.evaluate_every < 0:
             raise InputError(f"warmup, evaluate_every: got {self.warmup}, {self.evaluate_every}, expected integers ≥ 0")
+        if self.evaluate_images is not None and self.evaluate_images < 1:
+            raise InputError(f"evaluate_images: got {self.evaluate_images}, expected an integer ≥ 1")
         if self.checkpoint_every < 1:
             raise InputError(f"checkpoint_every: got {self.checkpoint_every}, expected an integer ≥ 1")
         _check_relaxation(self.inner, self.tau, self.noise)

@@ -91,8 +91,11 @@ class InnerLoop:
         q = state.q if self.differentiable else state.q.leaves(moving)
         terms = self.loss(q, state.step)
         active = [i for i in range(3) if moving[i] and q[i].requires_grad]
-        gradients = torch.autograd.grad(
-            terms.loss, [q[i] for i in active], create_graph=self.differentiable, allow_unused=True
+        # During the warm-up of frozen weights nothing moves, and there is nothing to differentiate.
+        gradients = (
+            torch.autograd.grad(terms.loss, [q[i] for i in active], create_graph=self.differentiable, allow_unused=True)
+            if active
+            else ()
         )
         found = {i: g for i, g in zip(active, gradients, strict=True) if g is not None}
         scale, norm = self._clip(found)

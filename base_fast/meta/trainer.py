@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -21,6 +22,7 @@ from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
 from base_fast.runs import RunFolder, interruptible, progress
 from base_fast.supernet import Supernet
+from base_fast.supernet.stems import choose_stem
 from base_fast.tasks import Task, TaskDistribution
 
 
@@ -66,6 +68,12 @@ class MetaTrainer:
         difference = self.supernet.layout.difference(initial.layout)
         if difference or initial.space != self.supernet.space:
             raise InputError(f"start: the posterior does not fit the supernet: {difference or 'another space'}")
+        self._check_tasks(tasks)
+        if self.config.warmup >= self.config.iterations and self.config.inner.alpha.lr > 0.0:
+            warnings.warn(
+                f"the edge logits never move: warmup is {self.config.warmup} of {self.config.iterations} iterations",
+                stacklevel=2,
+            )
         state = self._restore(initial, run, name)
         if run is not None:
             run.truncate(name, state.step - 1)
@@ -88,7 +96,29 @@ class MetaTrainer:
                 if stop:
                     raise Interrupted(f"{name}: stopped after {state.step} of {total} meta-iterations")
         event = {"event": "meta-train", "iterations": total, "seed": self.config.seed, "config": asdict(self.config)}
+        if state.log_step_sizes is not None:
+            event["step_sizes"] = state.log_step_sizes.exp().tolist()
         return initial.evolve(state.prior, event)
+
+    def _check_tasks(self, tasks: TaskDistribution) -> None:
+        """Refuse now what some task would refuse after hours."""
+        # Any object that samples tasks will do; only a TaskDistribution says what they can be.
+        low, high = getattr(tasks, "ways", (None, None))
+        outputs = self.supernet.config.num_classes
+        if low is not None and self.config.inner.head != "own" and {low, high} != {outputs}:
+            raise InputError(
+                f"ways: got tasks of {low} to {high} classes for a head of {outputs} outputs; set inner.head to 'own'"
+            )
+        for resolution in getattr(tasks, "resolutions", ()):
+            choose_stem(self.supernet.config.stems, resolution)
+
+    def last_good(self, run: RunFolder, name: str = "meta") -> Posterior | None:
+        """The prior of the last checkpoint in `run`; None if there is none."""
+        found = run.load_checkpoint(name)
+        if found is None:
+            return None
+        event = {"event": "meta-train", "iterations": found[1]["step"], "config": asdict(self.config)}
+        return self.initial().evolve([found[0][field] for field in Variables._fields], event)
 
     def _iterate(
         self, state: OuterState, initial: Variables, tasks: TaskDistribution
@@ -98,23 +128,25 @@ class MetaTrainer:
         tau, noise = config.tau(past), config.noise(past)
         step_key = fold_in(fold_in(self._key, 1), e)
         gradients: list[TaskGradient] = []
-        pull, classes = 0.0, 0
+        logs_of_classes: list[float] = []
+        pull = 0.0
         for c in range(config.tasks):
             task_key = fold_in(step_key, c)
             task = tasks.sample(fold_in(task_key, 0))
             gradient = self._adapt_to(task, fold_in(task_key, 1), state, tau, noise)
             gradients.append(gradient)
             pull = max(pull, monitors.kl_pull(config.inner, state.prior.rho, len(task.train)))
-            classes = max(classes, task.num_classes)
+            logs_of_classes.append(math.log(task.num_classes))
             if e == 0 and c == 0:
                 monitors.warn_of_pull(config.inner, state.prior.rho, len(task.train))
         after = state.after(gradients, config.outer)
-        if not after.prior.finite():
+        logs = after.log_step_sizes
+        if not after.prior.finite() or (logs is not None and not logs.isfinite().all()):
             raise Diverged("the outer step made the prior infinite; a smaller outer.lr may help")
-        row = {
+        row: dict[str, Any] = {
             "loss_first": fmean(g.first.nll.item() for g in gradients),
             "loss_last": fmean(g.last.nll.item() for g in gradients),
-            "ln_classes": math.log(classes),
+            "ln_classes": fmean(logs_of_classes),
             "accuracy_last": fmean(g.last.accuracy.item() for g in gradients),
             "gradient_norm": fmean(g.gradient_norm for g in gradients),
             "tau": tau,
@@ -123,6 +155,8 @@ class MetaTrainer:
             **monitors.architecture(self.supernet.space, after.prior.alpha),
             **monitors.movement(after.prior, initial),
         }
+        if logs is not None:
+            row["step_sizes"] = dict(zip(Variables._fields, logs.exp().mean(dim=0).tolist(), strict=True))
         return after, row
 
     def _adapt_to(self, task: Task, task_key: Tensor, state: OuterState, tau: float, noise: float) -> TaskGradient:

@@ -47,7 +47,7 @@ def check_checkpoint(name: str, found: Mapping[str, Tensor], expected: Mapping[s
             raise InputError(
                 f"checkpoint {name}: got {was} for {key}, expected {now}; it was written under another configuration"
             )
-    return {key: x.to(expected[key].device) for key, x in found.items()}
+    return {key: x.to(expected[key].device, copy=True) for key, x in found.items()}
 
 
 def for_task(supernet: Supernet, prior: Variables, policy: str, num_classes: int) -> tuple[Supernet, Variables]:

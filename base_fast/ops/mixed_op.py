@@ -49,6 +49,9 @@ def mixed_op(
     checks.floating("z", z)
     if z.shape != (len(primitives),):
         raise InputError(f"z: got {checks.describe(z)}, expected shape ({len(primitives)},), one weight per primitive")
+    for name, tensor in (("z", z), *((f"weights[{i}]", w) for i, w in enumerate(weights))):
+        if (tensor.dtype, tensor.device) != (x.dtype, x.device):
+            raise InputError(f"{name}: got {checks.describe(tensor)}, expected {x.dtype} on {x.device}, as x")
     if stride not in (1, 2):
         raise InputError(f"stride: got {stride}, expected 1 or 2")
     if chosen is not None and not 0 <= chosen < len(primitives):

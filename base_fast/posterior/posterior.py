@@ -24,7 +24,7 @@ def inverse_softplus(sigma: Tensor) -> Tensor:
     return sigma + torch.log(-torch.expm1(-sigma))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Posterior:
     """θ ~ N(μ, softplus(ρ)²) for the supernet's weights, z_e ~ Categorical(softmax α_e) for every edge.
 
@@ -110,6 +110,9 @@ class Posterior:
             raise InputError(
                 f"{path}: got format {header.get('format')!r}, expected {FORMAT}, which this version reads"
             )
+        infinite = [name for name, x in tensors.items() if not x.isfinite().all()]
+        if infinite:
+            raise InputError(f"{path}: {infinite[0]} holds NaN or infinity; use an earlier posterior")
         missing = {"mu", "rho", "alpha"} - tensors.keys()
         if missing:
             raise InputError(f"{path}: tensors missing: {', '.join(sorted(missing))}")

@@ -97,7 +97,7 @@ def by_group(runs: Runs) -> dict[str, list[list[Row]]]:
     """Runs that differ only in their seed together: "prior-seed0" and "prior-seed1" are the group "prior"."""
     groups: dict[str, list[list[Row]]] = {}
     for name, rows in runs.items():
-        groups.setdefault(_SEED.sub("", name) or "all seeds", []).append(rows)
+        groups.setdefault(_SEED.sub("", name) or ("all seeds" if name else "this run"), []).append(rows)
     return groups
 
 

@@ -40,29 +40,42 @@ class RunFolder:
         self._purge: dict[str, int] = {}
 
     @classmethod
-    def create(cls, path: str | Path, kind: str, config: Any, resume: bool = False) -> RunFolder:
+    def create(
+        cls,
+        path: str | Path,
+        kind: str,
+        config: Any,
+        resume: bool = False,
+        inputs: Mapping[str, str] | None = None,
+    ) -> RunFolder:
         """Start a run of `kind` with the dataclass `config`, or go on with one that has the same kind and config.
 
-        Raises InputError when `path` holds a run and `resume` is False, when a run to resume is of another kind or
-        has another configuration (the first field that differs is named), and when `path` is no folder.
+        inputs: what the run depends on besides its configuration, by name; in words or as a digest.
+
+        Raises InputError when `path` holds a run and `resume` is False, when a run to resume is of another kind, has
+        another configuration (the first field that differs is named) or other inputs, and when `path` is no folder
+        or holds a config.toml that no run wrote.
         """
+        inputs = dict(inputs or {})
         path = Path(path)
         if (path / "run.json").exists():
             if not resume:
-                raise InputError(f"{path} already holds a run; resume it or choose another folder")
-            return cls._resume(path, kind, config)
+                raise InputError(f"{path} already holds a run; go on with it (--resume) or choose another folder")
+            return cls._resume(path, kind, config, inputs)
+        if (path / "config.toml").exists():
+            raise InputError(f"{path} holds a config.toml but no run, which would overwrite it; choose another folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the run folder {path}: {error.strerror or error}") from None
         save_config(path / "config.toml", config)
-        folder = cls(path, {"kind": kind, **provenance(), "resumed": []})
+        folder = cls(path, {"kind": kind, "inputs": inputs, **provenance(), "resumed": []})
         # Last: a folder with run.json in it is a run.
         folder.write_json("run", folder.info)
         return folder
 
     @classmethod
-    def _resume(cls, path: Path, kind: str, config: Any) -> RunFolder:
+    def _resume(cls, path: Path, kind: str, config: Any, inputs: dict[str, str]) -> RunFolder:
         folder = cls.open(path)
         if folder.kind != kind:
             raise InputError(f"{path} holds a run of kind {folder.kind!r}; expected {kind!r}")
@@ -70,6 +83,10 @@ class RunFolder:
         if difference is not None:
             name, was, now = difference
             raise InputError(f"{path} was made with another configuration: {name} was {was!r} and is now {now!r}")
+        was = folder.info.get("inputs", {})
+        if was != inputs:
+            name = next(n for n in {**was, **inputs} if was.get(n) != inputs.get(n))
+            raise InputError(f"{path} was made with another {name}: {was.get(name)} then, {inputs.get(name)} now")
         folder.info.setdefault("resumed", []).append(provenance())
         folder.write_json("run", folder.info)
         return folder

@@ -71,7 +71,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is truncated or not a safetensors file ({error})") from None
+        raise InputError(
+            f"{path} is truncated or not a safetensors file ({error}); delete it, or copy it again"
+        ) from None
     try:
         header = json.loads(metadata["header"])
     except (KeyError, TypeError, ValueError):

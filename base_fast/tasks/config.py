@@ -16,6 +16,9 @@ from base_fast.tasks.shards import open_shards
 from base_fast.tasks.source import Source, select_classes
 from base_fast.tasks.torchvision_source import open_torchvision
 
+# What folders inside a data set are called when they are not classes.
+SPLITS = ("train", "val", "valid", "validation", "test")
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -84,10 +87,8 @@ def open_source(config: SourceConfig, resolution: int = 32) -> Source:
         source = open_torchvision(config.name, config.path, config.split, config.download, config.cache)
     elif config.kind == "folder":
         root = Path(config.path)
-        inside = root / config.split
         name = config.name or root.resolve().name
-        folder = inside if config.split and inside.is_dir() else root
-        source = open_image_folder(folder, name, config.cache, config.max_corrupt)
+        source = open_image_folder(_folder_of_split(root, config.split), name, config.cache, config.max_corrupt)
     elif config.kind == "shards":
         paths = _shards_of_split(Path(config.path), config.split)
         cache_dir = config.cache_dir or None
@@ -127,10 +128,23 @@ def parse_classes(text: str) -> list[int]:
     return classes
 
 
+def _folder_of_split(root: Path, split: str) -> Path:
+    """<root>/<split>, or the root itself where it has no splits: then only the default, train, means all of it."""
+    if split and (root / split).is_dir():
+        return root / split
+    splits = [name for name in SPLITS if (root / name).is_dir()]
+    if splits or split not in ("", "train"):
+        found = f"it has {', '.join(splits)}" if splits else "its folders are classes, all of one split"
+        raise InputError(f"split: {split!r}, but {root} has no such folder; {found}")
+    return root
+
+
 def _shards_of_split(path: Path, split: str) -> str | list[Path]:
     if not path.is_dir():
         return str(path)
-    shards = sorted(p for p in path.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")) and split in p.name)
+    shards = sorted(
+        p for p in path.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")) and split in re.split("[-_.]", p.name)
+    )
     if not shards:
         raise InputError(f"path: {path} has no .tar or .tar.gz file with {split!r} in its name; check path and split")
     return shards

@@ -97,6 +97,7 @@ class TaskDistribution:
         # A key of its own, so that the number of examples does not change which classes are drawn.
         drawn = draw_per_class(members, names, self.examples_per_class, generator(fold_in(key, 1)))
         train, valid = split_per_class(drawn, names, self.valid_fraction)
+        valid = valid[torch.randperm(len(valid), generator=generator(fold_in(key, 2)))]
         new_label = torch.empty(source.num_classes, dtype=torch.int64)
         new_label[classes] = torch.arange(ways)
         statistics = self._source_statistics(number, resolution)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from base_fast.errors import InputError
-from base_fast.random import generator
+from base_fast.random import fold_in, generator
 from base_fast.tasks.source import Source
 from base_fast.tasks.split import Split, channel_statistics
 from base_fast.tasks.stratify import draw_per_class, members_by_class, split_per_class
@@ -81,6 +81,8 @@ def whole_task(
         valid_source = train_source
     else:
         train_indices, valid_indices = torch.cat(drawn), torch.arange(len(valid_source.labels))
+    # In random order, so that any first part of it is a fair sample, and batch statistics are those of a mixture.
+    valid_indices = valid_indices[torch.randperm(len(valid_indices), generator=generator(fold_in(key, 1)))]
     statistics = channel_statistics(train_source, resolution)
 
     def split(source: Source, indices: Tensor) -> Split:

@@ -7,20 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from base_fast.cli import main
+from base_fast.cli.adapt import AdaptSettings
 from base_fast.cli.main import COMMANDS
+from base_fast.cli.meta_train import MetaTrainSettings
+from base_fast.cli.train import TrainSettings
+from base_fast.errors import Diverged
+from base_fast.meta import Elbo
+from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.posterior import Posterior
-from base_fast.runs import RunFolder, load_tensors, save_tensors
-from base_fast.space import NAS_BENCH_201, Genotype, genotypes
+from base_fast.runs import RunFolder, load_config, load_tensors, save_tensors
+from base_fast.space import DARTS, NAS_BENCH_201, Genotype, genotypes
 from base_fast.supernet import Supernet
 
-CLI = [sys.executable, "-c", "import sys; sys.argv[0] = 'base-fast'; from base_fast.cli import main; sys.exit(main())"]
+ROOT = Path(__file__).resolve().parents[2]
 
 META = """
 [meta]
@@ -124,42 +129,44 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert "usage: base-fast " + name in capsys.readouterr().out
 
 
+# Sends its own process a signal at the n-th row of metrics: no test waits for the right moment.
+SIGNALLED = """
+import os, sys
+from base_fast.runs import RunFolder
+log, left = RunFolder.log, [int(os.environ["ROWS"])]
+def cut(self, *arguments, **values):
+    log(self, *arguments, **values)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+RunFolder.log = cut
+sys.argv[0] = "base-fast"
+from base_fast.cli import main
+sys.exit(main())
+"""
+
+
 @pytest.mark.parametrize("command", ["meta-train", "adapt"])
 def test_interruption_then_resume_gives_the_same_bits(files: Path, command: str) -> None:
-    """Ctrl-C on the real process; the resumed result and metrics equal those of a run that never stopped."""
-    (files / "meta.toml").write_text(META.format(iterations=60))
+    """Ctrl-C, then a kill, on the real process; the result and the metrics equal those of a run that never stopped."""
+    given: list[object] = ["meta-train", "--config", files / "meta.toml", "--meta.iterations", 12]
     if command == "adapt":
-        assert run("meta-train", "--config", files / "meta.toml", "--run", files / "p", "--meta.iterations", 1) == 0
-        prior = files / "p/posterior.safetensors"
-        given = ["adapt", "--config", files / "adapt.yaml", "--posterior", prior, "--adapt.budget.steps", 120]
-    else:
-        given = ["meta-train", "--config", files / "meta.toml"]
+        posterior = posterior_file(files / "p.safetensors", Supernet("darts", 2, 1, 5))
+        given = ["adapt", "--config", files / "adapt.yaml", "--posterior", posterior, "--adapt.budget.steps", 12]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def start(folder: str, *more: str) -> subprocess.Popen[str]:
-        words = [*CLI, *map(str, given), "--run", str(files / folder), *more]
-        return subprocess.Popen(words, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    def start(folder: str, *more: str, rows: int = 0, kill: int = 0) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", SIGNALLED, *map(str, given), "--run", str(files / folder), *more]
+        signals = {"ROWS": str(rows), "SIGNAL": str(int(kill))}
+        return subprocess.run(words, env={**environment, **signals}, text=True, capture_output=True, check=False)
 
-    whole = start("whole")
-    assert whole.wait() == 0
-    stopped = start("stopped")
-    metrics = files / "stopped/metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
-        assert stopped.poll() is None
-        time.sleep(0.01)
-    stopped.send_signal(signal.SIGINT)
-    assert stopped.wait() == 130
-    assert stopped.stderr is not None
-    assert "--resume" in stopped.stderr.read().splitlines()[-1]
+    assert start("whole").returncode == 0
+    stopped = start("stopped", rows=5, kill=signal.SIGINT)
+    assert stopped.returncode == 130
+    assert "--resume" in stopped.stderr.splitlines()[-1]
     assert not (files / "stopped/posterior.safetensors").exists()
-    killed = start("stopped", "--resume")
-    before = metrics.read_text().count("\n")
-    while metrics.read_text().count("\n") < before + 5:
-        assert killed.poll() is None
-        time.sleep(0.01)
-    killed.kill()
-    killed.wait()
-    assert start("stopped", "--resume").wait() == 0
+    assert start("stopped", "--resume", rows=4, kill=signal.SIGKILL).returncode == -signal.SIGKILL
+    assert start("stopped", "--resume").returncode == 0
 
     one, other = (load_tensors(files / folder / "posterior.safetensors")[0] for folder in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in ("mu", "rho", "alpha"))
@@ -227,13 +234,56 @@ def first_run(files: Path) -> Path:
 
 def test_a_posterior_of_another_space_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = posterior_file(files / "n.safetensors", Supernet(NAS_BENCH_201, 2, 5, 5))
+    adapt = ["adapt", "--config", files / "adapt.yaml", "--posterior", other, "--run", files / "adapted"]
     tensors, header = load_tensors(other)
     header["config"]["channels"] = 3
     save_tensors(other, tensors, header)
-    said = complaint(
-        capsys, "adapt", "--config", files / "adapt.yaml", "--posterior", other, "--run", files / "adapted"
-    )
+    assert "does not fit the supernet" in complaint(capsys, *adapt)
+    header["space"] = DARTS.to_dict()
+    save_tensors(other, tensors, header)
+    assert "expected (2, 14, 8) from space 'darts'" in complaint(capsys, *adapt)
+    start = ["--start", posterior_file(files / "o.safetensors", Supernet(NAS_BENCH_201, 2, 5, 5))]
+    said = complaint(capsys, "meta-train", "--config", files / "meta.toml", "--run", files / "m", *start)
     assert "does not fit the supernet" in said
+
+
+def test_resuming_with_another_input_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = posterior_file(files / "1.safetensors", Supernet("darts", 2, 1, 5))
+    adapt = ["adapt", "--config", files / "adapt.yaml", "--run", files / "adapted", "--posterior"]
+    assert run(*adapt, one) == 0
+    other = Posterior.load(one)
+    other.evolve([other.mu + 1, other.rho, other.alpha], {}).save(files / "2.safetensors")
+    capsys.readouterr()
+    assert "another posterior" in complaint(capsys, *adapt, files / "2.safetensors", "--resume")
+    train = ["train", "--config", files / "train.toml", "--run", files / "t", "--genotype"]
+    assert run(*train, "DARTS_V1") == 0
+    capsys.readouterr()
+    assert "another genotype" in complaint(capsys, *train, "DARTS_V2", "--resume")
+
+
+def test_files_that_cannot_be_written_or_read(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    posterior = posterior_file(files / "p.safetensors", Supernet("darts", 2, 1, 5))
+    assert run("derive", "--posterior", posterior, "--out", files) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    (files / "g.json").write_bytes(b"\xff\xfe")
+    train = ["train", "--config", files / "train.toml", "--run", files / "t", "--genotype"]
+    assert "is not text" in complaint(capsys, *train, files / "g.json")
+    (files / "t").mkdir()
+    (files / "t/config.toml").write_text("mine = 1")
+    assert "would overwrite it" in complaint(capsys, *train, "DARTS_V1")
+    assert "is not finished" in complaint(capsys, "evaluate", "--run", unfinished(files))
+
+
+def unfinished(files: Path) -> Path:
+    """A training that was started only."""
+    RunFolder.create(files / "u", "train", TrainSettings())
+    return files / "u"
+
+
+@pytest.mark.parametrize("name", ["meta_train", "adapt", "train"])
+def test_example_files_load(name: str) -> None:
+    settings = {"meta_train": MetaTrainSettings, "adapt": AdaptSettings, "train": TrainSettings}[name]
+    assert load_config(ROOT / f"examples/{name}.toml", settings)
 
 
 def test_divergence_is_one_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,6 +291,28 @@ def test_divergence_is_one_line(files: Path, capsys: pytest.CaptureFixture[str])
     said = complaint(capsys, "meta-train", "--config", files / "meta.toml", "--run", files / "r", *options)
     assert "meta-iteration 0" in said
     assert "no checkpoint was written yet" in said
+
+
+def test_after_a_divergence_another_run_continues(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = InnerLoop.step
+    left = [7]
+
+    def diverging(self: InnerLoop, state: InnerState) -> tuple[InnerState, Elbo, float]:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Diverged("inner step 0: loss nan")
+        return step(self, state)
+
+    monkeypatch.setattr(InnerLoop, "step", diverging)
+    said = complaint(capsys, "meta-train", "--config", files / "meta.toml", "--run", files / "r")
+    assert "after 2 meta-iterations, is kept" in said
+    kept = files / "r/last_good.safetensors"
+    assert f"--start {kept}" in said
+    again = ["meta-train", "--config", files / "meta.toml", "--meta.inner.mu.lr", "0.1", "--start", kept]
+    assert run(*again, "--run", files / "s") == 0
+    assert [event["iterations"] for event in Posterior.load(files / "s/posterior.safetensors").lineage] == [2, 4]
 
 
 def test_published_genotypes_train(files: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from base_fast.cli import main
 from base_fast.errors import InputError, Interrupted
 from base_fast.evaluation import NetworkConfig, TrainConfig
-from base_fast.experiments import CompareConfig, compare, comparison, summary
+from base_fast.experiments import CompareConfig, compare, comparison, prepare, summary
 from base_fast.meta import AdaptConfig, Budget, InnerConfig, MetaConfig
 from base_fast.runs import RunFolder, load_config, save_config
 from base_fast.supernet import SupernetConfig
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = CompareConfig(
     title="tiny",
     meta=MetaConfig(
-        supernet=SupernetConfig(nodes=1, channels=2, layers=1, num_classes=5),
+        supernet=SupernetConfig(nodes=1, channels=2, layers=2, reductions=(1,), num_classes=5),
         inner=InnerConfig(batch_size=8),
         iterations=3,
         warmup=1,
@@ -38,7 +39,7 @@ CONFIG = CompareConfig(
         evaluate_images=50,
         checkpoint_every=1,
     ),
-    network=NetworkConfig(channels=2, layers=2),
+    network=NetworkConfig(channels=2, layers=3),
     train=TrainConfig(steps=4, batch_size=16, augmentation="none", evaluate_every=2, checkpoint_every=1, drop_path=0.0),
     seeds=2,
     random_genotypes=2,
@@ -133,12 +134,40 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("seeds", 0, "seeds: got 0"),
         ("random_genotypes", 0, "random_genotypes: got 0"),
         ("search_accuracy", 1.5, "search_accuracy: got 1.5"),
-        ("adapt", AdaptConfig(budget=Budget(steps=None, seconds=1.0)), "adapt.budget.steps"),
+        ("adapt", AdaptConfig(budget=Budget(steps=None, seconds=1.0)), "adapt.budget"),
+        ("adapt", AdaptConfig(budget=Budget(steps=9, entropy_tolerance=1.0)), "adapt.budget"),
     ],
 )
 def test_refusals(name: str, value: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(CONFIG, **{name: value})
+
+
+def test_what_would_fail_late_is_refused_first(tmp_path: Path) -> None:
+    supernet = CONFIG.meta.supernet
+    for config, message in (
+        (replace(CONFIG, meta=replace(CONFIG.meta, supernet=replace(supernet, reductions=(0, 1)))), "no normal cells"),
+        (replace(CONFIG, target=TargetConfig(resolution=8)), "set head to 'own'"),
+        (replace(CONFIG, meta=replace(CONFIG.meta, supernet=replace(supernet, stems=("64", "224")))), "stem '32'"),
+        (replace(CONFIG, network=NetworkConfig(layers=3, auxiliary=True)), "auxiliary"),
+    ):
+        with pytest.raises(InputError, match=message):
+            prepare(config)
+
+
+def test_ctrl_c_in_the_last_step_of_a_stage_stops_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RunFolder.log
+
+    def interrupt(self: RunFolder, phase: str, step: int, **values: Any) -> None:
+        log(self, phase, step, **values)
+        if phase == "meta/seed0" and step == CONFIG.meta.iterations - 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunFolder, "log", interrupt)
+    with pytest.raises(Interrupted, match="stopped before prior-seed0"):
+        compare(CONFIG, RunFolder.create(tmp_path / "run", "compare", CONFIG))
 
 
 @pytest.mark.parametrize("path", [*sorted((ROOT / "examples").glob("*to_cifar10.toml")), ROOT / "examples/digits.toml"])
