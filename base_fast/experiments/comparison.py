@@ -22,7 +22,7 @@ from base_fast.posterior import Derivation, Posterior, derive
 from base_fast.random import key
 from base_fast.runs import Interruption, RunFolder, interruptible
 from base_fast.space import Genotype
-from base_fast.supernet import Supernet
+from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.supernet.cells import Cell
 from base_fast.tasks import Task, TaskDistribution, open_target, open_tasks
 
@@ -38,9 +38,13 @@ def prepare(config: CompareConfig) -> tuple[TaskDistribution, Task]:
     tasks, target = open_tasks(config.tasks), open_target(config.target)
     supernet = Supernet.from_config(config.meta.supernet)
     searched = {block.cell_type for block in supernet.blocks if isinstance(block, Cell)}
-    missing = [name for i, name in enumerate(supernet.space.cell_types) if i not in searched]
-    if missing:
-        raise InputError(f"meta.supernet: it has no {missing[0]} cells, so a genotype's would not be searched")
+    reductions = SupernetConfig(layers=config.network.layers).reduction_cells
+    used = {int(i in reductions) for i in range(config.network.layers)} & set(range(len(supernet.space.cell_types)))
+    for missing in used - searched:
+        name = supernet.space.cell_types[missing]
+        raise InputError(
+            f"meta.supernet: it has no {name} cells, so those of the trained networks would not be searched"
+        )
     prior = Variables.of(supernet.prior(key(0)))
     supernet, start = for_task(supernet, prior, config.adapt.inner.head, target.num_classes)
     x = torch.zeros(2, 3, target.resolution, target.resolution)

@@ -108,7 +108,7 @@ def test_a_task_is_drawn_from_its_iteration_and_number_alone() -> None:
 
 
 def test_fresh_prior_is_where_a_search_from_scratch_starts() -> None:
-    config = replace(CONFIG, iterations=1, mu_scale=0.5, sigma_scale=0.2)
+    config = replace(CONFIG, iterations=1, warmup=0, mu_scale=0.5, sigma_scale=0.2)
     trainer = MetaTrainer(config, NET)
     a = trainer.fit(toys.Tasks())  # type: ignore[arg-type]
     b = trainer.fit(toys.Tasks(), start=trainer.initial())  # type: ignore[arg-type]
@@ -130,7 +130,8 @@ def test_warmup_freezes_alpha(tmp_path: Path) -> None:
     fit(config, tmp_path / "run")
     recorded = [torch.tensor(row["probabilities"], dtype=torch.float64) for row in rows(tmp_path / "run")]
     assert [torch.equal(pi, START.probabilities) for pi in recorded] == [True, True, True, False, False]
-    adapted, _ = fit(replace(CONFIG, warmup=5))
+    with pytest.warns(UserWarning, match="warmup is 5 of 5 iterations"):
+        adapted = MetaTrainer(replace(CONFIG, warmup=5), NET).fit(toys.Tasks(), start=START)  # type: ignore[arg-type]
     assert torch.equal(adapted.alpha, START.alpha)
     assert not torch.equal(adapted.mu, START.mu)
 
@@ -328,7 +329,7 @@ def test_checkpoint_of_another_supernet(tmp_path: Path) -> None:
 def pulled(factor: float, rule: Any) -> MetaConfig:
     """A configuration whose KL pull is `factor` under plain steps: η·β_θ/(N·σ²) with the smallest σ."""
     beta = factor * 12 * START.sigma.min().item() ** 2 / 1e-3
-    return replace(CONFIG, iterations=1, inner=replace(INNER, mu=StepRule(rule, 1e-3), beta_theta=beta))
+    return replace(CONFIG, iterations=1, warmup=0, inner=replace(INNER, mu=StepRule(rule, 1e-3), beta_theta=beta))
 
 
 def test_warning_of_a_strong_pull(tmp_path: Path) -> None:

@@ -59,13 +59,22 @@ def test_entropy_of_known_distributions() -> None:
 @pytest.mark.parametrize("space", [DARTS, NAS_BENCH_201, DARTS.with_nodes(2)], ids=["darts", "nas_bench_201", "small"])
 def test_round_trip_bit_for_bit(make: Make, tmp_path: Path, dtype: torch.dtype, space: Any) -> None:
     p = make(dtype, space)
-    p.mu[:3] = torch.tensor([float("inf"), -0.0, float("nan")], dtype=dtype)
+    p.mu[:3] = torch.tensor([torch.finfo(dtype).max, -0.0, torch.finfo(dtype).smallest_normal / 2], dtype=dtype)
     p.save(tmp_path / "p.safetensors")
     q = Posterior.load(tmp_path / "p.safetensors")
     for name in ("mu", "rho", "alpha"):
         assert same_bits(getattr(q, name), getattr(p, name))
     assert (q.layout, q.space, q.config, q.lineage) == (p.layout, p.space, p.config, p.lineage)
     assert q.space.nodes == space.nodes
+
+
+def test_a_posterior_that_diverged_is_refused(make: Make, tmp_path: Path) -> None:
+    for value in (float("nan"), float("inf")):
+        p = make()
+        p.rho[1] = value
+        p.save(tmp_path / "p.safetensors")
+        with pytest.raises(InputError, match="rho holds NaN or infinity"):
+            Posterior.load(tmp_path / "p.safetensors")
 
 
 def test_views_and_gradients_can_be_saved(make: Make, tmp_path: Path) -> None:

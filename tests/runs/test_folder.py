@@ -34,7 +34,7 @@ def folder(tmp_path):
 def test_a_new_run_says_where_it_came_from(folder):
     info = json.loads((folder.path / "run.json").read_text())
     assert info == folder.info
-    assert set(info) == {"kind", "command", "versions", "commit", "machine", "created", "resumed"}
+    assert set(info) == {"kind", "command", "versions", "commit", "machine", "created", "resumed", "inputs"}
     assert info["kind"] == folder.kind == "meta"
     assert info["versions"]["torch"] == torch.__version__
     assert info["machine"]["cores"] == os.cpu_count()
