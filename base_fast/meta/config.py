@@ -122,12 +122,14 @@ class OuterConfig:
 
 def _check_relaxation(inner: InnerConfig, tau: Schedule, noise: Schedule) -> None:
     """Temperatures are positive, noise is not negative, and the Concrete densities describe z under full noise only."""
-    if not min(tau.start, tau.end) > 0.0:
+    if not (tau.start > 0.0 and tau.end > 0.0):
         raise InputError(f"tau: got {tau.start} → {tau.end}, expected numbers > 0")
-    if not min(noise.start, noise.end) >= 0.0:
+    if not (noise.start >= 0.0 and noise.end >= 0.0):
         raise InputError(f"noise: got {noise.start} → {noise.end}, expected numbers ≥ 0")
     if inner.hard and min(noise.start, noise.end) == 0.0:
-        raise InputError("hard: one-hot samples without noise take the same primitive each time; set noise above 0")
+        raise InputError(
+            f"hard: got noise {noise.start} → {noise.end}, expected noise > 0: without it a sample never changes"
+        )
     if inner.kl_z == "concrete" and inner.beta_z > 0.0 and not noise.start == noise.end == 1.0:
         raise InputError(
             f"kl_z: got 'concrete' with noise {noise.start} → {noise.end}, expected noise 1 → 1, or 'categorical'"

@@ -19,6 +19,7 @@ from base_fast.tasks import Augmentation
 
 CONCRETE = InnerConfig(kl_z="concrete", beta_z=1.0)
 FULL = Schedule(1.0, 1.0)
+FROZEN = StepRule(lr=0.0)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,20 @@ FULL = Schedule(1.0, 1.0)
         (lambda: MetaConfig(inner=CONCRETE), "kl_z: got 'concrete' with noise 0.0 → 0.0"),
         (lambda: MetaConfig(inner=CONCRETE, noise=Schedule(0.5, 1.0)), "kl_z: got 'concrete' with noise 0.5 → 1.0"),
         (lambda: AdaptConfig(inner=CONCRETE), "kl_z: got 'concrete'"),
+        (
+            lambda: InnerConfig(mu=FROZEN, rho=FROZEN, alpha=FROZEN),
+            "mu.lr, rho.lr, alpha.lr: got 0 for all, expected at least one",
+        ),
+        (lambda: InnerConfig(beta_z=math.inf), "beta_z: got inf"),
+        (lambda: MetaConfig(inner=InnerConfig(hard=True)), "hard: got noise 0.0 → 0.0, expected noise > 0"),
+        (lambda: AdaptConfig(inner=InnerConfig(hard=True), noise=Schedule(1.0, 0.0)), "hard: got noise 1.0 → 0.0"),
+        (lambda: MetaConfig(tau=Schedule(1.0, 0.0)), "tau: got 1.0 → 0.0"),
+        (lambda: AdaptConfig(tau=Schedule(math.nan, 1.0)), "tau: got nan"),
+        (lambda: MetaConfig(noise=Schedule(-1.0, 1.0)), "noise: got -1.0 → 1.0"),
+        (lambda: MetaConfig(mu_scale=0.0), "mu_scale: got 0.0"),
+        (lambda: MetaConfig(sigma_scale=-1.0), "sigma_scale: got -1.0"),
+        (lambda: AdaptConfig(evaluate_images=0), "evaluate_images: got 0"),
+        (lambda: Budget(entropy_window=0), "entropy_window: got 0"),
         (lambda: Budget(steps=None), "budget: got no limit"),
         (lambda: Budget(steps=0), "steps: got 0"),
         (lambda: Budget(seconds=0.0), "seconds: got 0.0"),

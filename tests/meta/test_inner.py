@@ -83,6 +83,15 @@ def test_alpha_waits_during_the_warmup_and_its_adam_then_starts_afresh() -> None
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.02), rtol=1e-3, atol=0.0)
 
 
+def test_frozen_weights_wait_with_alpha_during_the_warmup() -> None:
+    frozen = StepRule(lr=0.0)
+    own = loop(replace(ALL_MOVE, mu=frozen, rho=frozen), alpha_moves=False)
+    state, terms, norm = own.step(own.start())
+    assert (state.step, norm) == (1, 0.0)
+    assert terms.loss > 0.0
+    assert toys.same_bits(state.q, own.prior)
+
+
 def test_rho_does_not_move_without_a_gradient() -> None:
     """θ = μ and no KL: the loss does not depend on ρ."""
     q = after(loop(replace(ALL_MOVE, sample_theta=False)))

@@ -19,7 +19,7 @@ from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.meta import InnerConfig, OuterConfig, Schedule, StepRule, Variables, monitors
 from base_fast.posterior import Posterior
 from base_fast.runs import RunFolder
-from base_fast.tasks import Task
+from base_fast.tasks import ArraySource, Task, TaskDistribution
 from tests.meta import toys
 
 NET = toys.supernet()
@@ -356,3 +356,13 @@ def test_kl_pull_is_the_contraction_of_the_means() -> None:
         1e-3 * config.beta_theta / 12
     )
     assert monitors.kl_pull(replace(config, beta_theta=0.0), START.rho, 12) == 0.0
+
+
+def test_tasks_that_do_not_fit_are_refused_at_the_start() -> None:
+    source = ArraySource("toy", torch.zeros(40, 3, 8, 8, dtype=torch.uint8), torch.arange(40) % 4)
+    mixed = TaskDistribution([source], ways=(2, 3), resolutions=(8,))
+    with pytest.raises(InputError, match="tasks of 2 to 3 classes for a head of 3 outputs"):
+        MetaTrainer(CONFIG, NET).fit(mixed, start=START)
+    stems = Supernet(toys.TOY, 2, 1, 4, ("64", "224"))
+    with pytest.raises(InputError, match="which want stem '32'"):
+        MetaTrainer(CONFIG, stems).fit(TaskDistribution([source], ways=4, resolutions=(8,)))

@@ -196,3 +196,13 @@ def test_errors(changed: dict[str, object], message: str) -> None:
     } | changed
     with pytest.raises(InputError, match=f"^{message}"):
         mixed_op(**arguments)  # type: ignore[arg-type]
+
+
+def test_one_dtype() -> None:
+    x, z = torch.randn(2, 2, 4, 4), torch.full((2,), 0.5)
+    weights = [torch.randn(2, 2, 1, 1)]
+    primitives = ["skip_connect", "nor_conv_1x1"]
+    with pytest.raises(InputError, match="z: got float64 tensor .* expected torch.float32 on cpu, as x"):
+        mixed_op(x, z.double(), weights, primitives)
+    with pytest.raises(InputError, match=r"weights\[0\]: got bfloat16"):
+        mixed_op(x, z, [weights[0].bfloat16()], primitives)

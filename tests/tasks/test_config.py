@@ -43,6 +43,10 @@ def test_folders_with_and_without_a_split(tmp_path, encode):
     assert train.name == tmp_path.name
     named = open_source(SourceConfig("folder", str(tmp_path / "val"), name="pets"))
     assert (named.name, len(named.labels)) == ("pets", 2)
+    with pytest.raises(InputError, match="split: 'test', but .* has no such folder; it has train, val"):
+        open_source(SourceConfig("folder", str(tmp_path), split="test"))
+    with pytest.raises(InputError, match="split: 'val', but .* its folders are classes"):
+        open_source(SourceConfig("folder", str(tmp_path / "val"), split="val"))
 
 
 def test_shards_by_split_and_by_path(tmp_path, encode, write_tar):

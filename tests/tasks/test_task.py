@@ -55,6 +55,18 @@ def test_whole_task_with_a_validation_source(toy):
     assert (len(task.train), len(task.valid), task.resolution) == (60, 240, 16)
 
 
+def test_validation_images_are_in_random_order(toy):
+    """Any first part is a mixture of classes, held out or given, also where the source is sorted by class."""
+    order = torch.argsort(toy.labels, stable=True)
+    in_order = ArraySource("sorted", toy.images(order, 8), toy.labels[order], list(toy.class_names))
+    held_out = whole_task(in_order, resolution=8, key=key(0), valid_fraction=0.5)
+    given = whole_task(in_order, in_order, resolution=8, key=key(0))
+    sampled = TaskDistribution([in_order], ways=12, resolutions=(8,), valid_fraction=0.5).sample(key(0))
+    for task in (held_out, given, sampled):
+        assert task.valid.labels[:60].unique().numel() > 9
+    assert sorted(given.valid.images[:, 0, 0, 0].tolist()) == list(range(240))
+
+
 def test_whole_task_errors(toy):
     with pytest.raises(InputError, match="valid_source: the 2 classes of toy are not the 12"):
         whole_task(toy, select_classes(toy, [0, 1]), resolution=8, key=key(0))
