@@ -12,10 +12,11 @@ from torch import Tensor
 from base_fast.device import resolve
 from base_fast.errors import Diverged, Interrupted
 from base_fast.meta import monitors
+from base_fast.meta.checkpoint import matching, pack, unpack
 from base_fast.meta.config import AdaptConfig, Schedule
 from base_fast.meta.elbo import Elbo
 from base_fast.meta.inner import InnerLoop, InnerState
-from base_fast.meta.variables import Variables, check_checkpoint, for_task
+from base_fast.meta.variables import Variables, for_task
 from base_fast.posterior import Posterior, mean_entropy
 from base_fast.random import key
 from base_fast.runs import RunFolder, interruptible, progress
@@ -215,11 +216,8 @@ class _Adapter:
         }
 
     def _pack(self, state: InnerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = dict(zip(Variables._fields, state.q, strict=True))
-        for i, slots in enumerate(state.slots):
-            tensors |= {f"slots.{i}.{j}": x for j, x in enumerate(slots)}
         header = {"step": state.step, "history": self.history, "entropies": self.entropies, "seconds": self.seconds}
-        return tensors, header
+        return pack(state.q, state.slots), header
 
     def _restore(self) -> InnerState:
         fresh = self.loop.start()
@@ -227,11 +225,7 @@ class _Adapter:
         if found is None:
             return fresh
         tensors, header = found
-        tensors = check_checkpoint(self.name, tensors, self._pack(fresh)[0])
-        q = Variables(*(tensors[name] for name in Variables._fields))
-        mu, rho, alpha = (
-            tuple(tensors[f"slots.{i}.{j}"] for j in range(len(slots))) for i, slots in enumerate(fresh.slots)
-        )
+        q, (mu, rho, alpha) = unpack(matching(self.name, tensors, self._pack(fresh)[0]), fresh.slots)
         self.history, self.entropies = header["history"], header["entropies"]
         self.seconds_before = header["seconds"]
         return InnerState(q, (mu, rho, alpha), header["step"])

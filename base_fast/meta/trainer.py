@@ -14,10 +14,11 @@ from torch import Tensor
 from base_fast.device import resolve
 from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.meta import monitors
+from base_fast.meta.checkpoint import matching, pack, unpack
 from base_fast.meta.config import MetaConfig
 from base_fast.meta.inner import InnerLoop
 from base_fast.meta.outer import OuterState, TaskGradient, task_gradient
-from base_fast.meta.variables import Variables, check_checkpoint, for_task
+from base_fast.meta.variables import Variables, for_task
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
 from base_fast.runs import RunFolder, interruptible, progress
@@ -189,7 +190,7 @@ class MetaTrainer:
         found = run.load_checkpoint(name) if run is not None else None
         if found is None:
             return fresh
-        return _unpack(fresh, check_checkpoint(name, found[0], _pack(fresh)[0]), found[1])
+        return _unpack(fresh, matching(name, found[0], _pack(fresh)[0]), found[1])
 
 
 def _kept(run: RunFolder | None, name: str) -> str:
@@ -200,9 +201,7 @@ def _kept(run: RunFolder | None, name: str) -> str:
 
 
 def _pack(state: OuterState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors = dict(zip(Variables._fields, state.prior, strict=True))
-    for i, slots in enumerate(state.slots):
-        tensors |= {f"slots.{i}.{j}": x for j, x in enumerate(slots)}
+    tensors = pack(state.prior, state.slots)
     if state.log_step_sizes is not None:
         tensors["log_step_sizes"] = state.log_step_sizes
         tensors |= {f"step_size_slots.{j}": x for j, x in enumerate(state.step_size_slots)}
@@ -212,8 +211,7 @@ def _pack(state: OuterState) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _unpack(fresh: OuterState, tensors: dict[str, Tensor], header: dict[str, Any]) -> OuterState:
     """A checkpoint in the shape of `fresh`."""
     return OuterState(
-        Variables(*(tensors[name] for name in Variables._fields)),
-        tuple(tuple(tensors[f"slots.{i}.{j}"] for j in range(len(s))) for i, s in enumerate(fresh.slots)),
+        *unpack(tensors, fresh.slots),
         None if fresh.log_step_sizes is None else tensors["log_step_sizes"],
         tuple(tensors[f"step_size_slots.{j}"] for j in range(len(fresh.step_size_slots))),
         header["step"],

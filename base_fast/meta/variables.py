@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -33,21 +32,6 @@ class Variables(NamedTuple):
 
     def finite(self) -> bool:
         return all(bool(torch.isfinite(x).all()) for x in self)
-
-
-def check_checkpoint(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors, on the devices of those that the present configuration writes.
-
-    Raises:
-        InputError: they are not the same, or of another shape or dtype.
-    """
-    for key in sorted(found.keys() | expected.keys()):
-        was, now = (f"{x[key].dtype} {tuple(x[key].shape)}" if key in x else "nothing" for x in (found, expected))
-        if was != now:
-            raise InputError(
-                f"checkpoint {name}: got {was} for {key}, expected {now}; it was written under another configuration"
-            )
-    return {key: x.to(expected[key].device, copy=True) for key, x in found.items()}
 
 
 def for_task(supernet: Supernet, prior: Variables, policy: str, num_classes: int) -> tuple[Supernet, Variables]:

@@ -10,9 +10,10 @@ import torch
 
 from base_fast.errors import Diverged, InputError
 from base_fast.meta import InnerConfig, StepRule, Variables
+from base_fast.meta.checkpoint import matching
 from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.meta.outer import run
-from base_fast.meta.variables import check_checkpoint, for_task
+from base_fast.meta.variables import for_task
 from base_fast.random import key
 from base_fast.tasks import Augmentation
 from tests.meta import toys
@@ -153,9 +154,9 @@ def test_a_head_of_another_size_needs_the_policy_own(policy: str) -> None:
         for_task(NET, PRIOR, policy, 2)
 
 
-def test_check_checkpoint() -> None:
+def test_matching() -> None:
     x, y = torch.zeros(2), torch.zeros(3)
-    check_checkpoint("meta", {"x": x}, {"x": x})
+    matching("meta", {"x": x}, {"x": x})
     for found, message in (
         ({}, r"got nothing for x, expected torch\.float32 \(2,\)"),
         ({"x": x, "y": y}, r"got torch\.float32 \(3,\) for y, expected nothing"),
@@ -163,4 +164,4 @@ def test_check_checkpoint() -> None:
         ({"x": x.double()}, r"got torch\.float64 \(2,\) for x"),
     ):
         with pytest.raises(InputError, match=f"checkpoint meta: {message}"):
-            check_checkpoint("meta", found, {"x": x})
+            matching("meta", found, {"x": x})
