@@ -34,7 +34,7 @@ class Adaptation:
         posterior: of the task, with the task's head.
         history: one row per evaluation: step (gradient steps taken), accuracy, loss, seconds.
         steps: gradient steps taken.
-        seconds: wall-clock time, over all sessions of a resumed run.
+        seconds: wall-clock time, over all resumptions of a run.
         stopped: which limit ended it: "steps", "seconds" or "entropy".
     """
 
