@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from base_fast.errors import InputError
+
 Shape = tuple[int, ...]
 
 _SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7}
@@ -47,9 +49,13 @@ def factorized_reduce_shapes(channels_in: int, channels_out: int) -> dict[str, S
     return {"conv_1.weight": (half, channels_in, 1, 1), "conv_2.weight": (channels_out - half, channels_in, 1, 1)}
 
 
-def batch_norm(x: Tensor) -> Tensor:
-    """Batch statistics, eps 1e-5, no affine parameters."""
-    return F.batch_norm(x, None, None, training=True, eps=1e-5)
+def batch_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """Batch statistics, eps 1e-5, no running averages; affine only in stems."""
+    if x.shape[0] * x.shape[2] * x.shape[3] == 1:
+        raise InputError(
+            f"batch norm: got one value per channel, shape {tuple(x.shape)}, expected more: larger images or batches"
+        )
+    return F.batch_norm(x, None, None, weight, bias, training=True, eps=1e-5)
 
 
 def relu_conv_bn(x: Tensor, weight: Tensor) -> Tensor:

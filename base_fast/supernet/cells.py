@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from base_fast import ops
 from base_fast.reference.primitives import (
     Shape,
+    batch_norm,
     factorized_reduce,
     factorized_reduce_shapes,
     relu_conv_bn,
@@ -125,6 +126,6 @@ class ResidualReduction:
     def apply(self, x: Tensor, weights: Iterator[Tensor]) -> Tensor:
         conv_a, conv_b, downsample = next(weights), next(weights), next(weights)
         y = F.conv2d(F.relu(x), conv_a, stride=2, padding=1)
-        y = relu_conv_bn(F.batch_norm(y, None, None, training=True), conv_b)
+        y = relu_conv_bn(batch_norm(y), conv_b)
         shortcut = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
         return y + F.conv2d(shortcut, downsample)

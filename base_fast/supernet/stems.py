@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast.errors import InputError
-from base_fast.reference.primitives import Shape
+from base_fast.reference.primitives import Shape, batch_norm
 
 STEMS: dict[str, tuple[int, ...]] = {"32": (1,), "64": (2,), "224": (2, 2, 2)}
 """Strides of each stem's 3×3 convolutions."""
@@ -38,7 +38,7 @@ def apply_stem(stem: str, x: Tensor, weights: Iterator[Tensor]) -> Tensor:
         if i:
             x = F.relu(x)
         x = F.conv2d(x, next(weights), stride=stride, padding=1)
-        x = F.batch_norm(x, None, None, next(weights), next(weights), training=True, eps=1e-5)
+        x = batch_norm(x, next(weights), next(weights))
     return x
 
 
