@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH ?= torch>=2.10 torchvision
 VENV := .venv
 BIN := $(VENV)/bin
+SOURCES := $(wildcard csrc/*/*)
+# Ninja comes with the environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .NOTPARALLEL:
@@ -14,7 +17,7 @@ help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 	@echo "Variables: PYTHON=$(PYTHON)   TORCH=\"$(TORCH)\""
 
-install: $(VENV)/.dev  ## the environment for development, in .venv
+install: $(VENV)/.built  ## the environment for development, in .venv
 
 demo: $(VENV)/.demo  ## compare a meta-learned prior with searching from scratch, on digits
 	$(BIN)/base-fast compare --config examples/digits.toml --run runs/demo --resume
@@ -29,16 +32,16 @@ types: $(VENV)/.dev  ## static types
 	$(BIN)/mypy
 
 build: $(VENV)/.dev  ## the wheel, in build/wheels
-	$(PIP) wheel --quiet --no-deps --wheel-dir build/wheels .
+	BASE_FAST_EXTENSION=1 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheels .
 
-unit: $(VENV)/.dev  ## tests with coverage
+unit: $(VENV)/.built  ## tests with coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --cov
 
-bench: $(VENV)/.dev  ## benchmarks
-	$(BIN)/python -m pytest benchmarks --benchmark-only -o python_files='*.py'
+bench: $(VENV)/.built  ## kernels against the best plain PyTorch: table and plot in runs/bench
+	$(BIN)/python -m benchmarks
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf $(VENV) build dist *.egg-info base_fast/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	find base_fast tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: the environment is touched again only when what it was made from changes.
@@ -51,13 +54,20 @@ $(VENV)/.pip:
 $(VENV)/.torch: FORCE | $(VENV)/.pip
 	@echo "$(TORCH)" | cmp -s - $@ || echo "$(TORCH)" > $@
 
-# torch first and by itself, so that a pinned build is there before anything else can ask for another.
-$(VENV)/.demo: $(VENV)/.torch pyproject.toml setup.py
-	$(PIP) install $(patsubst %,'%',$(TORCH))
-	$(PIP) install -e '.[data,report]' $(patsubst %,'%',$(TORCH))
+# torch first and by itself, so that a pinned build is there before anything else can ask for another, and so that the
+# extension is built against it.
+$(VENV)/.tools: $(VENV)/.torch
+	$(PIP) install 'setuptools>=77' ninja $(patsubst %,'%',$(TORCH))
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.torch pyproject.toml setup.py
-	$(PIP) install $(patsubst %,'%',$(TORCH))
-	$(PIP) install -e '.[dev]' $(patsubst %,'%',$(TORCH))
+$(VENV)/.demo: $(VENV)/.tools pyproject.toml setup.py $(SOURCES)
+	$(PIP) install --no-build-isolation -e '.[data,report]' $(patsubst %,'%',$(TORCH))
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.tools pyproject.toml
+	BASE_FAST_EXTENSION=0 $(PIP) install --no-build-isolation -e '.[dev]' $(patsubst %,'%',$(TORCH))
+	touch $@
+
+$(VENV)/.built: $(VENV)/.dev setup.py $(SOURCES)
+	BASE_FAST_EXTENSION=1 $(BIN)/python setup.py --quiet build_ext --inplace
 	touch $@

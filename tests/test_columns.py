@@ -24,13 +24,15 @@ NO_OPS = {
     "primitives": "the convolutions and poolings that mixed_op weighs, computed by PyTorch",
 }
 
-_NOT_LANDED = "compiled kernels have not landed yet: the op runs on its reference"
-
-# Row -> why no op has it.
-EMPTY_ROWS = dict.fromkeys(("core", "cpu", "cuda", "triton", "benchmarks"), _NOT_LANDED)
+_SMALL = "it sees a few hundred numbers: PyTorch's own operations are no loss"
+_CPU_ONLY = "the fused edge is for the CPU so far; its arithmetic is in csrc/cpu"
 
 # (op, row) -> why this op lacks it.
-HOLES: dict[tuple[str, str], str] = {}
+HOLES: dict[tuple[str, str], str] = {
+    (op, row): _SMALL
+    for op in ("categorical_kl", "concrete_log_density")
+    for row in ("core", "cpu", "cuda", "triton", "benchmarks")
+} | {("mixed_op", row): _CPU_ONLY for row in ("core", "cuda", "triton", "benchmarks")}
 
 DEFINITIONS = {path.stem for path in (ROOT / "base_fast" / "reference").glob("*.py")} - {"__init__"}
 OPS = sorted(DEFINITIONS - set(NO_OPS))
@@ -43,7 +45,7 @@ def file_of(op: str, row: str) -> Path:
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("op", OPS)
 def test_a_column_has_no_hole_that_is_not_declared(op, row):
-    declared = row in EMPTY_ROWS or (op, row) in HOLES
+    declared = (op, row) in HOLES
     exists = file_of(op, row).exists()
     assert exists or declared, f"{ROWS[row].format(op=op)} is missing: write it, or declare the hole with its reason"
     assert not (exists and declared), f"{ROWS[row].format(op=op)} is there: take it out of the declared holes"
@@ -53,13 +55,14 @@ def test_a_column_has_no_hole_that_is_not_declared(op, row):
 def test_a_row_has_no_op_without_a_definition(row):
     from base_fast.ops import backends
 
-    assert set(backends()) == set(OPS)
-    for op in backends():
+    # An op's column is the longest that its name starts with: gaussian_sample_backward, gumbel_softmax_log_density.
+    columns = {max((op for op in OPS if name.startswith(op)), key=len, default=name) for name in backends()}
+    assert columns == set(OPS)
+    for op in columns:
         assert file_of(op, row).exists()
 
 
 def test_declarations_speak_of_what_exists():
     assert set(NO_OPS) <= DEFINITIONS
-    assert set(EMPTY_ROWS) <= set(ROWS)
-    assert all(op in OPS and row in ROWS and row not in EMPTY_ROWS for op, row in HOLES)
-    assert all([*NO_OPS.values(), *EMPTY_ROWS.values(), *HOLES.values()])
+    assert all(op in OPS and row in ROWS for op, row in HOLES)
+    assert all([*NO_OPS.values(), *HOLES.values()])

@@ -34,6 +34,8 @@ KL_BFLOAT16 = 1.2e-2
 # ln 8: 1.1e-7, one rounding.
 ENTROPY_FLOAT32 = 5e-7
 
+# The Concrete log-density from the noise against that from z, and its gradient: 8.1e-15.
+CONCRETE_FLOAT64 = 3e-14
 # The Concrete log-density: 4.2e-7.
 CONCRETE_FLOAT32 = 2e-6
 # 1.3e-2: the log-sum-exp is multiplied by L = 8.
@@ -41,10 +43,28 @@ CONCRETE_BFLOAT16 = 4e-2
 # The midpoint rule with 20,000 points on a density whose ends behave like s^(τ − 1), τ = 0.8: 1.1e-4.
 MIDPOINT_RULE = 3e-4
 
+# Outer steps of up to 17 tasks and clipped gradient steps: 8.9e-8, one rounding.
+STEP_FLOAT32 = 3e-7
+# The same: 3.8e-3.
+STEP_BFLOAT16 = 1.2e-2
+# The norm of 100,002 elements: 1.7e-14.
+NORM_FLOAT64 = 6e-14
+# torch adds 1e-6 to the norm that it divides by: 7.4e-8.
+CLIP_FLOAT64 = 3e-7
+
 # Eight weighted branches: 1.0e-7.
 SUM_FLOAT32 = 5e-7
 # 5.1e-3: every partial sum is rounded.
 SUM_BFLOAT16 = 2e-2
+
+# Weighted sums of eight normalized branches and their gradients: 6.1e-14, for a channel of two values.
+NORM_SUM_FLOAT64 = 3e-13
+# 3.4e-3: one rounding.
+NORM_SUM_BFLOAT16 = 1.2e-2
+# Means 1000 standard deviations away: 2.6e-5 of the reference, 9.0e-8 of the kernels.
+NORM_SUM_FAR_FLOAT32 = 1e-4
+# Gradients from branches that were rounded to 8 bits: 7.1e-3.
+STORED_IN_BFLOAT16 = 2e-2
 
 # An edge of eight primitives, value and gradients, against torch.nn modules: 1.6e-15.
 EDGE_FLOAT64 = 1e-13
@@ -57,6 +77,18 @@ EDGE_GRADIENT_FLOAT32 = 1e-4
 # Batch norm divides by √(variance + 1e-5): 6.2e-6 of the variance.
 BATCH_NORM_EPSILON = 5e-5
 
+# Triton's kernels in its interpreter.
+# The KL of one element, where no sum averages roundings out: 1.6e-7.
+KL_KERNEL_FLOAT32 = 6e-7
+# Its gradients: 4.9e-7 of the largest.
+KL_GRADIENT_FLOAT32 = 2e-6
+# The KL of posteriors within 1e-3 of their priors, of the value: 9.4e-7.
+KL_CLOSE_FLOAT32 = 4e-6
+# softplus(ρ), |ρ| ≤ 80, relative: 2.6e-6, the rounding of ρ·log₂e without a fused product and sum.
+SOFTPLUS_FLOAT32 = 1e-5
+# Weighted sums of normalized branches and their gradients: 2.1e-7; the statistics of numbers around 1000: 5.6e-7.
+NORM_SUM_FLOAT32 = 2e-6
+
 # Logits and gradients of up to six cells against the plain network: 1.3e-14.
 SUPERNET_FLOAT64 = 1e-12
 # Logits of five cells: 3.4e-6.
@@ -68,6 +100,30 @@ FINITE_DIFFERENCE = 2e-6
 INVERSE_SOFTPLUS_FLOAT32 = 1e-5
 # 6.0e-11 at σ = 20.5: from 20 on, PyTorch's softplus returns its argument.
 INVERSE_SOFTPLUS_FLOAT64 = 2e-10
+
+# Compiled kernels against the references in float64, of all instruction sets: float32, float64 (where noise keeps its
+# float32), and after # what was measured. All results in bfloat16 are one rounding away, which is at most 3.9e-3.
+_KERNEL = {
+    "gumbel_softmax": (1e-6, 2e-7),  # 2.7e-7, 3.9e-8
+    "gumbel_softmax_backward": (1e-6, 2e-15),  # 2.5e-7, 3.3e-16
+    "gumbel_softmax_log_density": (2e-6, 1e-6),  # 7.3e-7, 2.6e-7
+    "gumbel_softmax_log_density_backward": (4e-7, 1e-15),  # 9.8e-8, 1.9e-16
+    "gaussian_sample": (1e-6, 1e-6),  # 3.3e-7, 3.3e-7
+    "gaussian_sample_backward": (1e-6, 1e-6),  # 2.9e-7, 2.6e-7
+    "gaussian_kl": (1e-6, 1e-14),  # 2.4e-7, 1.9e-15
+    "gaussian_kl_backward": (1e-6, 1e-14),  # 3.5e-7, 6.4e-16
+    "gaussian_sample_kl": (1e-6, 1e-6),  # 3.5e-7, 3.6e-7
+    "gaussian_sample_kl_backward": (1e-6, 1e-6),  # 2.7e-7, 9.5e-8
+    "mixed_sum": (4e-7, 1e-15),  # 1.2e-7, 0
+    "mixed_sum_backward": (1e-6, 1e-14),  # 3.1e-7, 2.2e-15
+    "mixed_norm_sum": (5e-7, 4e-15),  # 1.5e-7, 9.2e-16
+    "mixed_norm_sum_backward": (1e-6, 4e-15),  # 3.2e-7, 8.9e-16
+    "outer_step": (8e-7, 1e-15),  # 2.5e-7, 2.2e-16
+    "sgd_step": (2e-7, 1e-15),  # 5.4e-8, 2.2e-16
+}
+KERNEL = {
+    op: {torch.float32: single, torch.float64: double, torch.bfloat16: 5e-3} for op, (single, double) in _KERNEL.items()
+}
 
 # Statistics of fixed keys lie within so many standard errors of their expectation.
 STANDARD_ERRORS = 4.0

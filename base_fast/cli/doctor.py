@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from base_fast.cli.command import Command
-from base_fast.ops import backends
+from base_fast.ops import backends, extension
+from base_fast.ops.extension import Extension
 from base_fast.runs.provenance import cpu_flags, cpu_model, memory_bytes, package_version
 
 # Optional distribution -> the extra that brings it.
@@ -27,6 +28,7 @@ OPTIONAL = {
     "tensorboard": "report",
     "triton": "gpu",
     "pytest-benchmark": "bench",
+    "bayesian-torch": "bench",
 }
 # The instruction sets that decide how fast kernels run, as Linux spells them.
 NOTABLE_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
@@ -69,6 +71,8 @@ def _machine(runs: Path, problem: str | None) -> Table:
     table.add_row("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     table.add_row("torch", f"{torch.__version__}, {_cuda_build()}")
     table.add_row("GPU", _gpus())
+    table.add_row("CPU kernels", _extension(extension.CPU, "C++"))
+    table.add_row("CUDA kernels", _extension(extension.CUDA, "CUDA C++"))
     table.add_row("processor", f"{cpu_model()}, {os.cpu_count()} cores{_memory()}")
     table.add_row("instruction sets", f"{_instruction_sets()}; torch uses {torch.backends.cpu.get_cpu_capability()}")
     omp = os.environ.get("OMP_NUM_THREADS", "not set")
@@ -87,6 +91,12 @@ def _cuda_build() -> str:
 def _gpus() -> str:
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return ", ".join(names) or "none that torch can use"
+
+
+def _extension(found: Extension, language: str) -> str:
+    if found.module is None:
+        return f"no compiled ones: {found.missing}"
+    return f"{language}, compiled by {found.facts['compiler']}"
 
 
 def _memory() -> str:

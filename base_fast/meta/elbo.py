@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,22 +46,41 @@ def elbo(
         tau, noise: temperature and noise scale of the Gumbel-Softmax.
         dataset_size: N, training examples of the task; the KL terms are divided by it.
     """
-    theta = ops.gaussian_sample(q.mu, q.rho, fold_in(key, 0).to(q.mu.device)) if config.sample_theta else q.mu
-    z_key = fold_in(key, 1).to(q.mu.device)
+    theta_key, z_key = (fold_in(key, i).to(q.mu.device) for i in (0, 1))
+    theta, kl_theta = q.mu, q.mu.new_zeros(())
+    if config.sample_theta and config.beta_theta > 0.0:
+        theta, kl_theta = ops.gaussian_sample_kl(q.mu, q.rho, prior.mu, prior.rho, theta_key)
+    elif config.sample_theta:
+        theta = ops.gaussian_sample(q.mu, q.rho, theta_key)
+    elif config.beta_theta > 0.0:
+        kl_theta = ops.gaussian_kl(q.mu, q.rho, prior.mu, prior.rho)
     z = ops.gumbel_softmax(q.alpha, z_key, tau, config.hard, noise)
     logits = supernet(x, theta, z, config.hard)
     nll = F.cross_entropy(logits, y)
-    loss, kl_theta, kl_z = nll, nll.new_zeros(()), nll.new_zeros(())
+    loss, kl_z = nll, nll.new_zeros(())
     if config.beta_theta > 0.0:
-        kl_theta = ops.gaussian_kl(q.mu, q.rho, prior.mu, prior.rho)
         loss = loss + config.beta_theta / dataset_size * kl_theta
     if config.beta_z > 0.0:
         if config.kl_z == "categorical":
             kl_z = ops.categorical_kl(q.alpha, prior.alpha)
         else:
-            soft = ops.gumbel_softmax(q.alpha, z_key, tau, False, noise) if config.hard else z
-            log_q = ops.concrete_log_density(soft, q.alpha, tau)
-            kl_z = (log_q - ops.concrete_log_density(soft, prior.alpha, tau)).sum()
+            kl_z = concrete_log_ratio(q.alpha, prior.alpha, z_key, noise)
         loss = loss + config.beta_z / dataset_size * kl_z
     accuracy = (logits.detach().argmax(dim=1) == y).to(nll.dtype).mean()
     return Elbo(loss, nll, kl_theta, kl_z, accuracy)
+
+
+def concrete_log_ratio(logits: Tensor, prior_logits: Tensor, key: Tensor, noise: float = 1.0) -> Tensor:
+    """log q(z) − log p(z), summed over edges, of two Concrete densities at the z that `key` draws from the first.
+
+    In terms of the noise, φ − τ log z is −ξ up to a constant per edge, and so the temperature drops out:
+
+        Σ_l (φ_l − α_l) + L·logsumexp_l(α_l − φ_l − ξ_l) − L·logsumexp_l(−ξ_l)
+
+    The densities themselves, each of which needs log z, lose this difference where entries of z underflow.
+    """
+    # ξ up to a constant per edge, which cancels. Between −3 and 17, its softmax does not underflow.
+    xi = torch.log(ops.gumbel_softmax(torch.zeros_like(logits), key, noise=noise))
+    away = prior_logits - logits
+    spread = torch.logsumexp(away - xi, dim=-1) - torch.logsumexp(-xi, dim=-1)
+    return (logits.shape[-1] * spread - away.sum(dim=-1)).sum()

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from base_fast import ops
 from base_fast.errors import Diverged
 from base_fast.meta import rules
 from base_fast.meta.config import InnerConfig, StepRule
 from base_fast.meta.elbo import Elbo, elbo
+from base_fast.meta.rules import Slots
 from base_fast.meta.variables import Variables
 from base_fast.random import fold_in
 from base_fast.supernet import Supernet
@@ -22,7 +24,7 @@ class InnerState(NamedTuple):
     """Where a task's inner loop stands."""
 
     q: Variables
-    slots: tuple[rules.Slots, rules.Slots, rules.Slots]
+    slots: tuple[Slots, Slots, Slots]
     step: int
 
 
@@ -98,30 +100,51 @@ class InnerLoop:
             else ()
         )
         found = {i: g for i, g in zip(active, gradients, strict=True) if g is not None}
-        scale, norm = self._clip(found)
+        values, slots, norm = self._moved(q, found, state)
         if not (torch.isfinite(terms.loss) and norm < float("inf")):
             raise Diverged(
                 f"inner step {state.step}: loss {terms.loss.item():g}, gradient norm {norm:g}; "
                 "a smaller step size (inner.mu.lr) or stronger clipping (inner.clip) may help"
             )
+        after = InnerState(Variables(*values), (slots[0], slots[1], slots[2]), state.step + 1)
+        return (after if self.differentiable else _detached(after)), terms, norm
+
+    def _moved(
+        self, q: Variables, gradients: dict[int, Tensor], state: InnerState
+    ) -> tuple[list[Tensor], list[Slots], float]:
+        """Variables and slots after a step along some groups' gradients, and the norm of the weights' gradient."""
         values, slots = list(q), list(state.slots)
-        for i, gradient in found.items():
+        weights: list[int] = [i for i in (0, 1) if i in gradients]
+        if weights and self._plain(weights):
+            sizes = [self.rules[i].lr for i in weights]
+            own = [gradients[i] for i in weights]
+            moved, length = ops.sgd_step([q[i].detach() for i in weights], own, sizes, self.config.clip)
+            for i, x in zip(weights, moved, strict=True):
+                values[i] = x
+            norm = length.item()
+            gradients = {i: g for i, g in gradients.items() if i not in weights}
+        else:
+            scale, norm = self._clip([gradients[i] for i in weights])
+            gradients = {i: g * scale if i in weights else g for i, g in gradients.items()}
+        for i, gradient in gradients.items():
             rule = self.rules[i]
-            if i < 2:
-                gradient = gradient * scale
             if rule.rule == "natural":
                 gradient = rules.natural_gradient(i, q.rho, gradient)
             lr = rule.lr if self.step_sizes is None else self.step_sizes[state.step, i]
             values[i], slots[i] = rules.step(rule, lr, q[i], gradient, state.slots[i])
-        after = InnerState(Variables(*values), (slots[0], slots[1], slots[2]), state.step + 1)
-        return (after if self.differentiable else _detached(after)), terms, norm
+        return values, slots, norm
 
-    def _clip(self, gradients: dict[int, Tensor]) -> tuple[Tensor | float, float]:
+    def _plain(self, groups: list[int]) -> bool:
+        """Whether these groups take plain gradient steps that nothing differentiates: one kernel does them all."""
+        own = [self.rules[i] for i in groups]
+        fixed = not self.differentiable and self.step_sizes is None
+        return fixed and all(rule.rule == "sgd" and rule.momentum == 0.0 for rule in own)
+
+    def _clip(self, gradients: list[Tensor]) -> tuple[Tensor | float, float]:
         """The factor that brings the weights' gradient to the largest norm allowed, and its norm."""
-        weights = [gradients[i] for i in (0, 1) if i in gradients]
-        if not weights:
+        if not gradients:
             return 1.0, 0.0
-        norm = torch.linalg.vector_norm(torch.cat(weights))
+        norm = torch.linalg.vector_norm(torch.cat(gradients))
         value = norm.item()
         # The comparison is written so that NaN counts as too large, and is reported by the caller.
         if self.config.clip == 0.0 or value <= self.config.clip:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ class MixedOp(nn.Module):
     """Σ_l z_l·φ_l(x) over an edge's primitives, with weights of its own.
 
     The parameters have the names of the published DARTS module (`_ops.4.op.1.weight`), so state dicts move both ways;
-    batch norms have neither parameters nor buffers.
+    batch norms have neither parameters nor buffers, in `eval()` too they use the statistics of the batch, and running
+    statistics in a state dict are passed over.
 
     Args:
         channels: C ≥ 1.
@@ -41,10 +43,29 @@ class MixedOp(nn.Module):
         self.channels, self.stride, self.primitives = channels, stride, tuple(primitives)
         for l, primitive in enumerate(self.primitives):
             for name, shape in weight_shapes(primitive, channels, stride).items():
-                self._register(f"_ops.{l}.{name}", torch.empty(shape))
+                self._register(f"_ops.{l}.{name}", nn.Parameter(torch.empty(shape)))
         self.reset_parameters()
 
-    def _register(self, path: str, value: Tensor) -> None:
+    @classmethod
+    def around(
+        cls, weights: Mapping[str, nn.Parameter], channels: int, stride: int, primitives: Sequence[str]
+    ) -> MixedOp:
+        """An edge of parameters that exist already: these very objects, in order, under the names they come with.
+
+        Raises:
+            InputError: as the constructor, or where their shapes are not those of the edge's own.
+        """
+        with torch.device("meta"):
+            edge = cls(channels, stride, primitives)
+        got, expected = ([tuple(w.shape) for w in ws] for ws in (weights.values(), edge.parameters()))
+        if got != expected:
+            raise InputError(f"weights: got shapes {got}, expected {expected}")
+        edge._modules.clear()
+        for path, weight in weights.items():
+            edge._register(path, weight)
+        return edge
+
+    def _register(self, path: str, weight: nn.Parameter) -> None:
         """Nest plain modules so that the parameter's state-dict key is `path`."""
         *parents, leaf = path.split(".")
         module: nn.Module = self
@@ -52,13 +73,20 @@ class MixedOp(nn.Module):
             if name not in module._modules:
                 module.add_module(name, nn.Module())
             module = module.get_submodule(name)
-        module.register_parameter(leaf, nn.Parameter(value))
+        module.register_parameter(leaf, weight)
 
     def reset_parameters(self) -> None:
         """PyTorch's own initialization of convolutions."""
         for weight in self.parameters():
             if weight.numel():  # a factorized reduction of one channel has an empty half
                 nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # The dictionary is load_state_dict's own.
+        running = ("running_mean", "running_var", "num_batches_tracked")
+        for key in [k for k in state_dict if k.startswith(prefix) and k.rpartition(".")[2] in running]:
+            del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
         """x (B, C, H, W), weights (L,) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `chosen` executes one primitive alone."""

@@ -6,10 +6,14 @@ from base_fast.ops.categorical_kl import categorical_kl
 from base_fast.ops.concrete_log_density import concrete_log_density
 from base_fast.ops.gaussian_kl import gaussian_kl
 from base_fast.ops.gaussian_sample import gaussian_sample
-from base_fast.ops.gumbel_softmax import gumbel_softmax
+from base_fast.ops.gaussian_sample_kl import gaussian_sample_kl
+from base_fast.ops.gumbel_softmax import gumbel_softmax, gumbel_softmax_log_density
+from base_fast.ops.mixed_norm_sum import mixed_norm_sum
 from base_fast.ops.mixed_op import mixed_op
 from base_fast.ops.mixed_sum import mixed_sum
+from base_fast.ops.outer_step import outer_step
 from base_fast.ops.registry import backends
+from base_fast.ops.sgd_step import sgd_step
 
 __all__ = [
     "backends",
@@ -17,7 +21,12 @@ __all__ = [
     "concrete_log_density",
     "gaussian_kl",
     "gaussian_sample",
+    "gaussian_sample_kl",
     "gumbel_softmax",
+    "gumbel_softmax_log_density",
+    "mixed_norm_sum",
     "mixed_op",
     "mixed_sum",
+    "outer_step",
+    "sgd_step",
 ]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from base_fast.errors import InputError
+
+# What the kernels compute with. float16 is left out: its range is too small for KLs and gradients of sums.
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def describe(x: object) -> str:
@@ -15,8 +19,8 @@ def describe(x: object) -> str:
 
 
 def floating(name: str, x: Tensor, *, dims: int | None = None) -> None:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise InputError(f"{name}: got {describe(x)}, expected a floating-point tensor")
+    if not isinstance(x, Tensor) or x.dtype not in DTYPES:
+        raise InputError(f"{name}: got {describe(x)}, expected a floating-point tensor (float32, float64 or bfloat16)")
     if dims is not None and x.dim() != dims:
         raise InputError(f"{name}: got {describe(x)}, expected {dims} dimension(s)")
 
@@ -43,3 +47,23 @@ def key_on(key: Tensor, device: torch.device) -> None:
 def positive(name: str, value: float) -> None:
     if not value > 0.0:
         raise InputError(f"{name}: got {value!r}, expected a number > 0")
+
+
+def not_negative(name: str, value: float) -> None:
+    if not value >= 0.0:
+        raise InputError(f"{name}: got {value!r}, expected a number ≥ 0")
+
+
+def constant(name: str, x: Tensor) -> None:
+    """For ops without a gradient: nothing that autograd would have to follow."""
+    if x.requires_grad and torch.is_grad_enabled():
+        raise InputError(f"{name}: got a tensor that requires grad, expected a detached one: this op has no gradient")
+    no_tangents(x)
+
+
+def no_tangents(*tensors: Tensor) -> None:
+    """Kernels are differentiated in reverse mode only; in forward mode PyTorch would take their derivative for zero."""
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+        raise InputError(
+            "got a tensor with a forward-mode tangent, expected none: this op has no forward-mode derivative"
+        )

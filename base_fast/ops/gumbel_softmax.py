@@ -1,22 +1,86 @@
-"""Gumbel-Softmax samples."""
+"""Gumbel-Softmax samples, and their log-density."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from base_fast.errors import InputError
 from base_fast.ops import checks
-from base_fast.ops.registry import define
-from base_fast.reference.gumbel_softmax import gumbel_softmax as reference
+from base_fast.ops.registry import define_gradient, define_kernel, differentiable
+from base_fast.reference import gumbel_softmax as reference
 
-_op = define("gumbel_softmax(Tensor logits, Tensor key, float tau, bool hard, float noise) -> Tensor", reference)
+
+def _dense(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+_op = define_kernel(
+    "gumbel_softmax(Tensor logits, Tensor key, float tau, bool hard, float noise) -> Tensor",
+    reference.gumbel_softmax,
+    lambda logits, key, tau, hard, noise: _dense(logits),
+    column="gumbel_softmax",
+)
+_backward = differentiable(
+    define_kernel(
+        "gumbel_softmax_backward(Tensor grad, Tensor z, float tau) -> Tensor",
+        reference.gumbel_softmax_backward,
+        lambda grad, z, tau: _dense(z),
+        column="gumbel_softmax",
+    ),
+    reference.gumbel_softmax_backward,
+)
+_with_density = define_kernel(
+    "gumbel_softmax_log_density(Tensor logits, Tensor key, float tau, float noise) -> (Tensor, Tensor)",
+    reference.gumbel_softmax_log_density,
+    lambda logits, key, tau, noise: (_dense(logits), logits.new_empty(logits.shape[:-1])),
+    column="gumbel_softmax",
+)
+_with_density_backward = differentiable(
+    define_kernel(
+        "gumbel_softmax_log_density_backward(Tensor grad_z, Tensor grad_density, Tensor z, float tau) -> Tensor",
+        reference.gumbel_softmax_log_density_backward,
+        lambda grad_z, grad_density, z, tau: _dense(z),
+        column="gumbel_softmax",
+    ),
+    reference.gumbel_softmax_log_density_backward,
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    logits, key, ctx.tau, ctx.hard, ctx.noise = inputs
+    # Of a hard sample the soft one is drawn again in backward.
+    ctx.save_for_backward(*((logits, key) if ctx.hard else (output,)))
+
+
+def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    saved = ctx.saved_tensors
+    z = _op(*saved, ctx.tau, False, ctx.noise) if ctx.hard else saved[0]
+    return _backward(grad.contiguous(), z, ctx.tau), None, None, None, None
+
+
+def _save_with_density(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.tau = inputs[2]
+    ctx.save_for_backward(output[0])
+
+
+def _gradient_with_density(ctx: Any, grad_z: Tensor, grad_density: Tensor) -> tuple[Tensor, None, None, None]:
+    (z,) = ctx.saved_tensors
+    return _with_density_backward(grad_z.contiguous(), grad_density.contiguous(), z, ctx.tau), None, None, None
+
+
+define_gradient(_op, _save, _gradient)
+define_gradient(_with_density, _save_with_density, _gradient_with_density)
 
 
 def gumbel_softmax(logits: Tensor, key: Tensor, tau: float = 1.0, hard: bool = False, noise: float = 1.0) -> Tensor:
     """Sample z = softmax((logits + noise·ξ)/tau), ξ ~ Gumbel(0, 1), along the last axis (Jang et al. 2017).
 
+    Nothing is saved for backward but z itself, or of a hard sample the logits and the key.
+
     Args:
-        logits: (..., L), floating point; unnormalized log-probabilities.
+        logits: (..., L), unnormalized log-probabilities: float32, float64 or bfloat16.
         key: int64 (2,) on the same device; the same key gives the same sample.
         tau: temperature > 0.
         hard: return an exact one-hot z whose gradient is that of the soft sample (straight through).
@@ -28,10 +92,39 @@ def gumbel_softmax(logits: Tensor, key: Tensor, tau: float = 1.0, hard: bool = F
     Raises:
         InputError: for a wrong dtype, shape, device, temperature or noise scale.
     """
+    _check(logits, key, tau, noise)
+    z: Tensor = _op(logits.contiguous(), key, tau, hard, noise)
+    return z
+
+
+def gumbel_softmax_log_density(
+    logits: Tensor, key: Tensor, tau: float = 1.0, noise: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The soft sample of `gumbel_softmax` and, in the same pass, the log-density at which it was drawn.
+
+    That is the density of the Concrete distribution with `logits` at temperature `tau` (Maddison et al. 2017, Eq. 10).
+    It is computed from the noise instead of z, and stays exact where entries of z underflow.
+
+    Args:
+        logits: (..., L), unnormalized log-probabilities: float32, float64 or bfloat16.
+        key: int64 (2,) on the same device.
+        tau: temperature > 0.
+        noise: scale of ξ, ≥ 0; only at 1 is z a draw from that distribution.
+
+    Returns:
+        z (..., L) and log_density (...), same dtype; the gradient of log_density includes its dependence on z.
+
+    Raises:
+        InputError: for a wrong dtype, shape, device, temperature or noise scale.
+    """
+    _check(logits, key, tau, noise)
+    z, log_density = _with_density(logits.contiguous(), key, tau, noise)
+    return z, log_density
+
+
+def _check(logits: Tensor, key: Tensor, tau: float, noise: float) -> None:
     checks.rows("logits", logits)
     checks.key_on(key, logits.device)
     checks.positive("tau", tau)
-    if not noise >= 0.0:
-        raise InputError(f"noise: got {noise!r}, expected a number ≥ 0")
-    z: Tensor = _op(logits, key, tau, hard, noise)
-    return z
+    checks.not_negative("noise", noise)
+    checks.no_tangents(logits)

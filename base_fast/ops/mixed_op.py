@@ -3,18 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from base_fast.errors import InputError
-from base_fast.ops import checks
-from base_fast.ops.registry import define
+from base_fast.ops import checks, extension
+from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference.mixed_op import mixed_op as reference
-from base_fast.reference.primitives import SUPPORTED, weight_shapes
+from base_fast.reference.primitives import SUPPORTED, apply, weight_shapes
 
-_op = define(
-    "mixed_op(Tensor x, Tensor z, Tensor[] weights, str[] primitives, int stride, int? chosen) -> Tensor", reference
+# The primitives that the kernel knows, by its numbers for them: csrc/cpu/mixed_op_edge.h.
+_NUMBERED = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "sep_conv_7x7",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
 )
+_BLOCK = 16
+
+
+def _names(primitives: Sequence[int]) -> list[str]:
+    return [_NUMBERED[i] for i in primitives]
+
+
+def _value(
+    x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[int], stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    y = reference(x, z, weights, _names(primitives), stride, None)
+    return y.contiguous(memory_format=torch.channels_last), x.new_empty(0), x.new_empty(0, dtype=torch.float64)
+
+
+def _like_value(
+    x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[int], stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    images, channels, height, width = x.shape
+    height, width = (height + stride - 1) // stride, (width + stride - 1) // stride
+    padded = (channels + _BLOCK - 1) // _BLOCK * _BLOCK
+    stages = sum((2 if p.startswith("sep") else len(weight_shapes(p, 1, stride)) > 0) for p in _names(primitives))
+    y = x.new_empty(images, channels, height, width).contiguous(memory_format=torch.channels_last)
+    values = x.new_empty(stages * images * padded * height * width)
+    return y, values, x.new_empty(stages + 2, 2, padded, dtype=torch.float64)
+
+
+def _again(
+    grad: Tensor, x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[int], stride: int, *_: Tensor
+) -> list[Tensor]:
+    """The gradients through the reference, which can be differentiated in turn."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views: an input may depend on another one, and is not differentiated through its own history.
+        leaves = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in (x, z, *weights)]
+        y = reference(leaves[0], leaves[1], leaves[2:], _names(primitives), stride, None)
+        found = torch.autograd.grad(y, leaves, grad, create_graph=again, allow_unused=True, materialize_grads=True)
+    return list(found)
+
+
+_kernel = define_kernel(
+    "mixed_op(Tensor x, Tensor z, Tensor[] weights, int[] primitives, int stride) -> (Tensor, Tensor, Tensor)",
+    _value,
+    _like_value,
+    column=None,
+)
+_backward = define_kernel(
+    "mixed_op_backward(Tensor grad, Tensor x, Tensor z, Tensor[] weights, int[] primitives, int stride, "
+    "Tensor values, Tensor statistics) -> Tensor[]",
+    _again,
+    lambda grad, x, z, weights, *_: [
+        torch.empty_like(x).contiguous(memory_format=torch.channels_last),
+        *(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (z, *weights)),
+    ],
+    column=None,
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, z, weights, ctx.primitives, ctx.stride = inputs
+    _, values, statistics = output
+    ctx.save_for_backward(x, z, values, statistics, *weights)
+    # Only y has a gradient: without this, PyTorch would fill tensors with zeros for the others.
+    ctx.mark_non_differentiable(values, statistics)
+    ctx.set_materialize_grads(False)
+
+
+def _gradient(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    x, z, values, statistics, *weights = ctx.saved_tensors
+    if grad is None:
+        return None, None, [None] * len(weights), None, None
+    backward = _again if torch.is_grad_enabled() else _backward
+    d_x, d_z, *d_weights = backward(grad, x, z, weights, ctx.primitives, ctx.stride, values, statistics)
+    return d_x, d_z, d_weights, None, None
+
+
+define_gradient(_kernel, _save, _gradient)
+
+
+def _fused(x: Tensor, z: Tensor, weights: Sequence[Tensor], primitives: Sequence[str], stride: int) -> Tensor:
+    """The primitives that the kernel knows in one op, the dense convolutions by PyTorch's own."""
+    own, numbers, dense = [], [], []
+    remaining = iter(weights)
+    for l, primitive in enumerate(primitives):
+        mine = [next(remaining) for _ in weight_shapes(primitive, x.shape[1], stride)]
+        if primitive in _NUMBERED:
+            own += mine
+            numbers.append(_NUMBERED.index(primitive))
+        else:
+            numbers.append(0)
+            dense.append((z[l], apply(primitive, x, mine, stride)))
+    if x.dtype == torch.bfloat16:
+        y = _kernel(x.float(), z.float(), [w.float() for w in own], numbers, stride)[0].to(x.dtype)
+    else:
+        y = _kernel(x, z, own, numbers, stride)[0]
+    for weight, branch in dense:
+        y = torch.addcmul(y, branch, weight)
+    return y
 
 
 def mixed_op(
@@ -30,8 +138,13 @@ def mixed_op(
     Every primitive ends in a batch norm with batch statistics, no affine parameters and no running averages; the
     identity and `none` have none.
 
+    On the CPU all primitives but the dense convolutions are one compiled kernel, which keeps seven tensors of the
+    output's size for backward (PyTorch: thirty) and treats denormal numbers as zeros; bfloat16 is computed in float32
+    and rounded once. Elsewhere, and where the compiled extension is missing, the edge is PyTorch's own operations.
+    Second derivatives recompute the edge by PyTorch's own operations everywhere.
+
     Args:
-        x: (B, C, H, W), floating point.
+        x: (B, C, H, W), float32, float64 or bfloat16. Channels-last tensors are read as they are.
         z: (L,), one weight per primitive.
         weights: the primitives' weights in order, as `reference.primitives.weight_shapes` lists them.
         primitives: L names, any subset and order of the DARTS and NAS-Bench-201 primitives.
@@ -66,5 +179,13 @@ def mixed_op(
         raise InputError(f"weights: got shapes {got}, expected {expected}")
     if x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) == 1:
         raise InputError(f"x: got shape {tuple(x.shape)}, expected more than one value per channel for batch norm")
-    y: Tensor = _op(x, z, list(weights), list(primitives), stride, chosen)
-    return y
+
+    if chosen is not None:
+        begin = sum(len(weight_shapes(p, x.shape[1], stride)) for p in primitives[:chosen])
+        count = len(weight_shapes(primitives[chosen], x.shape[1], stride))
+        z, weights, primitives = z[chosen : chosen + 1], weights[begin : begin + count], primitives[chosen : chosen + 1]
+    known = any(p in _NUMBERED and p != "none" for p in primitives)
+    if x.device.type != "cpu" or extension.CPU.module is None or not known or x.numel() == 0:
+        return reference(x, z, list(weights), list(primitives), stride, None)
+    checks.no_tangents(x, z, *weights)
+    return _fused(x, z, weights, primitives, stride)

@@ -3,41 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from base_fast.errors import InputError
-from base_fast.ops import checks
-from base_fast.ops.registry import define
-from base_fast.reference.mixed_sum import mixed_sum as reference
+from base_fast.ops.branches import format_of, present
+from base_fast.ops.registry import define_gradient, define_kernel
+from base_fast.reference import mixed_sum as reference
 
-_op = define("mixed_sum(Tensor[] branches, Tensor weights) -> Tensor", reference)
+_op = define_kernel(
+    "mixed_sum(Tensor[] branches, Tensor weights, int[] positions) -> Tensor",
+    reference.mixed_sum,
+    lambda branches, weights, positions: torch.empty_like(branches[0]),
+    column="mixed_sum",
+)
+_backward = define_kernel(
+    "mixed_sum_backward(Tensor grad, Tensor[] branches, Tensor weights, int[] positions) -> Tensor[]",
+    reference.mixed_sum_backward,
+    lambda grad, branches, weights, positions: [torch.empty_like(x) for x in (*branches, weights)],
+    column="mixed_sum",
+)
 
 
-def mixed_sum(branches: Sequence[Tensor], weights: Tensor) -> Tensor:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    branches, weights, ctx.positions = inputs
+    ctx.save_for_backward(*branches, weights)
+
+
+def _gradient(ctx: Any, grad: Tensor) -> tuple[list[Tensor], Tensor, None]:
+    *branches, weights = ctx.saved_tensors
+    grad = grad.contiguous(memory_format=format_of(branches[0]))
+    # A backward pass that is recorded is differentiated in turn, which the formula can be.
+    backward = reference.mixed_sum_backward if torch.is_grad_enabled() else _backward
+    *d_branches, d_weights = backward(grad, branches, weights, ctx.positions)
+    return d_branches, d_weights, None
+
+
+define_gradient(_op, _save, _gradient)
+
+
+def mixed_sum(branches: Sequence[Tensor | None], weights: Tensor) -> Tensor:
     """Σ_l weights[l]·branches[l].
 
     Args:
-        branches: L ≥ 1 tensors of one shape, usually (B, C, H, W), floating point.
-        weights: (L,), same dtype and device.
+        branches: L ≥ 1 tensors of one shape, usually (B, C, H, W): float32, float64 or bfloat16. None stands for zeros
+            (the primitive `none`): it costs nothing, and its weight's gradient is zero. Memory formats may differ: the
+            first decides, and the others are copied to it.
+        weights: (L,), one per entry of `branches`; same dtype and device.
 
     Returns:
-        A tensor of the branches' shape.
+        A tensor of the branches' shape and dtype, in the memory format of the first.
 
     Raises:
-        InputError: for an empty list or mismatched arguments.
+        InputError: for a list without a tensor, or mismatched arguments.
     """
-    if not branches:
-        raise InputError("branches: got an empty list, expected at least one tensor")
-    checks.floating("branches[0]", branches[0])
-    for l, branch in enumerate(branches[1:], start=1):
-        checks.like(f"branches[{l}]", branch, "branches[0]", branches[0])
-    checks.floating("weights", weights)
-    first = branches[0]
-    if (weights.shape, weights.dtype, weights.device) != ((len(branches),), first.dtype, first.device):
-        raise InputError(
-            f"weights: got {checks.describe(weights)}, expected shape ({len(branches)},), one per branch, "
-            f"and the branches' dtype and device: {checks.describe(first)}"
-        )
-    total: Tensor = _op(list(branches), weights)
+    found, positions = present(branches, weights)
+    total: Tensor = _op(found, weights.contiguous(), positions)
     return total

@@ -1,37 +1,150 @@
 """How an op enters PyTorch's dispatcher.
 
-Each op is defined once under `torch.ops.base_fast`, with its reference as the composite kernel: differentiable any
-number of times, traceable by torch.compile, right on every device. A compiled kernel registers under its own dispatch
-key and then takes precedence there; `backends()` says which one serves which device.
+Every op is defined once under `torch.ops.base_fast`, with its reference as the kernel of last resort on every device.
+Ops without compiled kernels are composites of PyTorch's own: differentiable any number of times, traceable. Ops with
+kernels are opaque: they state their outputs' shapes (`fake`) and their gradient, which is an op of the same kind. On
+each device exactly one kernel serves an op; `backends()` says which.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from base_fast.ops import extension
 
 _LIBRARY = torch.library.Library("base_fast", "DEF")
-_OPS: list[str] = []
+# Op -> what stands in for a compiled CUDA kernel, or why nothing does.
+_CUDA: dict[str, str] = {}
+_COMPOSITES: list[str] = []
+_NAMES: list[str] = []
+
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+_NO_KERNEL = "reference (it is made of PyTorch's own kernels)"
 
 
 def define(schema: str, reference: Callable[..., Any]) -> Callable[..., Any]:
-    """Define `torch.ops.base_fast.<name>` from `schema` = "name(...) -> ..." and return it."""
-    name = schema.partition("(")[0]
-    _LIBRARY.define(schema)
+    """Define `torch.ops.base_fast.<name>` from `schema` = "name(...) -> ..." and its reference alone; return it."""
+    name = _define(schema)
     _LIBRARY.impl(name, reference, "CompositeImplicitAutograd")
-    _OPS.append(name)
-    op: Callable[..., Any] = getattr(torch.ops.base_fast, name)
+    _COMPOSITES.append(name)
+    return _op(name)
+
+
+def define_kernel(
+    schema: str, reference: Callable[..., Any], fake: Callable[..., Any], *, column: str | None
+) -> Callable[..., Any]:
+    """Define an op that has compiled kernels, and return it.
+
+    Args:
+        schema: "name(...) -> ..."; the compiled kernels register under the same name.
+        reference: serves every device that has no kernel.
+        fake: the same arguments to empty outputs, for tracing.
+        column: the module of `base_fast.kernels` whose function `name` launches the Triton kernel; None without one.
+    """
+    name = _define(schema)
+    _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"base_fast::{name}", fake, lib=_LIBRARY)
+    if extension.CUDA.module is not None:
+        pass
+    elif column is None:
+        _CUDA[name] = "reference (its kernels are for the CPU)"
+    elif _HAS_TRITON:
+        _LIBRARY.impl(name, _triton(column, name), "CUDA")
+        _CUDA[name] = f"Triton ({extension.CUDA.missing})"
+    else:
+        _CUDA[name] = f"reference ({extension.CUDA.missing}, and triton is not installed)"
+    return _op(name)
+
+
+def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], backward: Callable[..., Any]) -> None:
+    """Give a kernel op its gradient, as `torch.library.register_autograd` takes it."""
+    name = str(op).rpartition(".")[2]
+    torch.library.register_autograd(f"base_fast::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
+
+
+def differentiable(op: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a kernel op its gradient through its reference: for the ops that compute gradients, which are differentiated
+    in turn only where a backward pass is itself recorded (`create_graph=True`). Returns the op.
+
+    The reference is computed again, in PyTorch's own operations, from the op's inputs; nothing else is saved.
+    """
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        leaves, ctx.structure = tree_flatten(inputs)
+        ctx.leaves = [(True, None) if isinstance(x, Tensor) else (False, x) for x in leaves]
+        ctx.save_for_backward(*(x for x in leaves if isinstance(x, Tensor)))
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        tensors, again = iter(ctx.saved_tensors), torch.is_grad_enabled()
+        with torch.enable_grad():
+            # Views: an input may depend on another one, and is not differentiated through its own history.
+            leaves = [_view(next(tensors)) if is_tensor else x for is_tensor, x in ctx.leaves]
+            outputs = tree_leaves(reference(*tree_unflatten(leaves, ctx.structure)))
+            pairs = [(y, g) for y, g in zip(outputs, tree_leaves(grads), strict=True) if g is not None]
+            inputs = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
+            ys, gs = zip(*((y, g) for y, g in pairs if y.requires_grad), strict=True)
+            found = iter(torch.autograd.grad(ys, inputs, gs, create_graph=again, allow_unused=True))
+        gradients = [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in leaves]
+        return tuple(tree_unflatten(gradients, ctx.structure))
+
+    define_gradient(op, save, backward)
     return op
 
 
 def backends() -> dict[str, dict[str, str]]:
-    """Which kernel serves which op on which device: `{op: {"cpu": ..., "cuda": ...}}`, read off the dispatcher."""
-    served: dict[str, dict[str, str]] = {}
-    for name in sorted(_OPS):
-        served[name] = {}
-        for device, dispatch_key in (("cpu", "CPU"), ("cuda", "CUDA")):
-            compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"base_fast::{name}", dispatch_key)
-            served[name][device] = "compiled" if compiled else "reference (no compiled kernel is registered)"
-    return served
+    """Which kernel serves which op on which device, and why: `{op: {"cpu": ..., "cuda": ...}}`."""
+    served = {name: dict.fromkeys(("cpu", "cuda"), _NO_KERNEL) for name in _COMPOSITES}
+    for name in set(_NAMES) - set(_COMPOSITES):
+        served[name] = {"cpu": _cpu(name), "cuda": _cuda(name)}
+    return dict(sorted(served.items()))
+
+
+def _view(x: Tensor) -> Tensor:
+    return x.view_as(x) if x.requires_grad else x
+
+
+def _define(schema: str) -> str:
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)
+    _NAMES.append(name)
+    return name
+
+
+def _op(name: str) -> Callable[..., Any]:
+    op: Callable[..., Any] = getattr(torch.ops.base_fast, name)
+    return op
+
+
+def _triton(column: str, name: str) -> Callable[..., Any]:
+    """The launcher of a Triton kernel, imported at its first call: importing Triton takes long."""
+
+    def launch(*args: Any) -> Any:
+        return getattr(importlib.import_module(f"base_fast.kernels.{column}"), name)(*args)
+
+    return launch
+
+
+def _registered(name: str, dispatch_key: str) -> bool:
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(f"base_fast::{name}", dispatch_key))
+
+
+def _cpu(name: str) -> str:
+    if not _registered(name, "CPU"):
+        return f"reference ({extension.CPU.missing or 'the extension has no kernel for it'})"
+    assert extension.CPU.module is not None
+    return f"C++ ({extension.CPU.module.isa()})"
+
+
+def _cuda(name: str) -> str:
+    if name in _CUDA:
+        return _CUDA[name]
+    if not _registered(name, "CUDA"):
+        return "reference (the extension has no kernel for it)"
+    return f"CUDA C++ (compiled for {', '.join(extension.CUDA.facts['architectures'])})"

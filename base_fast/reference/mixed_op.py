@@ -23,4 +23,4 @@ def mixed_op(
     if not branches:
         # Zeros that still depend on x and z, so that a fully `none` edge has gradients (of zero) like any other.
         return x[:, :, ::stride, ::stride] * 0.0 + z.sum() * 0.0
-    return mixed_sum(branches, z[indices])
+    return mixed_sum(branches, z, indices)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from base_fast import MetaConfig, MetaTrainer, Supernet
+from base_fast import MetaConfig, MetaTrainer, Supernet, ops
 from base_fast.meta import InnerConfig, OuterConfig, Schedule, StepRule
 from base_fast.random import fold_in, key
 from base_fast.reference.philox import words
@@ -18,6 +18,8 @@ from base_fast.tasks import Task
 from tests.meta import toys
 
 TOLERANCE = 1e-10
+# Noise is float32, and kernels may differ in its last bits; what is computed from it is compared at TOLERANCE.
+NOISE = 3e-6
 ETA_MU, ETA_RHO, ETA_ALPHA = 0.05, 0.3, 0.8
 
 Weights = list[Tensor]
@@ -29,16 +31,22 @@ def uniform(k: Tensor, count: int) -> Tensor:
 
 
 def gumbel_noise(k: Tensor, shape: torch.Size) -> Tensor:
-    return -torch.log(-torch.log(uniform(k, shape.numel()))).double().view(shape)
+    """ξ as the kernel in use draws it, up to a constant per row, which no softmax sees: the logarithm of softmax(ξ)."""
+    xi = torch.log(ops.gumbel_softmax(torch.zeros(shape, dtype=torch.float64), k))
+    expected = -torch.log(-torch.log(uniform(k, shape.numel()))).double().view(shape)
+    torch.testing.assert_close(xi - xi.mean(-1, True), expected - expected.mean(-1, True), rtol=0, atol=NOISE)
+    return xi
 
 
 def gaussian_noise(k: Tensor, count: int) -> Tensor:
+    """ε as the kernel in use draws it: a sample with μ = 0 and σ = 1."""
+    zero = torch.zeros(count, dtype=torch.float64)
+    noise = ops.gaussian_sample(zero, torch.full_like(zero, math.log(math.expm1(1.0))), k)
     u = uniform(k, count + count % 2)
-    radius = torch.sqrt(-2 * torch.log(u[0::2]))
-    noise = torch.empty_like(u)
-    noise[0::2] = radius * torch.cos(2 * math.pi * u[1::2])
-    noise[1::2] = radius * torch.sin(2 * math.pi * u[1::2])
-    return noise[:count].double()
+    radius, angle = torch.sqrt(-2 * torch.log(u[0::2])), 2 * math.pi * u[1::2]
+    expected = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), -1).flatten()[:count]
+    torch.testing.assert_close(noise, expected.double(), rtol=0, atol=NOISE)
+    return noise
 
 
 def sigma_of(rho: Tensor) -> Tensor:

@@ -75,6 +75,25 @@ def test_concrete_log_ratio() -> None:
     torch.testing.assert_close(terms.loss, terms.nll + 0.3 / 50 * terms.kl_theta + 2.0 / 50 * terms.kl_z)
 
 
+@pytest.mark.parametrize("tau", [1.0, 0.1, 0.01])
+def test_concrete_log_ratio_is_exact_where_z_underflows(tau: float) -> None:
+    """It is the same at all temperatures; in float32 at 0.01 most of z is zero."""
+    phi, alpha = (4.0 * v.alpha for v in (Q, P))
+    config = replace(BOTH, kl_z="concrete")
+
+    def ratio(q: Variables, p: Variables, dtype: torch.dtype) -> Tensor:
+        q, p = (Variables(*(x.to(dtype) for x in v)) for v in (q, p))
+        return elbo(NET, q, p, X.to(dtype), Y, key(4), config, tau=tau, noise=1.0, dataset_size=50).kl_z
+
+    q, p = Q._replace(alpha=phi), P._replace(alpha=alpha)
+    one = torch.tensor(1.0, dtype=torch.float64)
+    z = ops.gumbel_softmax(phi, fold_in(key(4), 1), 1.0)
+    expected = [RelaxedOneHotCategorical(one, logits=l, validate_args=False).log_prob(z) for l in (phi, alpha)]
+    torch.testing.assert_close(ratio(q, p, torch.float64), (expected[0] - expected[1]).sum())
+    single = ratio(q, p, torch.float32)
+    torch.testing.assert_close(single.double(), (expected[0] - expected[1]).sum(), rtol=1e-5, atol=1e-5)
+
+
 def test_mean_of_the_concrete_log_ratio_is_positive_and_below_the_categorical_kl() -> None:
     """Of one edge, drawn 20,000 times: a divergence, though single draws may be negative.
 
@@ -116,6 +135,12 @@ def test_hard_samples_run_one_primitive_and_have_gradients() -> None:
     (gradient,) = torch.autograd.grad(terms.loss, phi)
     assert gradient.abs().max().item() > 1e-6
     assert not torch.equal(terms.nll, at(InnerConfig(), k=6).nll)
+
+
+def test_the_kl_of_weights_does_not_depend_on_their_being_sampled() -> None:
+    """One op gives both, another the divergence alone."""
+    torch.testing.assert_close(at(replace(BOTH, sample_theta=False)).kl_theta, at(BOTH).kl_theta)
+    assert torch.equal(at(BOTH).nll, at(InnerConfig()).nll)
 
 
 def test_hard_samples_have_the_density_of_the_soft_ones_beneath() -> None:

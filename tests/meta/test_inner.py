@@ -114,6 +114,20 @@ def test_clipping_bounds_the_step_of_the_weights_and_spares_alpha() -> None:
     assert torch.equal(step(free, slice(2, 3)), step(clipped, slice(2, 3)))
 
 
+@pytest.mark.parametrize("clip", [0.0, 0.05, 1e6])
+def test_one_kernel_takes_the_plain_steps_that_the_rules_take(clip: float) -> None:
+    """With learnable step sizes the rules take them one by one."""
+    plain = replace(ALL_MOVE, rho=StepRule("sgd", 0.1), alpha=StepRule("sgd", 0.05), clip=clip)
+    sizes = torch.tensor([[rule.lr for rule in (plain.mu, plain.rho, plain.alpha)]] * 3, dtype=torch.float64)
+    fused, apart = loop(plain), replace(loop(plain), step_sizes=sizes)
+    a, b = fused.start(), apart.start()
+    for _ in range(3):
+        (a, _, norm), (b, _, other) = fused.step(a), apart.step(b)
+        assert norm == pytest.approx(other, rel=1e-12)
+    for x, y in zip(a.q, b.q, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
+
+
 def test_augmentation_changes_the_batches() -> None:
     assert not toys.same_bits(after(loop()), after(loop(replace(ALL_MOVE, augmentation=Augmentation(2)))))
 

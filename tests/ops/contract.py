@@ -8,14 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The op is defined through its reference, whose own operations carry the autograd: opcheck's test of an autograd kernel
-# (test_autograd_registration) is for ops with a kernel of their own.
+# An op without kernels is defined through its reference, whose own operations carry the autograd: opcheck's test of an
+# autograd kernel is for the others.
 COMPOSITE = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
+KERNEL = (*COMPOSITE, "test_autograd_registration")
+
+
+def registered(name: str, dispatch_key: str) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"base_fast::{name}", dispatch_key)
 
 
 def check_registration(name: str, args: tuple[Any, ...]) -> None:
-    """The schema tells the truth, and the op traces with fake tensors and symbolic shapes."""
-    torch.library.opcheck(getattr(torch.ops.base_fast, name).default, args, test_utils=COMPOSITE)
+    """The schema tells the truth, the op traces with fake tensors and symbolic shapes, and has its gradient."""
+    tests = COMPOSITE if registered(name, "CompositeImplicitAutograd") else KERNEL
+    torch.library.opcheck(getattr(torch.ops.base_fast, name).default, args, test_utils=tests)
 
 
 def gradients(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -43,3 +49,10 @@ def check_twice_differentiable(f: Callable[..., Tensor], inputs: Sequence[Tensor
     leaves = tuple(x.detach().double().requires_grad_() for x in inputs)
     assert torch.autograd.gradcheck(f, leaves)
     assert torch.autograd.gradgradcheck(f, leaves)
+
+
+def saved(y: Tensor) -> tuple[Tensor, ...]:
+    """What the op that made y keeps for backward."""
+    assert y.grad_fn is not None
+    tensors: tuple[Tensor, ...] = y.grad_fn.saved_tensors  # type: ignore[attr-defined]
+    return tensors

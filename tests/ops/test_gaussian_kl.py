@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from base_fast.errors import InputError
 from base_fast.ops import gaussian_kl
 from tests import tolerances
-from tests.ops.contract import check_compiled, check_registration, check_twice_differentiable, gradients
+from tests.ops.contract import check_compiled, check_registration, check_twice_differentiable, gradients, saved
 from tests.tolerances import assert_close
 
 
@@ -67,8 +67,48 @@ def test_derivatives() -> None:
     check_twice_differentiable(gaussian_kl, draw(5))
 
 
+def test_derivatives_of_a_shared_prior() -> None:
+    mu, rho, prior_mu, prior_rho = draw(5)
+    check_twice_differentiable(gaussian_kl, [mu, rho, prior_mu[:1], prior_rho[0]])
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_shared_prior_is_one_of_equal_elements(shape: tuple[int, ...]) -> None:
+    mu, rho, prior_mu, prior_rho = draw(300, torch.float64)
+    shared = [x[0].view(shape) for x in (prior_mu, prior_rho)]
+    value, (d_mu, d_rho, *d_prior) = gradients(gaussian_kl, [mu, rho, *shared])
+    spread = [x.expand(300).contiguous() for x in shared]
+    expected, (e_mu, e_rho, *e_prior) = gradients(gaussian_kl, [mu, rho, *spread])
+    assert torch.equal(value, expected)
+    assert torch.equal(d_mu, e_mu)
+    assert torch.equal(d_rho, e_rho)
+    for one, other in zip(d_prior, e_prior, strict=True):
+        assert one.shape == shape
+        assert_close(one, other.sum().view(shape), tolerances.FLOAT64)
+
+
+def test_saved_for_backward() -> None:
+    mu, rho, prior_mu, prior_rho = draw(50)
+    kl = gaussian_kl(mu.requires_grad_(), rho.requires_grad_(), prior_mu[:1], prior_rho[:1])
+    assert [x.untyped_storage().data_ptr() for x in saved(kl)] == [
+        x.untyped_storage().data_ptr() for x in (mu, rho, prior_mu, prior_rho)
+    ]
+
+
+@pytest.mark.parametrize("moving", [(0,), (1,), (0, 1), (2,), (3,), (1, 2)])
+def test_gradients_that_are_asked_for_do_not_depend_on_the_others(moving: tuple[int, ...]) -> None:
+    inputs = draw(20)
+    expected = gradients(gaussian_kl, inputs)[1]
+    leaves = [x.requires_grad_() if i in moving else x for i, x in enumerate(inputs)]
+    gaussian_kl(*leaves).backward()  # type: ignore[no-untyped-call]
+    for i, (leaf, gradient) in enumerate(zip(leaves, expected, strict=True)):
+        assert torch.equal(leaf.grad, gradient) if i in moving else leaf.grad is None
+
+
 def test_registration() -> None:
     check_registration("gaussian_kl", tuple(x.requires_grad_() for x in draw(5)))
+    for prior in (False, True):
+        check_registration("gaussian_kl_backward", (torch.tensor(0.7), *draw(5), prior))
 
 
 def test_compiled() -> None:
@@ -90,6 +130,10 @@ def test_strides_do_not_matter() -> None:
         ({"mu": torch.zeros(3, dtype=torch.int32)}, r"mu: got int32 .* expected a floating-point tensor"),
         ({"mu": torch.zeros(1, 3)}, r"mu: got .* expected 1 dimension"),
         ({"rho": torch.zeros(1)}, r"rho: got .* expected the same as mu"),
+        ({"mu": torch.zeros(3, dtype=torch.float16)}, r"mu: got float16 .* \(float32, float64 or bfloat16\)"),
+        ({"prior_mu": torch.zeros(1).double()}, r"prior_mu: got float64 tensor of shape \(1,\)"),
+        ({"prior_rho": torch.zeros(1, 1)}, r"prior_rho: got float32 tensor of shape \(1, 1\)"),
+        ({"prior_rho": 0.5}, r"prior_rho: got float 0.5"),
         ({"prior_mu": torch.zeros(4)}, r"prior_mu: got float32 tensor of shape \(4,\)"),
         ({"prior_rho": torch.zeros(3, dtype=torch.float64)}, r"prior_rho: got float64"),
     ],

@@ -12,7 +12,7 @@ from base_fast.errors import InputError
 from base_fast.ops import gumbel_softmax
 from base_fast.reference import philox
 from tests import tolerances
-from tests.ops.contract import check_compiled, check_registration, check_twice_differentiable, gradients
+from tests.ops.contract import check_compiled, check_registration, check_twice_differentiable, gradients, saved
 from tests.tolerances import assert_close
 
 KEY = bf.random.key(11)
@@ -43,15 +43,16 @@ def test_formula(shape: tuple[int, ...], tau: float, noise: float) -> None:
 
 def test_without_noise_it_is_the_tempered_softmax() -> None:
     x = logits(5, 8, dtype=torch.float64)
-    assert torch.equal(gumbel_softmax(x, KEY, 0.7, noise=0.0), torch.softmax(x / 0.7, dim=-1))
+    assert_close(gumbel_softmax(x, KEY, 0.7, noise=0.0), torch.softmax(x / 0.7, dim=-1), tolerances.FLOAT64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_hard_is_exactly_one_hot_with_the_gradient_of_soft(dtype: torch.dtype) -> None:
-    x = logits(64, 8, dtype=dtype)
+    x = logits(5000, 8, dtype=dtype)
     soft, soft_gradients = gradients(lambda l: gumbel_softmax(l, KEY, 0.3), [x])
     hard, hard_gradients = gradients(lambda l: gumbel_softmax(l, KEY, 0.3, hard=True), [x])
     assert torch.equal(hard, torch.nn.functional.one_hot(soft.argmax(-1), 8).to(dtype))
+    assert soft.dtype == hard.dtype == dtype
     assert torch.equal(hard_gradients[0], soft_gradients[0])
     assert soft_gradients[0].abs().max() > 0
 
@@ -90,6 +91,19 @@ def test_registration() -> None:
         check_registration("gumbel_softmax", (logits(3, 5).requires_grad_(), KEY, 0.7, hard, 1.0))
 
 
+def test_registration_of_the_backward_op() -> None:
+    z, grad = torch.softmax(logits(3, 5), -1), logits(3, 5)
+    check_registration("gumbel_softmax_backward", (grad, z, 0.7))
+
+
+def test_saved_for_backward() -> None:
+    x = logits(14, 8).requires_grad_()
+    z = gumbel_softmax(x, KEY)
+    assert [t.data_ptr() for t in saved(z)] == [z.data_ptr()]
+    hard = gumbel_softmax(x, KEY, hard=True)
+    assert [t.data_ptr() for t in saved(hard)] == [x.data_ptr(), KEY.data_ptr()]
+
+
 def test_compiled() -> None:
     check_compiled(lambda l: gumbel_softmax(l, KEY, 0.7), [logits(3, 5)])
     check_compiled(lambda l: gumbel_softmax(l, KEY, 0.7, hard=True), [logits(3, 5)])
@@ -121,6 +135,10 @@ def test_bfloat16() -> None:
         (
             {"logits": torch.zeros(2, 3, dtype=torch.int64)},
             r"logits: got int64 tensor of shape \(2, 3\) on cpu, expected",
+        ),
+        (
+            {"logits": torch.zeros(2, 3, dtype=torch.float16)},
+            r"logits: got float16 .* \(float32, float64 or bfloat16\)",
         ),
         ({"logits": [0.0]}, r"logits: got list \[0.0\], expected a floating-point tensor"),
         (

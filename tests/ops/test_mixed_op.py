@@ -133,10 +133,15 @@ def test_backward_of_few_channels_in_channels_last(channels: int) -> None:
 
 
 def test_registration() -> None:
-    primitives = ("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3")
-    x, z, *weights = (t.requires_grad_() for t in draw((2, 2, 4, 4), primitives, 2))
-    for chosen in (None, 3):
-        check_registration("mixed_op", (x, z, weights, list(primitives), 2, chosen))
+    primitives = ("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3", "sep_conv_3x3")
+    numbers = [0, 1, 3, 7, 4]  # as csrc/cpu/mixed_op_edge.h counts them
+    for stride in (1, 2):
+        x, z, *weights = (t.requires_grad_() for t in draw((2, 2, 4, 4), primitives, stride))
+        check_registration("mixed_op", (x, z, weights, numbers, stride))
+        y, values, statistics = torch.ops.base_fast.mixed_op(x, z, weights, numbers, stride)
+        detached = [t.detach() for t in weights]
+        arguments = (torch.ones_like(y), x.detach(), z.detach(), detached, numbers, stride, values, statistics)
+        check_registration("mixed_op_backward", arguments)
 
 
 def test_compiled() -> None:

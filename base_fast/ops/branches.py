@@ -1,0 +1,44 @@
+"""What the weighted sums of an edge's branches share: their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from base_fast.errors import InputError
+from base_fast.ops import checks
+
+
+def present(branches: Sequence[Tensor | None], weights: Tensor) -> tuple[list[Tensor], list[int]]:
+    """The branches that are not None, in one memory format (that of the first), and their positions in `weights`.
+
+    Raises:
+        InputError: there are none, or they or the weights do not fit together.
+    """
+    positions = [l for l, branch in enumerate(branches) if branch is not None]
+    found = [branch for branch in branches if branch is not None]
+    if not found:
+        got = f"{len(branches)} None" if branches else "an empty list"
+        raise InputError(f"branches: got {got}, expected at least one tensor")
+    first, name = found[0], f"branches[{positions[0]}]"
+    checks.floating(name, first)
+    for l, branch in zip(positions[1:], found[1:], strict=True):
+        checks.like(f"branches[{l}]", branch, name, first)
+    checks.floating("weights", weights)
+    if (weights.shape, weights.dtype, weights.device) != ((len(branches),), first.dtype, first.device):
+        raise InputError(
+            f"weights: got {checks.describe(weights)}, expected shape ({len(branches)},), one per branch, "
+            f"and the branches' dtype and device: {checks.describe(first)}"
+        )
+    checks.no_tangents(weights, *found)
+    memory_format = format_of(first)
+    return [branch.contiguous(memory_format=memory_format) for branch in found], positions
+
+
+def format_of(x: Tensor) -> torch.memory_format:
+    """channels_last for a tensor that lies so in memory, else contiguous."""
+    if not x.is_contiguous() and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

@@ -1,0 +1,115 @@
+"""`python -m benchmarks`: every op against the best that plain PyTorch can do; values first, then speed and memory."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from rich.console import Console
+
+from base_fast.errors import InputError
+from base_fast.reports.render import png
+from base_fast.reports.tables import print_table
+from base_fast.runs.progress import progress
+from base_fast.runs.storage import atomic_write
+from benchmarks.allocator import keep_freed_memory
+from benchmarks.case import Case
+from benchmarks.machine import machine
+from benchmarks.measure import measure
+from benchmarks.plot import speed_ups
+from benchmarks.result import Result
+from benchmarks.table import document, speed
+from benchmarks.timing import Effort
+
+NAMES = (
+    "gaussian_sample",
+    "gaussian_kl",
+    "gaussian_sample_kl",
+    "gumbel_softmax",
+    "mixed_sum",
+    "mixed_norm_sum",
+    "outer_step",
+    "sgd_step",
+    "bayesian_layers",
+    "inner_step",
+)
+QUICK = Effort(seconds=0.0, least=3, most=3)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Exit status 1 when values differ from what is expected, or a call fails; a missed target alone is none."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Benchmarks to run (the files of this folder); all of them when none is named."""
+    out: Path = Path("runs/bench")
+    """Folder for benchmarks.md, benchmarks.json and benchmarks.png."""
+    threads: int | None = None
+    """Threads of every contender; as many as torch takes by itself when not given."""
+    seconds: float = 10.0
+    """How long the rounds of one case go on; at least five rounds are run."""
+    system_allocator: bool = False
+    """Leave malloc as it is, which makes the times of large tensors depend on what was freed before them."""
+    quick: bool = False
+    """Tiny sizes and three rounds: checks the values and the harness, times nothing worth reading."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    bench = tyro.cli(Bench, args=arguments, prog="python -m benchmarks", description=__doc__)
+    try:
+        return run(bench)
+    except InputError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+
+
+def run(bench: Bench) -> int:
+    cases = cases_of(bench.names)
+    if bench.threads is not None:
+        torch.set_num_threads(bench.threads)
+    kept = not bench.system_allocator and keep_freed_memory()
+    effort = QUICK if bench.quick else Effort(seconds=bench.seconds)
+    results: list[Result] = []
+    with progress("benchmarks", len(cases)) as bar:
+        for case in cases:
+            bar.advance(0, case=case.title(bench.quick))
+            results.append(measure(case, effort, bench.quick))
+            bar.advance(1)
+            # After every case: an interrupted run leaves what it found.
+            write(bench.out, results, kept)
+    # Off a terminal nobody sets the width, and the table has many columns.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    print_table(speed(results), console)
+    console.print(f"every opponent, memory and the picture: {bench.out}")
+    return int(any(result.wrong for result in results))
+
+
+def cases_of(names: Sequence[str]) -> list[Case]:
+    """The cases of the named files, in the order of the table."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise InputError(f"names: got {', '.join(unknown)}, expected some of {', '.join(NAMES)}")
+    chosen = [name for name in NAMES if not names or name in names]
+    return [case for name in chosen for case in importlib.import_module(f"benchmarks.{name}").CASES]
+
+
+def write(folder: Path, results: Sequence[Result], kept: bool) -> None:
+    """The table as Markdown, everything as JSON, the speed-ups as a picture."""
+    where = {**machine(), "freed_memory": "kept and reused" if kept else "left to the system's allocator"}
+    picture = "benchmarks.png" if any(result.ratios for result in results) else None
+    if picture is not None:
+        atomic_write(folder / picture, png(speed_ups(results)))
+    atomic_write(folder / "benchmarks.md", document(results, where, picture).encode())
+    data = {**where, "results": [result.to_json() for result in results]}
+    atomic_write(folder / "benchmarks.json", (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Whether two contenders computed the same: without that, no speed-up is printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.case import Outputs
+
+# A mean or variance of other noise lies within so many standard errors.
+STANDARD_ERRORS = 6.0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest error of the outputs compared value by value, None without any, and the first problem, if any."""
+
+    error: float | None
+    problem: str = ""
+
+
+def error(actual: Tensor, expected: Tensor) -> float:
+    """The largest difference relative to the largest expected magnitude; infinite for NaN and for other shapes."""
+    if actual.shape != expected.shape:
+        return math.inf
+    if not actual.numel():
+        return 0.0
+    a, e = actual.detach().double(), expected.detach().double()
+    largest = float(e.abs().max())
+    difference = float((a - e).abs().nan_to_num_(nan=math.inf, posinf=math.inf).max())
+    return difference / largest if largest > 0.0 else difference
+
+
+def standard_errors(actual: Tensor, expected: Tensor) -> float:
+    """How far apart mean and variance are over the elements of two tensors with noise of their own.
+
+    Elements of different spread make the standard error too large, never too small.
+    """
+    if actual.shape != expected.shape:
+        return math.inf
+    a, e = actual.detach().double().flatten(), expected.detach().double().flatten()
+    squares_a, squares_e = (a - a.mean()).square(), (e - e.mean()).square()
+    found = max(_distance(a, e), _distance(squares_a, squares_e))
+    return math.inf if math.isnan(found) else found
+
+
+def _distance(a: Tensor, e: Tensor) -> float:
+    if a.numel() < 2:
+        return 0.0 if torch.equal(a, e) else math.inf
+    scale = math.sqrt(float(a.var() + e.var()) / a.numel())
+    difference = abs(float(a.mean() - e.mean()))
+    return difference / scale if scale > 0.0 else (0.0 if difference == 0.0 else math.inf)
+
+
+def compare(actual: Outputs, expected: Outputs, tolerance: float, noisy: AbstractSet[str] = frozenset()) -> Agreement:
+    """Compare all `expected` outputs; those in `noisy` by mean and variance only."""
+    largest: float | None = None
+    problem = ""
+    for name, value in expected.items():
+        if name not in actual:
+            return Agreement(math.inf, f"{name} is missing")
+        if name in noisy:
+            distance = standard_errors(actual[name], value)
+            if not distance <= STANDARD_ERRORS:
+                problem = problem or f"{name} is distributed otherwise, by {distance:.3g} standard errors"
+            continue
+        found = error(actual[name], value)
+        largest = max(largest or 0.0, found)
+        if not found <= tolerance:
+            problem = problem or f"{name} is off by {found:.2g}, allowed {tolerance:.2g}"
+    return Agreement(largest, problem)

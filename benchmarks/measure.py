@@ -1,0 +1,134 @@
+"""A case measured: values first, then speed and memory of the contenders whose values agree."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+import base_fast as bf
+from benchmarks import memory
+from benchmarks.agreement import compare
+from benchmarks.case import Absent, Case, Contender, Outputs, Run
+from benchmarks.device import cuda_events, on_device
+from benchmarks.machine import copy_bandwidth
+from benchmarks.result import ABSENT, AGREES, DIFFERS, FAILED, Result, Verdict
+from benchmarks.targets import OURS
+from benchmarks.timing import Effort, Spread, race, ratios, wall
+
+# A compiler that needs longer than this is no help to a user either.
+FIRST_CALL_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A case set up and checked: the calls that agree, and what became of the others."""
+
+    setup: Any
+    runs: dict[str, Run]
+    verdicts: dict[str, Verdict]
+
+
+def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
+    """Set the case up, call every contender once and compare what it returns."""
+    torch.manual_seed(0)
+    # Contenders of one case share no compiled code with those of another, whose shapes would count as recompilations.
+    torch.compiler.reset()
+    setup = on_device(case.setup(**(case.quick if quick else case.sizes)), device)
+    expected = case.expected(setup)
+    contenders = {OURS: case.ours, **case.opponents}
+    runs: dict[str, Run] = {}
+    verdicts: dict[str, Verdict] = {}
+    for name, contender in contenders.items():
+        noisy = frozenset() if name == OURS else case.noisy
+        try:
+            run, outputs = _first_call(contender, setup)
+        except Absent as absence:
+            verdicts[name] = Verdict(ABSENT, str(absence))
+            continue
+        except Exception as failure:  # whatever it raises, the other contenders go on
+            verdicts[name] = Verdict(ABSENT if name != OURS else FAILED, _one_line(failure))
+            continue
+        verdicts[name] = _verdict(contender, outputs, expected, contender.tolerance or case.tolerance, noisy)
+        if verdicts[name].takes_part:
+            runs[name] = run
+    return Ready(setup, runs, verdicts)
+
+
+def measure(case: Case, effort: Effort, quick: bool = False, device: str = "cpu") -> Result:
+    """Everything about a case. Times are there only where ours agrees with the reference."""
+    ready = prepare(case, quick, device)
+    kernel = bf.backends().get(case.op, {}).get(device, "").partition(" (")[0]
+    if OURS not in ready.runs:
+        return Result(case, quick, device, kernel, ready.verdicts)
+    timer = wall if device == "cpu" else cuda_events
+    rounds = race(ready.runs, effort, timer)
+    floor = None if case.floor is None else case.floor(ready.setup) / copy_bandwidth(device, timer)
+    # The profiler's account of allocations is that of the CPU.
+    counted = ready.runs if device == "cpu" else {}
+    return Result(
+        case,
+        quick,
+        device,
+        kernel,
+        ready.verdicts,
+        times={name: Spread.of(times) for name, times in rounds.items()},
+        ratios={name: ratios(rounds[OURS], times) for name, times in rounds.items() if name != OURS},
+        memory={name: memory.measure(ready.setup, run) for name, run in counted.items()},
+        rounds=len(rounds[OURS]),
+        floor=floor,
+    )
+
+
+def _first_call(contender: Contender, setup: Any) -> tuple[Run, Outputs]:
+    with time_limit(FIRST_CALL_SECONDS):
+        run = contender.build(setup)
+        result = run()
+    # A copy: what works in place changes its outputs in the next call.
+    return run, {name: x.detach().clone() for name, x in contender.read(setup, result).items()}
+
+
+def _verdict(
+    contender: Contender, outputs: Outputs, expected: Outputs, tolerance: float, noisy: frozenset[str]
+) -> Verdict:
+    if contender.other_work:
+        return Verdict(AGREES, contender.other_work)
+    agreement = compare(outputs, expected, tolerance, noisy)
+    return Verdict(DIFFERS if agreement.problem else AGREES, agreement.problem, agreement.error)
+
+
+def _one_line(failure: Exception) -> str:
+    text = " ".join(str(failure).split())
+    return f"{type(failure).__name__}: {text}"[:200]
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise `Absent` when the body takes longer. Without effect off the main thread, and on systems without alarms."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    late = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal late
+        late = True
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    except Exception:
+        # A compiler may have wrapped the alarm's exception in its own.
+        if late:
+            raise Absent(f"the first call, with compilation, took more than {seconds} s") from None
+        raise
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

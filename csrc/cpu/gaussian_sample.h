@@ -1,0 +1,14 @@
+// Elements [begin, end) of flat vectors.
+namespace base_fast {
+namespace BF_ISA {
+
+// Reads μ and ρ, writes θ.
+template <class T>
+void gaussian_sample(const T* mu, const T* rho, T* theta, int64_t begin, int64_t end, Key key);
+
+// Reads the gradient for θ and ρ, writes the gradient for ρ.
+template <class T>
+void gaussian_sample_backward(const T* grad, const T* rho, T* d_rho, int64_t begin, int64_t end, Key key);
+
+}  // namespace BF_ISA
+}  // namespace base_fast

@@ -1,0 +1,16 @@
+// Which instruction set the kernels run on: the best that this CPU has, or the one that BASE_FAST_ISA asks for.
+#pragma once
+
+namespace base_fast {
+
+enum class Isa { baseline, avx2, avx512 };
+
+// The set in use. Throws std::runtime_error where BASE_FAST_ISA names one that is unknown or that this CPU lacks.
+Isa isa();
+
+// Use the set of that name from now on, for tests and benchmarks. Throws as `isa` does.
+void select_isa(const char* name);
+
+const char* name_of(Isa isa);
+
+}  // namespace base_fast

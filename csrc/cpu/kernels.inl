@@ -1,0 +1,10 @@
+// Every CPU kernel, compiled once by each isa_<name>.cpp.
+#include "gaussian_kl.inl"
+#include "gaussian_sample.inl"
+#include "gaussian_sample_kl.inl"
+#include "gumbel_softmax.inl"
+#include "mixed_norm_sum.inl"
+#include "mixed_op.inl"
+#include "mixed_sum.inl"
+#include "outer_step.inl"
+#include "sgd_step.inl"

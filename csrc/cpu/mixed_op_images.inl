@@ -1,0 +1,156 @@
+// Images on their way from and to NHWC, and their moments.
+namespace base_fast {
+namespace BF_ISA {
+namespace edge {
+
+// An image by blocks of channels. Where the channels fill their blocks, an NHWC image is one as it stands.
+template <class T>
+struct View {
+  const T* base;
+  int64_t block;  // elements from one block to the next
+  int64_t pixel;  // and from one pixel to the next
+  const T* at(int64_t b, int64_t p) const { return base + b * block + p * pixel; }
+};
+
+// A block's channels of one pixel, zeros where there are none.
+template <class T>
+BF_INLINE void copy_pixel(const T* from, int64_t channels, T* to) {
+  for (int64_t c = 0; c < kBlock; ++c) to[c] = c < channels ? from[c] : T(0);
+}
+
+template <class T>
+View<T> view_of(const Plan<T>& plan, const T* image, int64_t pixels, T* scratch) {
+  if (plan.channels == plan.padded()) return {image, kBlock, plan.channels};
+  for (int64_t b = 0; b < plan.blocks; ++b) {
+    for (int64_t p = 0; p < pixels; ++p)
+      copy_pixel(image + p * plan.channels + b * kBlock, plan.channels - b * kBlock,
+                 scratch + (b * pixels + p) * kBlock);
+  }
+  return {scratch, pixels * kBlock, kBlock};
+}
+
+// Pixels of one block into an NHWC image.
+template <class T>
+void put_pixels(const Plan<T>& plan, const T* from, int64_t b, int64_t count, T* to) {
+  const int64_t channels = plan.channels - b * kBlock;
+  to += b * kBlock;
+  for (int64_t j = 0; j < count; ++j, from += kBlock, to += plan.channels) {
+    if (channels >= kBlock) {
+      for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, load(from + part));
+    } else {
+      for (int64_t c = 0; c < channels; ++c) to[c] = from[c];
+    }
+  }
+}
+
+// An image with a frame around each block.
+template <class T>
+struct Framed {
+  T* base;
+  int64_t row;    // elements from one row to the next
+  int64_t block;  // and from one block to the next
+  int64_t frame;  // pixels
+  // Pixel (i, j), from −frame on.
+  T* at(int64_t b, int64_t i, int64_t j) const { return base + b * block + (i + frame) * row + (j + frame) * kBlock; }
+};
+
+template <class T>
+Framed<T> framed(Scratch<T>& scratch, int64_t blocks, int64_t height, int64_t width, int64_t frame, T value) {
+  const int64_t row = (width + 2 * frame) * kBlock, block = (height + 2 * frame) * row;
+  T* base = scratch.take(blocks * block);
+  for (int64_t i = 0; i < blocks * block; ++i) base[i] = value;
+  return {base, row, block, frame};
+}
+
+// f of every vector of an image, into a framed one.
+template <class T, class F>
+BF_INLINE void fill(const Framed<T>& to, const View<T>& from, int64_t blocks, int64_t height, int64_t width, const F& f) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t i = 0; i < height; ++i) {
+      const T* p = from.at(b, i * width);
+      T* q = to.at(b, i, 0);
+      for (int64_t j = 0; j < width; ++j, p += from.pixel, q += kBlock) {
+#pragma GCC unroll 8
+        for (int part = 0; part < kBlock; part += kWidth<T>)
+          store(q + part, f(load(p + part), b * kBlock + part));
+      }
+    }
+  }
+}
+
+template <class T>
+struct Same {
+  BF_INLINE Vec<T> operator()(Vec<T> v, int64_t) const { return v; }
+};
+
+// Adds the lanes of v to as many doubles.
+BF_INLINE void add_to_sums(double* to, Vec<double> v) { store(to, load(to) + v); }
+BF_INLINE void add_to_sums(double* to, Vec<float> v) {
+  typedef float Half __attribute__((vector_size(kBytes / 2)));
+  Half halves[2];
+  std::memcpy(halves, &v, sizeof(v));
+  for (int i = 0; i < 2; ++i) {
+    double* half = to + i * kWidth<double>;
+    store(half, load(half) + __builtin_convertvector(halves[i], Vec<double>));
+  }
+}
+
+// Sums of x − shift and (x − shift)², where the shift is the first value: at a mean far from zero, plain sums would
+// have no digits left for the variance. In T within a chunk, in double over chunks.
+template <class T>
+struct Moments {
+  T* shift;
+  double* first;
+  double* second;
+  int64_t padded;
+  bool empty;
+
+  static Moments take(Scratch<T>& scratch, int64_t padded) {
+    constexpr int64_t kPerDouble = sizeof(double) / sizeof(T);
+    T* shift = scratch.take(padded);
+    double* sums = reinterpret_cast<double*>(scratch.take(2 * padded * kPerDouble));
+    return {shift, sums, sums + padded, padded, true};
+  }
+  void reset() {
+    empty = true;
+    std::memset(first, 0, size_t(2 * padded) * sizeof(double));
+  }
+  // `count` pixels of block b. The first call for a block must come while `empty` holds.
+  void add(int64_t b, const T* x, int64_t count) {
+    for (int64_t part = b * kBlock; part < (b + 1) * kBlock; part += kWidth<T>) {
+      const T* p = x + (part - b * kBlock);
+      if (empty) store(shift + part, load(p));
+      const Vec<T> s = load(shift + part);
+      Vec<T> sum[4] = {}, square[4] = {};
+      int64_t j = 0;
+      for (; j + 4 <= count; j += 4, p += 4 * kBlock) {
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; ++l) {
+          const Vec<T> d = load(p + l * kBlock) - s;
+          sum[l] += d;
+          square[l] = fma(d, d, square[l]);
+        }
+      }
+      for (; j < count; ++j, p += kBlock) {
+        const Vec<T> d = load(p) - s;
+        sum[0] += d;
+        square[0] = fma(d, d, square[0]);
+      }
+      add_to_sums(first + part, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+      add_to_sums(second + part, (square[0] + square[1]) + (square[2] + square[3]));
+    }
+  }
+  // Merge `count` values per channel into the mean and Σ(x − mean)² of `before` others (Chan et al. 1979).
+  void merge(double* mean, double* square, int64_t before, int64_t count) const {
+    for (int64_t c = 0; c < padded; ++c) {
+      const double m = shift[c] + first[c] / double(count), s = second[c] - first[c] * first[c] / double(count);
+      const double delta = m - mean[c], part = double(count) / double(before + count);
+      mean[c] = before == 0 ? m : mean[c] + delta * part;
+      square[c] = before == 0 ? s : square[c] + s + delta * delta * double(before) * part;
+    }
+  }
+};
+
+}  // namespace edge
+}  // namespace BF_ISA
+}  // namespace base_fast

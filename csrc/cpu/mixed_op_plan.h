@@ -1,0 +1,110 @@
+// What the passes of a mixed edge work on: plain numbers and pointers, the same for every instruction set.
+//
+// Inside, an image is stored in blocks of 16 channels, [block][pixel][16], channels padded with zeros: a vector holds
+// channels of one pixel, so a convolution needs no shuffles whatever its kernel, and every offset is a constant.
+#pragma once
+
+#include <cstdint>
+
+namespace base_fast {
+
+constexpr int64_t kBlock = 16;
+
+// Batch norm with batch statistics, per channel (padded). v̂ = (v − mean)·rstd + offset, where `mean` is rounded to T
+// and `offset` makes up for the rounding: at a mean of 1000 standard deviations it matters.
+template <class T>
+struct Norm {
+  T* mean;
+  T* rstd;
+  T* offset;
+  // Backward: dv = gain·g + slope·(v − mean) + intercept, g the gradient of what the norm feeds.
+  T* gain;
+  T* slope;
+  T* intercept;
+};
+
+// A spatial filter of relu(input), a pointwise product, a batch norm: half a separable convolution, or a dilated one.
+// kernel 0 is the factorized reduction: two pointwise products, of the even and of the odd pixels, for one half of the
+// output channels each.
+template <class T>
+struct Stage {
+  int kernel;
+  int dilation;
+  int stride;
+  int input;              // the stage that it continues, or −1: the edge's input
+  bool last;              // y sums it; no stage continues it
+  const T* depthwise;     // [block][tap][16]
+  const T* scattered;     // the same for the gradient of the input, see `Parity`
+  const T* pointwise;     // [out block][in][16], twice for a reduction
+  const T* transposed;    // [in block][out][16], likewise
+  T* v;                   // before the norm: (B, block, pixel, 16)
+  T* gradient;            // of the normalized value that the next stage reads; the same shape
+  int64_t depthwise_at;   // where its weights' gradients lie in a group's: [block][tap][16] ...
+  int64_t pointwise_at;   // ... and [in block][out][16], twice for a reduction
+  Norm<T> norm;
+};
+
+// A gradient's way back through a strided filter. Input pixels of one parity (row a, column b) meet only some taps,
+// and meet them as an ordinary convolution of the gradient: `rows` × `columns` taps, the first of them at `row`, `column`.
+struct Parity {
+  int rows, columns;
+  int64_t row, column;
+};
+
+inline Parity parity_of(int kernel, int dilation, int stride, int a, int b) {
+  const int pad = dilation * (kernel / 2);
+  Parity p{0, 0, 0, 0};
+  // Tap t of the output at (q + pad − t·dilation)/stride: offsets fall as t rises, so the last tap comes first.
+  for (int t = kernel - 1; t >= 0; --t) {
+    if ((a + pad - t * dilation) % stride == 0 && p.rows++ == 0) p.row = (a + pad - t * dilation) / stride;
+    if ((b + pad - t * dilation) % stride == 0 && p.columns++ == 0) p.column = (b + pad - t * dilation) / stride;
+  }
+  return p;
+}
+
+// One edge on one batch. Norms are counted: stages first, then the max pool, then the average pool; a last row of sums
+// is the identity's.
+template <class T>
+struct Plan {
+  int64_t images, channels, blocks;
+  int64_t height, width;          // of x
+  int64_t out_height, out_width;  // of y
+  int stride;
+  int64_t halo;  // zeros around padded images
+
+  Stage<T>* stages;
+  int first, second;  // the first `first` stages read x, the next `second` continue them
+  bool max_pool, avg_pool;
+  Norm<T> max_norm, avg_norm;
+  bool has_identity;
+  T identity;  // its weight
+
+  const T* x;  // NHWC
+  T* y;
+  const T* grad;
+  T* dx;
+  const T* constant;  // per channel: what the norms' offsets add to y
+
+  int64_t groups;       // the batch is cut into so many, whatever the number of threads
+  double* sums;         // [group][norm][2][padded channel]: mean and Σ(v − mean)², or two sums of backward
+  T* weight_gradients;  // [group][weights]
+  int64_t weights;
+
+  int64_t padded() const { return blocks * kBlock; }
+  int64_t pixels() const { return height * width; }
+  int64_t out_pixels() const { return out_height * out_width; }
+  int norms() const { return first + second + 2; }
+  int64_t begin(int64_t group) const { return images * group / groups; }
+  double* sums_of(int64_t group, int norm) const {
+    return sums + (group * (norms() + 1) + norm) * 2 * padded();
+  }
+  // Rows of output that are worked on at once: about a first-level cache full, but enough to amortize fixed costs.
+  int64_t chunk_rows() const {
+    int64_t pixels = 6144 / padded();
+    pixels = pixels < 32 ? 32 : pixels > 128 ? 128 : pixels;
+    const int64_t rows = (pixels + out_width - 1) / out_width;
+    return rows < out_height ? rows : out_height;
+  }
+};
+
+}  // namespace base_fast

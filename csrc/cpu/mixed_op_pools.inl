@@ -1,0 +1,167 @@
+// 3×3 maximum and average, padding 1, padded pixels not counted: both from one read.
+namespace base_fast {
+namespace BF_ISA {
+namespace edge {
+
+// The larger where neither is NaN, in one instruction.
+BF_INLINE Vec<float> maximum(Vec<float> a, Vec<float> b) {
+#if BF_LEVEL(BF_ISA) == 512
+  return _mm512_max_ps(a, b);
+#elif BF_LEVEL(BF_ISA) == 2
+  return _mm256_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+BF_INLINE Vec<double> maximum(Vec<double> a, Vec<double> b) {
+#if BF_LEVEL(BF_ISA) == 512
+  return _mm512_max_pd(a, b);
+#elif BF_LEVEL(BF_ISA) == 2
+  return _mm256_max_pd(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+// NaN where either is.
+template <class V>
+BF_INLINE V larger(V a, V b) {
+  return ((a > b) | (a != a)) ? a : b;
+}
+
+// One part of row i of both pools. Returns whether a NaN may be among the values: only then must maxima be Careful.
+template <class T, int S, bool Careful>
+BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t i, int part, T* maxima, T* averages) {
+  alignas(64) static constexpr T kZeros[kBlock] = {};
+  const int64_t top = S * i - 1, width = plan.width;
+  // A missing row repeats the middle one for the maximum, and counts as zeros for the sum.
+  const bool above = top >= 0, below = top + 2 < plan.height;
+  const T* mid = x.at(b, (top + 1) * width) + part;
+  const T* up = above ? x.at(b, top * width) + part : mid;
+  const T* down = below ? x.at(b, (top + 2) * width) + part : mid;
+  const T* up_sum = above ? up : kZeros;
+  const T* down_sum = below ? down : kZeros;
+  const int64_t up_step = above ? x.pixel : 0, down_step = below ? x.pixel : 0;
+  const T rows = T(1 + above + below);
+  const Vec<T> inner = all(T(1) / (rows * 3)), outer = all(T(1) / (rows * 2)), only = all(T(1) / rows);
+
+  struct Column {
+    Vec<T> high, sum;
+  };
+  const auto column = [&](int64_t j) __attribute__((always_inline)) {
+    const Vec<T> m = load(mid + j * x.pixel), u = load(up + j * x.pixel), d = load(down + j * x.pixel);
+    const Vec<T> sum = (load(up_sum + j * up_step) + m) + load(down_sum + j * down_step);
+    return Column{Careful ? larger(larger(m, u), d) : maximum(maximum(m, u), d), sum};
+  };
+  Ints<T> strange = {};
+  const auto put = [&](int64_t j, Vec<T> high, Vec<T> sum, Vec<T> share) __attribute__((always_inline)) {
+    if (!Careful) strange |= sum != sum;
+    store(maxima + j * kBlock + part, high);
+    store(averages + j * kBlock + part, sum * share);
+  };
+  const auto join = [](Vec<T> a, Vec<T> b) __attribute__((always_inline)) {
+    return Careful ? larger(a, b) : maximum(a, b);
+  };
+  // Columns S·j − 1 to S·j + 1: the first output lacks the left one, the last may lack the right one.
+  Column left = column(0);
+  int64_t j = 0;
+  if (width == 1) {
+    put(0, left.high, left.sum, only);
+  } else {
+    Column mid_column = left, right = column(1);
+    put(0, join(mid_column.high, right.high), mid_column.sum + right.sum, outer);
+    for (j = 1; S * j + 1 < width; ++j) {
+      left = S == 1 ? mid_column : right;
+      mid_column = S == 1 ? right : column(S * j);
+      right = column(S * j + 1);
+      put(j, join(join(left.high, mid_column.high), right.high), (left.sum + mid_column.sum) + right.sum, inner);
+    }
+    if (j < plan.out_width) {
+      left = S == 1 ? mid_column : right;
+      mid_column = S == 1 ? right : column(S * j);
+      put(j, join(left.high, mid_column.high), left.sum + mid_column.sum, outer);
+    }
+  }
+  return any(strange);
+}
+
+// Rows [begin, end) of both pools of block b, dense.
+template <class T, int S>
+void pool_rows_strided(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
+                       T* averages) {
+  for (int64_t i = begin; i < end; ++i) {
+    for (int part = 0; part < kBlock; part += kWidth<T>) {
+      if (pool_part<T, S, false>(plan, x, b, i, part, maxima, averages))
+        pool_part<T, S, true>(plan, x, b, i, part, maxima, averages);
+    }
+    maxima += plan.out_width * kBlock;
+    averages += plan.out_width * kBlock;
+  }
+}
+
+template <class T>
+void pool_rows(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima, T* averages) {
+  if (plan.stride == 1) {
+    pool_rows_strided<T, 1>(plan, x, b, begin, end, maxima, averages);
+  } else {
+    pool_rows_strided<T, 2>(plan, x, b, begin, end, maxima, averages);
+  }
+}
+
+// Output row i's gradients to the three input rows of its windows: the maximum's to the first pixel that attains it,
+// the average's to all. x and the rows of dx are framed by a pixel on each side, which nobody reads.
+template <class T, int S>
+void scatter_row_strided(const Plan<T>& plan, const Framed<T>& x, int64_t b, int64_t i, const T* maxima, const T* d_max,
+                         const T* d_average, T* const dx[3]) {
+  typedef typename Vector<T>::LooseInts Bits;
+  const T rows = T(1 + (S * i > 0) + (S * i + 1 < plan.height));
+  const Vec<T> inner = all(T(1) / (rows * 3)), outer = all(T(1) / (rows * 2)), only = all(T(1) / rows);
+  for (int part = 0; part < kBlock; part += kWidth<T>) {
+    const T* window = x.at(b, S * i - 1, -1) + part;
+    // What the columns of a window have gathered so far: they leave as the window moves on.
+    Vec<T> sum[3][3] = {};
+    for (int64_t j = 0; j < plan.out_width; ++j, window += S * kBlock) {
+      // The maximum is a copy of one of the nine, so bits are compared: a NaN is found like any other value.
+      const Ints<T> highest = *reinterpret_cast<const Bits*>(maxima + j * kBlock + part);
+      Ints<T> at = {};
+#pragma GCC unroll 9
+      for (int t = 8; t >= 0; --t) {
+        const Ints<T> v = *reinterpret_cast<const Bits*>(window + (t / 3) * x.row + (t % 3) * kBlock);
+        at = v == highest ? Ints<T>{} + t : at;
+      }
+      const bool left = j > 0, right = S * j + 1 < plan.width;
+      const Vec<T> high = load(d_max + j * kBlock + part);
+      const Vec<T> even = load(d_average + j * kBlock + part) * (left && right ? inner : left || right ? outer : only);
+#pragma GCC unroll 3
+      for (int r = 0; r < 3; ++r) {
+        T* to = dx[r] + S * j * kBlock + part;
+#pragma GCC unroll 3
+        for (int c = 0; c < 3; ++c) sum[r][c] += even + (at == 3 * r + c ? high : Vec<T>{});
+        store(to, load(to) + sum[r][0]);
+        if (S == 2) store(to + kBlock, load(to + kBlock) + sum[r][1]);
+        sum[r][0] = sum[r][S];
+        sum[r][1] = S == 1 ? sum[r][2] : Vec<T>{};
+        sum[r][2] = Vec<T>{};
+      }
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < 3; ++r) {
+      T* to = dx[r] + S * plan.out_width * kBlock + part;
+      store(to, load(to) + sum[r][0]);
+      if (S == 1) store(to + kBlock, load(to + kBlock) + sum[r][1]);
+    }
+  }
+}
+
+template <class T>
+void scatter_row(const Plan<T>& plan, const Framed<T>& x, int64_t b, int64_t i, const T* maxima, const T* d_max,
+                 const T* d_average, T* const dx[3]) {
+  if (plan.stride == 1) {
+    scatter_row_strided<T, 1>(plan, x, b, i, maxima, d_max, d_average, dx);
+  } else {
+    scatter_row_strided<T, 2>(plan, x, b, i, maxima, d_max, d_average, dx);
+  }
+}
+
+}  // namespace edge
+}  // namespace BF_ISA
+}  // namespace base_fast

@@ -1,0 +1,14 @@
+// Elements [begin, end) of flat vectors.
+namespace base_fast {
+namespace BF_ISA {
+
+// Σ g².
+template <class T>
+double sgd_square(const T* gradient, int64_t begin, int64_t end);
+
+// Reads x and g, writes x − rate·g.
+template <class T>
+void sgd_update(const T* x, const T* gradient, double rate, T* after, int64_t begin, int64_t end);
+
+}  // namespace BF_ISA
+}  // namespace base_fast

@@ -1,0 +1,62 @@
+// What every binding needs from a tensor, on top of PyTorch's stable ABI. Arguments were checked in Python, where errors
+// can name them; the checks here only keep memory safe for callers of `torch.ops` itself.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "../core/types.h"
+
+namespace base_fast {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Calls f with a value of the C++ type that holds elements of `dtype`.
+template <class F>
+decltype(auto) with_type(ScalarType dtype, const F& f) {
+  switch (dtype) {
+    case ScalarType::Float:
+      return f(float{});
+    case ScalarType::Double:
+      return f(double{});
+    case ScalarType::BFloat16:
+      return f(bfloat16{});
+    default:
+      STD_TORCH_CHECK(false, "expected float32, float64 or bfloat16");
+  }
+}
+
+inline Tensor dense(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
+
+template <class T>
+const T* data(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
+}
+
+template <class T>
+T* mutable_data(const Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType dtype) {
+  return torch::stable::empty(sizes, dtype, std::nullopt, torch::stable::Device(torch::headeronly::DeviceType::CPU));
+}
+
+inline Key key_of(const Tensor& key) {
+  STD_TORCH_CHECK(key.scalar_type() == ScalarType::Long && key.numel() == 2, "key: expected int64 [seed, offset]");
+  const Tensor k = dense(key);
+  return {data<int64_t>(k)[0], data<int64_t>(k)[1]};
+}
+
+inline void check_like(const Tensor& x, const Tensor& other, const char* name) {
+  STD_TORCH_CHECK(x.scalar_type() == other.scalar_type() && x.numel() == other.numel(), name,
+                  ": expected the dtype and number of elements of the first argument");
+}
+
+}  // namespace base_fast

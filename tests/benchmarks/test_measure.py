@@ -1,0 +1,87 @@
+"""No speed-up without agreement, whoever disagrees."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from benchmarks import measure as measuring
+from benchmarks.case import Absent, Contender
+from benchmarks.device import on_device
+from benchmarks.measure import measure, time_limit
+from benchmarks.result import ABSENT, AGREES, DIFFERS, FAILED
+from benchmarks.table import speed
+from benchmarks.targets import OURS
+from benchmarks.timing import Effort
+from tests.benchmarks.toy import Toy, absent, broken, case, times, wrong_gradient
+
+EFFORT = Effort(seconds=0.0, least=2, most=2)
+
+
+@pytest.fixture(autouse=True)
+def _no_bandwidth(monkeypatch):
+    monkeypatch.setattr(measuring, "copy_bandwidth", lambda *_: 1e9)
+
+
+def test_contenders_that_agree_are_timed():
+    result = measure(case(), EFFORT)
+    assert {name: v.status for name, v in result.verdicts.items()} == {OURS: AGREES, "plain": AGREES}
+    assert result.best == "plain" and set(result.ratios) == {"plain"} and result.rounds == 2
+    assert result.floor == pytest.approx(4 * 4 * 1000 / 1e9) and result.over_floor > 0.0
+    assert not result.wrong
+
+
+@pytest.mark.parametrize("ours", [times(2.001), Contender(wrong_gradient)], ids=["value", "gradient"])
+def test_wrong_values_of_ours_print_no_speed_up(ours):
+    result = measure(case(ours), EFFORT)
+    assert result.ours.status == DIFFERS and result.wrong
+    assert not result.times and not result.ratios and result.best is None
+    (row,) = speed([result]).rows
+    assert row[2].startswith("values differ") and row[5] is None
+    assert {target.met(result) for target in result.targets()} == {None}
+
+
+def test_a_wrong_opponent_is_left_out_and_reported():
+    result = measure(case(cheat=Contender(wrong_gradient), plain=times(2.0)), EFFORT)
+    assert result.verdicts["cheat"].status == DIFFERS and result.wrong
+    assert set(result.ratios) == {"plain"}
+
+
+def test_absent_and_failing_opponents_are_no_error():
+    result = measure(case(later=Contender(absent), bad=Contender(broken), plain=times(2.0)), EFFORT)
+    assert result.verdicts["later"].reason == "it is not made yet"
+    assert result.verdicts["bad"].reason == "RuntimeError: two lines"
+    assert {result.verdicts[name].status for name in ("later", "bad")} == {ABSENT}
+    assert not result.wrong
+
+
+def test_an_absent_op_gives_a_row_without_numbers_and_a_broken_one_an_error():
+    missing = measure(case(Contender(absent)), EFFORT)
+    assert missing.ours.status == ABSENT and not missing.wrong and not missing.times
+    assert measure(case(Contender(broken)), EFFORT).ours.status == FAILED
+    assert measure(case(Contender(broken)), EFFORT).wrong
+
+
+def test_other_work_is_timed_without_comparison():
+    other = Contender(times(3.0).build, other_work="triples")
+    result = measure(case(plain=other), EFFORT)
+    assert result.verdicts["plain"].reason == "triples" and set(result.ratios) == {"plain"} and not result.wrong
+
+
+def test_targets_are_for_full_sizes():
+    assert [str(target) for target in measure(case(), EFFORT).targets()] == ["≥ 3× the best", "≥ 2× plain"]
+    assert measure(case(), EFFORT, quick=True).targets() == ()
+
+
+def test_a_first_call_has_a_time_limit():
+    with pytest.raises(Absent, match="more than 1 s"), time_limit(1):
+        time.sleep(5.0)
+
+
+def test_a_set_up_keeps_its_leaves_on_another_device():
+    moved = on_device(Toy.of(3), "meta")
+    assert moved.x.device.type == "meta" and moved.x.requires_grad and moved.x.is_leaf
+    assert not moved.grad.requires_grad
+    assert on_device([torch.ones(2), 3], "meta")[1] == 3

@@ -1,0 +1,114 @@
+"""What a GPU would run: every kernel compiles, keeps its values in registers and moves 128 bits at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton")
+
+from tests.kernels.cases import DEVICE
+
+# In a process of its own: this one interprets Triton.
+SCRIPT = """
+import json, sys, torch
+from base_fast.kernels import compiled, gaussian_sample, gumbel_softmax, mixed_norm_sum, mixed_sum
+
+def facts(kernel):
+    names = "name", "registers", "spills", "load_widths", "store_widths", "ttir"
+    return {name: getattr(kernel, name) for name in names}
+
+def meta(*shape, dtype=torch.float32):
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+def sample(size):
+    vectors = meta(size), meta(size), meta(2, dtype=torch.int64)
+    return compiled.compile_kernels("sample", lambda: gaussian_sample.gaussian_sample(*vectors), 90)
+
+def mixed_backward(size):
+    xs = [meta(size)]
+    return compiled.compile_kernels("sum", lambda: mixed_sum.mixed_sum_backward(xs[0], xs, meta(2), [0]), 90)[:1]
+
+def strided(shape):
+    xs = [meta(*shape), meta(*shape).to(memory_format=torch.channels_last)]
+    return compiled.compile_kernels("sum", lambda: mixed_sum.mixed_sum(xs, meta(2), [0, 1]), 90)
+
+def numbers(tau, normalized, eps):
+    key, xs = meta(2, dtype=torch.int64), [meta(2, 32, 8, 8)] * 2
+    softmax = lambda: gumbel_softmax.gumbel_softmax(meta(4, 8), key, tau, False, tau)
+    norm = lambda: mixed_norm_sum.mixed_norm_sum(xs, meta(2), [0, 1], normalized, eps)
+    return [kernel.ptx for launch in (softmax, norm) for kernel in compiled.compile_kernels("", launch, 90)]
+
+found = {
+    "cases": [facts(kernel) for case in compiled.CASES for kernel in compiled.compile_case(case, 90)],
+    "odd": [facts(kernel) for kernel in sample(8191)],
+    "huge": [facts(k) for k in (*sample(2**31 + 8), *mixed_backward(2**31), *strided((2, 3, 2**15, 2**16)))],
+    "numbers": [numbers(1.0, [True, False], 1e-5), numbers(0.3, [False, True], 1e-3)],
+}
+json.dump(found, sys.stdout)
+"""
+
+
+def run(script: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(run(SCRIPT))
+    return facts
+
+
+@pytest.mark.slow
+def test_nothing_spills_and_several_programs_fit(found: dict[str, Any]) -> None:
+    for kernel in found["cases"]:
+        assert kernel["spills"] == 0, kernel["name"]
+        # Four programs of 128 threads in the 65,536 registers of a multiprocessor.
+        assert kernel["registers"] <= 128, kernel["name"]
+
+
+@pytest.mark.slow
+def test_elements_move_128_bits_at_a_time(found: dict[str, Any]) -> None:
+    # Rows of five do not begin at multiples of 16 bytes.
+    for kernel in (k for k in found["cases"] if "L=5" not in k["name"]):
+        # Narrow loads are of weights, keys and numbers per channel, narrow stores of numbers per tile, row or channel.
+        assert kernel["load_widths"].get("128"), kernel["name"]
+        reduces = re.search(r": (kl|collect|tile_statistics|statistics|projections|norm)$", kernel["name"])
+        assert reduces or kernel["store_widths"].get("128"), kernel["name"]
+
+
+@pytest.mark.slow
+def test_a_size_that_is_not_a_multiple_of_16_costs_the_last_block_alone(found: dict[str, Any]) -> None:
+    (kernel,) = found["odd"]
+    assert kernel["load_widths"]["128"] == 4 and kernel["store_widths"]["128"] == 2
+
+
+@pytest.mark.slow
+def test_elements_are_numbered_in_64_bits(found: dict[str, Any]) -> None:
+    for kernel in found["huge"]:
+        offsets = re.findall(r"tt\.addptr .* : tensor<[^>]*>>, tensor<(?:\d+x)+(i\d+)>", kernel["ttir"])
+        assert offsets and set(offsets) == {"i64"}, (kernel["name"], offsets)
+        assert re.search(r"%sizes?[.\d]*: i64", kernel["ttir"]), kernel["name"]
+
+
+@pytest.mark.slow
+def test_numbers_that_change_from_call_to_call_do_not_compile_anew(found: dict[str, Any]) -> None:
+    first, second = found["numbers"]
+    assert first == second
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="this process does not interpret Triton")
+def test_interpreting_processes_say_that_they_cannot_compile() -> None:
+    from base_fast.kernels import compiled
+
+    with pytest.raises(RuntimeError, match="TRITON_INTERPRET"):
+        compiled.compile_case(compiled.CASES[0], 90)

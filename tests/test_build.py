@@ -1,0 +1,115 @@
+"""The build: the wheel's contents, the C++ tests under sanitizers, and the CUDA extension."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from base_fast.ops import extension
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+pytestmark = pytest.mark.slow
+
+
+def tool(name: str) -> str:
+    """A program of this environment, else of the machine; the test is skipped without it."""
+    found = shutil.which(name, path=f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=os.environ | {"PATH": path} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources alone, so that nothing built lies around."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("base_fast", "kernels", "csrc"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "CMakeLists.txt"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def test_cpp_tests_pass_under_sanitizers(tmp_path):
+    cmake, ctest = tool("cmake"), tool("ctest")
+    tool("c++")
+    run(cmake, "-S", ROOT, "-B", tmp_path, "-G", "Ninja", "-DBASE_FAST_SANITIZE=ON")
+    run(cmake, "--build", tmp_path)
+    print(run(ctest, "--test-dir", tmp_path, "--output-on-failure"))
+
+
+@pytest.mark.skipif(extension.CPU.module is None, reason=extension.CPU.missing)
+def test_instruction_sets_do_not_leak_through_inline_functions(tmp_path):
+    """An inline function of the standard library compiled for AVX-512 could be the copy that everybody calls."""
+    compiler, nm = tool("c++"), tool("nm")
+    for isa in ("avx512", "avx2"):
+        compiled = tmp_path / f"{isa}.o"
+        flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC"]
+        run(compiler, *flags, "-c", ROOT / "csrc" / "cpu" / f"isa_{isa}.cpp", "-o", compiled)
+        weak = [line for line in run(nm, "-C", compiled).splitlines() if " W " in line]
+        foreign = [line for line in weak if f"base_fast::{isa}::" not in line]
+        assert not foreign
+
+
+def test_the_wheel_holds_the_extension_and_serves_every_python(source, tmp_path):
+    run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path,
+        source, BASE_FAST_EXTENSION="1", BASE_FAST_CUDA="0",
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "-cp310-abi3-" in wheel.name
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"base_fast/_C.abi3.so", "base_fast/kernels/gaussian_sample.py", "base_fast/py.typed"} <= names
+    assert not [name for name in names if name.startswith(("kernels/", "csrc/", "tests/", "benchmarks/"))]
+
+
+def test_without_a_compiler_the_package_installs_in_pure_python(source, tmp_path):
+    build = ("setup.py", "build_ext", "--build-lib", tmp_path / "lib", "--build-temp", tmp_path / "temp")
+    broken = {"CXX": "false", "CC": "false"}
+    said = run(sys.executable, *build, cwd=source, BASE_FAST_CUDA="0", **broken)
+    assert "no compiled kernels" in said
+    assert not list(tmp_path.rglob("*.so"))
+    with pytest.raises(AssertionError):
+        run(sys.executable, *build, cwd=source, BASE_FAST_CUDA="0", BASE_FAST_EXTENSION="1", **broken)
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="this torch is built without CUDA")
+def test_the_cuda_extension_builds_loads_and_registers(source, tmp_path):
+    tool("nvcc")
+    build = ("setup.py", "build_ext", "--inplace")
+    run(
+        sys.executable, *build, cwd=source,
+        BASE_FAST_EXTENSION="1", BASE_FAST_CUDA="1", TORCH_CUDA_ARCH_LIST="8.0", MAX_JOBS="2",
+    )  # fmt: skip
+    code = (
+        "import base_fast as bf\n"
+        "served = {op: kernels['cuda'] for op, kernels in bf.backends().items() if 'PyTorch' not in kernels['cuda']}\n"
+        "assert served, 'no op has kernels'\n"
+        "print(served)\n"
+        "assert all(kernel.startswith('CUDA C++ (compiled for sm_80)') for kernel in served.values()), served"
+    )
+    print(run(sys.executable, "-c", code, cwd=source, PYTHONPATH=str(source)))

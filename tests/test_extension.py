@@ -1,0 +1,90 @@
+"""The compiled extension: what is absent is said, what is broken is an error, and the instruction set can be chosen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from base_fast.ops import backends, extension
+
+ROOT = Path(__file__).resolve().parents[1]
+SETS = ("baseline", "avx2", "avx512")
+
+
+def python(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def copy_without_extension(folder: Path) -> Path:
+    shutil.copytree(ROOT / "base_fast", folder / "base_fast", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    return folder
+
+
+def test_without_an_extension_the_reference_serves_and_says_why(tmp_path):
+    code = (
+        "import torch, base_fast as bf\n"
+        "theta = bf.ops.gaussian_sample(torch.zeros(3), torch.zeros(3), bf.random.key(0))\n"
+        "print(bf.backends()['gaussian_sample']['cpu'], theta.shape)"
+    )
+    done = python(code, copy_without_extension(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("reference (_C is not built)")
+
+
+def test_a_broken_extension_is_an_error(tmp_path):
+    folder = copy_without_extension(tmp_path)
+    (folder / "base_fast" / "_C.abi3.so").write_bytes(b"not a library")
+    done = python("import base_fast", folder)
+    assert done.returncode != 0
+    assert "ImportError" in done.stderr and "_C.abi3.so" in done.stderr
+
+
+needs_extension = pytest.mark.skipif(extension.CPU.module is None, reason=extension.CPU.missing)
+
+
+@needs_extension
+@pytest.mark.parametrize("name", ["avx1024", "AVX2"])
+def test_an_unknown_instruction_set_is_refused_at_import(name):
+    done = python("import base_fast", ROOT, BASE_FAST_ISA=name)
+    assert done.returncode != 0
+    assert f"BASE_FAST_ISA: got {name}, expected baseline, avx2 or avx512" in done.stderr
+
+
+@needs_extension
+@pytest.mark.parametrize("name", SETS)
+def test_the_instruction_set_can_be_asked_for(name):
+    code = "import base_fast as bf; print(bf.backends()['gaussian_sample']['cpu'])"
+    done = python(code, ROOT, BASE_FAST_ISA=name)
+    if done.returncode:
+        # A set that is forced but not there is an error, never another set.
+        assert f"BASE_FAST_ISA: got {name}, which this CPU or build lacks" in done.stderr
+    else:
+        assert done.stdout.strip() == f"C++ ({name})"
+
+
+@needs_extension
+def test_the_instruction_set_can_be_changed():
+    module = extension.CPU.module
+    before = module.isa()
+    try:
+        module.select_isa("baseline")
+        assert backends()["gaussian_sample"]["cpu"] == "C++ (baseline)"
+    finally:
+        module.select_isa(before)
+    assert module.isa() == before
+    with pytest.raises(ValueError, match="got sse, expected baseline, avx2 or avx512"):
+        module.select_isa("sse")
+    with pytest.raises((TypeError, AttributeError)):
+        module.select_isa(3)
