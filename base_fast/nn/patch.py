@@ -97,7 +97,7 @@ def _measured(edges: Sequence[PatchedEdge]) -> tuple[str, ...]:
 def _in_eval(running: int) -> str:
     return (
         f"The running statistics of {running} batch norms were dropped: in eval() fused edges still normalize by the "
-        "statistics of the batch, so that validate in batches as large as those of training."
+        "statistics of the batch. Validate in batches as large as those of training."
     )
 
 
@@ -114,10 +114,10 @@ def patch(model: nn.Module, batch_size: int = 4, resolution: int = 16) -> PatchR
     mode, and what the model computes in it.
 
     **Changed**: batch norms keep no running statistics. In `eval()` a fused edge uses those of the batch, where the
-    module used its running averages: validation then depends on how images are batched, as training does. There is no
-    choice about this: a fused edge that did not update the averages, and used the old module in `eval()`, would
-    validate with averages that stopped at the patch. `patch` warns if there were any. They vanish from the state dict,
-    older state dicts load all the same, and an unpatched model loads a new one with `strict=False`.
+    module used its running averages: validation then depends on how images are batched, as training does. Keeping
+    the old module for `eval()` would be worse: its averages would have stopped at the patch. `patch` warns if there
+    were any. They vanish from the state dict; older state dicts load all the same, and an unpatched model loads a new
+    one with `strict=False`.
 
     Args:
         model: any device; float32, float64 or bfloat16. It contains the edges, and is not one itself.

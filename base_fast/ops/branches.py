@@ -12,7 +12,9 @@ from base_fast.ops import checks
 
 
 def present(branches: Sequence[Tensor | None], weights: Tensor) -> tuple[list[Tensor], list[int]]:
-    """The branches that are not None, in one memory format (that of the first), and their positions in `weights`.
+    """The branches that are not None and their positions in `weights`.
+
+    Any mix of the two memory formats stays as it is; what lies in neither, such as a slice, is copied.
 
     Raises:
         InputError: there are none, or they or the weights do not fit together.
@@ -33,8 +35,12 @@ def present(branches: Sequence[Tensor | None], weights: Tensor) -> tuple[list[Te
             f"and the branches' dtype and device: {checks.describe(first)}"
         )
     checks.no_tangents(weights, *found)
-    memory_format = format_of(first)
-    return [branch.contiguous(memory_format=memory_format) for branch in found], positions
+    return [branch.contiguous(memory_format=format_of(branch)) for branch in found], positions
+
+
+def dense_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """What kernels return for x: a new tensor in its memory format."""
+    return torch.empty_like(x, dtype=dtype, memory_format=format_of(x))
 
 
 def format_of(x: Tensor) -> torch.memory_format:

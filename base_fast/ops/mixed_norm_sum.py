@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from base_fast.errors import InputError
 from base_fast.ops import checks
-from base_fast.ops.branches import format_of, present
+from base_fast.ops.branches import dense_like, format_of, present
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference import mixed_norm_sum as reference
 
@@ -24,7 +24,7 @@ def _empty(
     x = branches[0]
     wide = torch.promote_types(x.dtype, torch.float32)
     mean, rstd = (x.new_empty(len(branches), x.shape[1], dtype=wide) for _ in range(2))
-    return torch.empty_like(x), mean, rstd
+    return dense_like(x), mean, rstd
 
 
 _op = define_kernel(
@@ -39,8 +39,8 @@ _backward = define_kernel(
     " Tensor mean, Tensor rstd) -> Tensor[]",
     reference.mixed_norm_sum_backward,
     lambda grad, branches, weights, positions, normalized, mean, rstd: [
-        *(torch.empty_like(x, dtype=grad.dtype) for x in branches),
-        torch.empty_like(weights),
+        *(dense_like(x, grad.dtype) for x in branches),
+        dense_like(weights),
     ],
     column="mixed_norm_sum",
 )
@@ -102,8 +102,7 @@ def mixed_norm_sum(
 
     Args:
         branches: L ≥ 1 tensors (B, C, H, W) of one shape: float32, float64 or bfloat16. None stands for zeros (the
-            primitive `none`): it costs nothing, and its weight's gradient is zero. Memory formats may differ: the first
-            decides, and the others are copied to it.
+            primitive `none`): it costs nothing, and its weight's gradient is zero. Memory formats may differ.
         weights: (L,), one per entry of `branches`; same dtype and device.
         normalize: one per entry: False takes the branch as it is (a skip connection). None normalizes all.
         eps: is added to the variances.

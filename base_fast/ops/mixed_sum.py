@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops.branches import format_of, present
+from base_fast.ops.branches import dense_like, format_of, present
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference import mixed_sum as reference
 
 _op = define_kernel(
     "mixed_sum(Tensor[] branches, Tensor weights, int[] positions) -> Tensor",
     reference.mixed_sum,
-    lambda branches, weights, positions: torch.empty_like(branches[0]),
+    lambda branches, weights, positions: dense_like(branches[0]),
     column="mixed_sum",
 )
 _backward = define_kernel(
     "mixed_sum_backward(Tensor grad, Tensor[] branches, Tensor weights, int[] positions) -> Tensor[]",
     reference.mixed_sum_backward,
-    lambda grad, branches, weights, positions: [torch.empty_like(x) for x in (*branches, weights)],
+    lambda grad, branches, weights, positions: [dense_like(x) for x in (*branches, weights)],
     column="mixed_sum",
 )
 
@@ -48,8 +48,7 @@ def mixed_sum(branches: Sequence[Tensor | None], weights: Tensor) -> Tensor:
 
     Args:
         branches: L ≥ 1 tensors of one shape, usually (B, C, H, W): float32, float64 or bfloat16. None stands for zeros
-            (the primitive `none`): it costs nothing, and its weight's gradient is zero. Memory formats may differ: the
-            first decides, and the others are copied to it.
+            (the primitive `none`): it costs nothing, and its weight's gradient is zero. Memory formats may differ.
         weights: (L,), one per entry of `branches`; same dtype and device.
 
     Returns:

@@ -66,7 +66,30 @@ def define_kernel(
 def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], backward: Callable[..., Any]) -> None:
     """Give a kernel op its gradient, as `torch.library.register_autograd` takes it."""
     name = str(op).rpartition(".")[2]
-    torch.library.register_autograd(f"base_fast::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
+    if "[]" in str(torch._C._get_schema(f"base_fast::{name}", "")):
+        # PyTorch's own way takes lists apart, and costs 14 µs more, forward and backward together, than the one below.
+        torch.library.register_autograd(f"base_fast::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
+        return
+
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            with torch._C._AutoDispatchBelowAutograd():
+                output = op(*args)
+            setup_context(ctx, args, output)
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return backward(ctx, *grads)
+
+    def autograd(*args: Any) -> Any:
+        if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
+            return Gradient.apply(*args)
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*args)
+
+    _LIBRARY.impl(name, autograd, "Autograd")
 
 
 def differentiable(op: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +115,11 @@ def differentiable(op: Callable[..., Any], reference: Callable[..., Any]) -> Cal
             ys, gs = zip(*((y, g) for y, g in pairs if y.requires_grad), strict=True)
             found = iter(torch.autograd.grad(ys, inputs, gs, create_graph=again, allow_unused=True))
         gradients = [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in leaves]
-        return tuple(tree_unflatten(gradients, ctx.structure))
+        # For a list without gradients PyTorch expects None.
+        return tuple(
+            None if isinstance(g, list) and all(x is None for x in g) else g
+            for g in tree_unflatten(gradients, ctx.structure)
+        )
 
     define_gradient(op, save, backward)
     return op

@@ -2,6 +2,7 @@
 
 #include "../core/bfloat16.h"
 #include "../core/gaussian_kl.h"
+#include "noise.inl"
 #include "prior.inl"
 #include "sum.inl"
 
@@ -11,19 +12,17 @@ namespace BF_ISA {
 template <template <class> class PriorOf, class T>
 double gaussian_kl_sum(Gaussians<T> q, int64_t begin, int64_t end) {
   using C = compute_t<T>;
-  constexpr int kRun = 256;  // a multiple of the lanes; its terms stay in the L1 cache
   const PriorOf<T> prior(q);
   Sum sum;
-  C terms[kRun];
-  for (int64_t start = begin; start < end; start += kRun) {
-    const int count = static_cast<int>(start + kRun < end ? kRun : end - start);
+  C terms[kNoiseBlock];
+  for_blocks(begin, end, [&](int64_t start, int count) {
     for (int j = 0; j < count; ++j) {
       const int64_t i = start + j;
       const C rho = to_float(q.rho[i]);
       terms[j] = gaussian_kl_term<C>(to_float(q.mu[i]), rho, softplus(rho), prior[i]);
     }
     sum.add(terms, count);
-  }
+  }, q.mu, q.rho);
   return sum.total();
 }
 
@@ -37,18 +36,21 @@ void gaussian_kl_gradients(double grad, Gaussians<T> q, GaussianGradients<T> d, 
   using C = compute_t<T>;
   const PriorOf<T> prior(q);
   const C g = static_cast<C>(grad);
+  for_blocks(begin, end, [&](int64_t start, int count) {
 #pragma GCC ivdep
-  for (int64_t i = begin; i < end; ++i) {
-    const C mu = to_float(q.mu[i]), rho = to_float(q.rho[i]), sigma = softplus(rho);
-    const Prior<C> p = prior[i];
-    const C d_mu = g * gaussian_kl_d_mu(mu, p);
-    d.mu[i] = from_float<T>(d_mu);
-    d.rho[i] = from_float<T>(g * gaussian_kl_d_rho(rho, sigma, p));
-    if constexpr (kOfPrior) {
-      d.prior_mu[i] = from_float<T>(-d_mu);
-      d.prior_rho[i] = from_float<T>(g * gaussian_kl_d_prior_rho(mu, sigma, prior.rho(i), p));
+    for (int j = 0; j < count; ++j) {
+      const int64_t i = start + j;
+      const C mu = to_float(q.mu[i]), rho = to_float(q.rho[i]), sigma = softplus(rho);
+      const Prior<C> p = prior[i];
+      const C d_mu = g * gaussian_kl_d_mu(mu, p);
+      d.mu[i] = from_float<T>(d_mu);
+      d.rho[i] = from_float<T>(g * gaussian_kl_d_rho(rho, sigma, p));
+      if constexpr (kOfPrior) {
+        d.prior_mu[i] = from_float<T>(-d_mu);
+        d.prior_rho[i] = from_float<T>(g * gaussian_kl_d_prior_rho(mu, sigma, prior.rho(i), p));
+      }
     }
-  }
+  }, q.mu, q.rho);
 }
 
 template <class T>

@@ -10,7 +10,7 @@ void norm_moments(Block<const T> x, int64_t rows, int64_t columns, int64_t chann
                   T* room);
 
 // y = Σ_k weights[k]·(x[k] − mean[k])·rstd[k]; means and rstds have one column per channel, `stride` apart per branch.
-// `room`: five tiles; `sums`: a tile.
+// `room`: four tiles; `sums`: a tile.
 template <class T, class C>
 void mixed_norm_sum(const Block<const T>* x, const double* weights, int64_t branches, const double* means,
                     const double* rstds, int64_t stride, Block<T> y, int64_t rows, int64_t columns, int64_t channels,

@@ -181,7 +181,8 @@ void norm_d_branches(Block<const T> grad, const Block<const X>* x, const double*
   const Block<const T> g = packed(grad, rows, columns, room_t);
   for (int64_t k = 0; k < branches; ++k) {
     // A branch that is not normalized is not read: an infinity in it is no concern of its gradient.
-    const Block<const X> from = normalized[k] ? packed(x[k], rows, columns, room_x) : Block<const X>{nullptr, columns, 1};
+    const Block<const X> from =
+        normalized[k] ? packed(x[k], rows, columns, room_x) : Block<const X>{nullptr, columns, 1};
     const Block<T> to = written(dx[k], columns, streamed, room_t + rows * columns);
     const Wrapped wrap = wrapped(rows, columns, channels,
                                  dense_rows(g, rows, columns) && dense_rows(from, rows, columns) &&

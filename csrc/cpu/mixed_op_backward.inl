@@ -96,18 +96,30 @@ void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>
   }
 }
 
-// A stage on one image: the gradients of its weights, and of its rectified input.
+// What a stage reads: the gradient of its normalized value, and the value before the norm.
 template <class T>
-void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, const View<T>& g, const T* v,
-                    int64_t height, int64_t width, const Back<T>& back, T* gradients, bool add) {
-  const int64_t step = plan.chunk_rows(), columns = plan.out_width, pixels = plan.out_pixels();
+struct Pair {
+  View<T> g, v;
+};
+
+// A stage on one image: the gradients of its weights, and of its rectified input. `next` is what the stage after it
+// will read.
+template <class T>
+void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, const Pair<T>& now,
+                    const Pair<T>& next, int64_t height, int64_t width, const Back<T>& back, T* gradients, bool add) {
+  const int64_t step = plan.chunk_rows(), columns = plan.out_width;
   const int64_t block = step * columns * kBlock;
   for (int64_t begin = 0; begin < plan.out_height; begin += step) {
     const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
     for (int64_t b = 0; b < plan.blocks; ++b) {
-      norm_backward(stage.norm, b, g.at(b, begin * columns), g.pixel, v + (b * pixels + begin * columns) * kBlock,
-                    count, back.dv + b * block);
-      depthwise_rows(plan, stage, in, b, begin, end, back.values + b * block);
+      norm_backward(stage.norm, b, now.g.at(b, begin * columns), now.g.pixel, now.v.at(b, begin * columns), count,
+                    back.dv + b * block);
+      depthwise_rows(plan, stage, in, b, begin, end, back.values + b * block, [&](int64_t i) {
+        const bool within = i + step < plan.out_height;
+        const int64_t first = (within ? i + step : i - begin) * columns;
+        prefetch(within ? now.g : next.g, b, first, columns);
+        prefetch(within ? now.v : next.v, b, first, columns);
+      });
     }
     outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at, count);
     for (int64_t i = begin; i < end; ++i)
@@ -224,8 +236,13 @@ void mixed_op_second_backward(const Plan<T>& plan, int64_t group, T* memory) {
     for (int s = plan.first; s < plan.first + plan.second; ++s) {
       const Stage<T>& stage = plan.stages[s];
       const Stage<T>& from = plan.stages[stage.input];
+      const bool last = s + 1 == plan.first + plan.second;
+      const T* following = plan.stages[last ? plan.first : s + 1].v + (n + last) * image(plan);
+      const View<T> v{stage.v + n * image(plan), pixels * kBlock, kBlock};
+      const View<T> ahead{n + last < plan.images ? following : nullptr, pixels * kBlock, kBlock};
       fill_normalized(plan, from, from.v + n * image(plan), hidden);
-      stage_backward(plan, stage, hidden, g, stage.v + n * image(plan), height, width, back, gradients, false);
+      stage_backward(plan, stage, hidden, Pair<T>{g, v}, Pair<T>{{nullptr, 0, 0}, ahead}, height, width, back, gradients,
+                     false);
       for (int64_t b = 0; b < plan.blocks; ++b)
         relu_backward(plan, hidden, b, back.dx + b * pixels * kBlock,
                       from.gradient + n * image(plan) + b * pixels * kBlock,
@@ -329,15 +346,22 @@ void mixed_op_first_backward(const Plan<T>& plan, int64_t group, T* memory) {
     bool written = plan.stride == 1 && plan.first > 0;
     if (plan.first > 0) fill_relu(plan, rectified, x);
     if (plan.first > 0 && !written) std::memset(back.dx, 0, size_t(plan.blocks * pixels * kBlock) * sizeof(T));
+    const auto pair_of = [&](int s, int64_t of) {
+      const Stage<T>& stage = plan.stages[s];
+      const View<T> v{stage.v + of * image(plan), out_pixels * kBlock, kBlock};
+      return stage.last ? Pair<T>{of == n ? g : View<T>{nullptr, 0, 0}, v}
+                        : Pair<T>{{stage.gradient + of * image(plan), out_pixels * kBlock, kBlock}, v};
+    };
     for (int s = 0; s < plan.first; ++s) {
       const Stage<T>& stage = plan.stages[s];
-      const T* v = stage.v + n * image(plan);
-      const View<T> hidden{stage.gradient + (stage.last ? 0 : n * image(plan)), out_pixels * kBlock, kBlock};
-      const View<T>& upstream = stage.last ? g : hidden;
+      const Pair<T> now = pair_of(s, n);
+      const Pair<T> next = s + 1 < plan.first        ? pair_of(s + 1, n)
+                           : n + 1 < plan.images ? pair_of(0, n + 1)
+                                                 : Pair<T>{};
       if (stage.kernel > 0) {
-        stage_backward(plan, stage, rectified, upstream, v, plan.height, plan.width, back, gradients, !written);
+        stage_backward(plan, stage, rectified, now, next, plan.height, plan.width, back, gradients, !written);
       } else {
-        reduce_backward(plan, stage, rectified, upstream, v, back, gradients, halves);
+        reduce_backward(plan, stage, rectified, now.g, now.v.base, back, gradients, halves);
       }
       written = false;
     }

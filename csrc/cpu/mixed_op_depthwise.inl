@@ -24,13 +24,17 @@ BF_INLINE void correlate_tile(const T* in, int64_t row, int rows, const T* w, T*
 // out[j] (+)= Σ_tu w[t][u]·in[t·row + j·S + u·D] for a row of `count` outputs, `step` elements apart.
 template <class T, int K, int S, int D>
 void correlate_row(const T* in, int64_t row, int rows, const T* w, T* out, int64_t step, int64_t count, bool add) {
-  constexpr int N = kRegisters == 32 ? 8 : 4;
+  constexpr int N = kRegisters == 32 ? 16 : 4;
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const T* i = in + part;
     T* o = out + part;
     int64_t left = count;
     for (; left >= N; left -= N, i += N * S * kBlock, o += N * step)
       correlate_tile<T, K, S, D, N>(i, row, rows, w + part, o, step, add);
+    if (left >= 8 && N > 8) {
+      correlate_tile<T, K, S, D, 8>(i, row, rows, w + part, o, step, add);
+      left -= 8, i += 8 * S * kBlock, o += 8 * step;
+    }
     if (left >= 4 && N > 4) {
       correlate_tile<T, K, S, D, 4>(i, row, rows, w + part, o, step, add);
       left -= 4, i += 4 * S * kBlock, o += 4 * step;

@@ -9,15 +9,17 @@ void fill_relu(const Plan<T>& plan, const Framed<T>& to, const View<T>& x) {
   fill(to, x, plan.blocks, plan.height, plan.width, [](Vec<T> v, int64_t) { return relu(v); });
 }
 
-// A block's rows [begin, end) of a stage's depthwise convolution, dense.
-template <class T>
+// A block's rows [begin, end) of a stage's depthwise convolution, dense; `ahead(i)` is called between rows.
+template <class T, class F>
 void depthwise_rows(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, int64_t b, int64_t begin,
-                    int64_t end, T* out) {
+                    int64_t end, T* out, const F& ahead) {
   const int k = stage.kernel, d = stage.dilation, s = stage.stride, pad = d * (k / 2);
   const CorrelateRow<T> correlate = correlate_of<T>(k, s, d);
-  for (int64_t i = begin; i < end; ++i, out += plan.out_width * kBlock)
+  for (int64_t i = begin; i < end; ++i, out += plan.out_width * kBlock) {
+    ahead(i);
     correlate(in.at(b, i * s - pad, -pad), d * in.row, k, stage.depthwise + b * k * k * kBlock, out, kBlock,
               plan.out_width, false);
+  }
 }
 
 // Every other pixel of a block, from (shift, shift) on, rows [begin, end) of the output.
@@ -37,19 +39,25 @@ int64_t half_of(const Plan<T>& plan) {
   return plan.channels / 2;
 }
 
-// A stage on one image: v and, where `moments` is given, its moments. `chunk` and `other` hold a chunk of all blocks.
+// A stage on one image: v and its moments. `chunk` and `other` hold a chunk of all blocks. `next`, of `next_pixels`, is
+// what will be read after this stage, if not null.
 template <class T>
 void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, T* v, T* chunk, T* other,
-                   Moments<T>* moments) {
+                   Moments<T>& moments, const View<T>& next, int64_t next_pixels) {
   const int64_t step = plan.chunk_rows(), columns = plan.out_width, pixels = plan.out_pixels();
   const int64_t chunk_block = step * columns * kBlock;
-  if (moments != nullptr) moments->reset();
+  const View<T> own{v, pixels * kBlock, kBlock};
+  const int64_t share = (next_pixels + plan.out_height - 1) / plan.out_height;
+  moments.reset();
   for (int64_t begin = 0; begin < plan.out_height; begin += step) {
     const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
     T* out = v + begin * columns * kBlock;
     if (stage.kernel > 0) {
       for (int64_t b = 0; b < plan.blocks; ++b)
-        depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block);
+        depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block, [&](int64_t i) {
+          prefetch(own, b, i * columns, columns);
+          prefetch(next, b, i * share, std::min(share, next_pixels - i * share));
+        });
       product(chunk, chunk_block, plan.blocks, stage.pointwise, out, pixels * kBlock, count);
     } else {
       // Each half apart, so that an infinity among the pixels of one does not meet zeros of the other.
@@ -65,9 +73,8 @@ void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& 
         }
       }
     }
-    if (moments == nullptr) continue;
-    for (int64_t b = 0; b < plan.blocks; ++b) moments->add(b, out + b * pixels * kBlock, count);
-    moments->empty = false;
+    for (int64_t b = 0; b < plan.blocks; ++b) moments.add(b, out + b * pixels * kBlock, count);
+    moments.empty = false;
   }
 }
 
@@ -110,7 +117,11 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, T* memory) {
     };
     if (plan.first > 0) fill_relu(plan, rectified, x);
     for (int s = 0; s < plan.first; ++s) {
-      stage_forward(plan, plan.stages[s], rectified, plan.stages[s].v + n * image(plan), one, other, &moments);
+      // The next image, during the last stage. Where it has to be repacked first, nothing is gained.
+      const bool last = s + 1 == plan.first && n + 1 < plan.images && plan.channels == plan.padded();
+      const View<T> next{last ? plan.x + (n + 1) * size : nullptr, x.block, x.pixel};
+      stage_forward(plan, plan.stages[s], rectified, plan.stages[s].v + n * image(plan), one, other, moments, next,
+                    plan.pixels());
       merge(moments, s);
     }
     if (!plan.max_pool && !plan.avg_pool) continue;
@@ -145,7 +156,10 @@ void mixed_op_second(const Plan<T>& plan, int64_t group, T* memory) {
       const Stage<T>& stage = plan.stages[s];
       const Stage<T>& from = plan.stages[stage.input];
       fill_normalized(plan, from, from.v + n * image(plan), hidden);
-      stage_forward(plan, stage, hidden, stage.v + n * image(plan), one, other, &moments);
+      const bool last = s + 1 == plan.first + plan.second;
+      const T* next = plan.stages[plan.stages[last ? plan.first : s + 1].input].v + (n + last) * image(plan);
+      const View<T> ahead{n + last < plan.images ? next : nullptr, plan.out_pixels() * kBlock, kBlock};
+      stage_forward(plan, stage, hidden, stage.v + n * image(plan), one, other, moments, ahead, plan.out_pixels());
       double* sums = plan.sums_of(group, s);
       moments.merge(sums, sums + plan.padded(), (n - begin) * plan.out_pixels(), plan.out_pixels());
     }

@@ -12,6 +12,18 @@ struct View {
   const T* at(int64_t b, int64_t p) const { return base + b * block + p * pixel; }
 };
 
+// Ask for `count` pixels of block b ahead of their use: arithmetic on what is there hides the way from main memory.
+template <class T>
+BF_INLINE void prefetch(const View<T>& view, int64_t b, int64_t first, int64_t count) {
+  if (view.base == nullptr) return;
+  const char* p = reinterpret_cast<const char*>(view.at(b, first));
+  const int64_t step = view.pixel * int64_t(sizeof(T));
+  for (int64_t j = 0; j < count; ++j, p += step) {
+    __builtin_prefetch(p, 0, 2);
+    if (sizeof(T) * kBlock > 64) __builtin_prefetch(p + 64, 0, 2);
+  }
+}
+
 // A block's channels of one pixel, zeros where there are none.
 template <class T>
 BF_INLINE void copy_pixel(const T* from, int64_t channels, T* to) {

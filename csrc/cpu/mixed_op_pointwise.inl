@@ -14,12 +14,12 @@ BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const
 #pragma GCC unroll 16
     for (int m = 0; m < M * P; ++m) sum[j][m] = Vec<T>{};
   }
-  for (int64_t b = 0; b < blocks; ++b, in += in_block) {
+  for (int64_t b = 0; b < blocks; ++b, in += in_block, w += kBlock * kBlock) {
 #pragma GCC unroll 4
-    for (int c = 0; c < kBlock; ++c, w += kBlock) {
+    for (int c = 0; c < kBlock; ++c) {
       Vec<T> weight[M * P];
 #pragma GCC unroll 16
-      for (int m = 0; m < M * P; ++m) weight[m] = load(w + (m / P) * w_block + (m % P) * kWidth<T>);
+      for (int m = 0; m < M * P; ++m) weight[m] = load(w + c * kBlock + (m / P) * w_block + (m % P) * kWidth<T>);
 #pragma GCC unroll 16
       for (int j = 0; j < N; ++j) {
         const Vec<T> x = all(in[j * kBlock + c]);

@@ -49,7 +49,8 @@ Tensor mixed_sum(const std::vector<Tensor>& branches, const Tensor& weights, con
       std::unique_ptr<C[]> sums;
     };
     const auto new_room = [&] {
-      return Room{std::vector<Block<const T>>(count), uninitialized<T>(4 * tiles.elements()), uninitialized<C>(tiles.elements())};
+      return Room{std::vector<Block<const T>>(count), uninitialized<T>(4 * tiles.elements()),
+                  uninitialized<C>(tiles.elements())};
     };
     parallel_tiles(tiles, new_room, [&](const Tile& tile, Room& room) {
       for (int k = 0; k < count; ++k) room.blocks[k] = block(tiles, tile, k + 1, from[k]);
@@ -85,7 +86,8 @@ std::vector<Tensor> mixed_sum_backward(const Tensor& grad, const std::vector<Ten
       std::unique_ptr<T[]> packed;
     };
     const auto new_room = [&] {
-      return Room{std::vector<Block<const T>>(count), std::vector<Block<T>>(count), uninitialized<T>(3 * tiles.elements())};
+      return Room{std::vector<Block<const T>>(count), std::vector<Block<T>>(count),
+                  uninitialized<T>(3 * tiles.elements())};
     };
     parallel_tiles(tiles, new_room, [&](const Tile& tile, Room& room) {
       for (int k = 0; k < count; ++k) {

@@ -4,13 +4,13 @@
 namespace base_fast {
 namespace BF_ISA {
 
-// y = Σ_k weights[k]·x[k], y dense. `room`: kMixedSumRoom tiles, touched only for branches whose columns are apart;
+// y = Σ_k weights[k]·x[k], y dense. `room`: four tiles, touched only for branches whose columns are apart;
 // `sums`: a tile.
 template <class T, class C>
 void mixed_sum(const Block<const T>* x, const double* weights, int64_t branches, T* y, int64_t rows, int64_t columns,
                T* room, C* sums);
 
-// dx[k] = weights[k]·grad and products[k] = Σ grad·x[k].
+// dx[k] = weights[k]·grad, past the caches if `streamed`, and products[k] = Σ grad·x[k]. `room`: three tiles.
 template <class T>
 void mixed_sum_backward(Block<const T> grad, const Block<const T>* x, const double* weights, int64_t branches,
                         const Block<T>* dx, double* products, int64_t rows, int64_t columns, bool streamed,

@@ -74,7 +74,8 @@ inline std::vector<double> weights_at(const Tensor& weights, const std::vector<i
 }
 
 // One value per branch → one per weight, 0 where no branch has it.
-inline Tensor scattered(const std::vector<double>& values, const std::vector<int64_t>& positions, const Tensor& weights) {
+inline Tensor scattered(const std::vector<double>& values, const std::vector<int64_t>& positions,
+                        const Tensor& weights) {
   std::vector<double> sums(weights.numel(), 0.0);
   for (size_t k = 0; k < values.size(); ++k) sums[positions[k]] += values[k];
   const Tensor result = empty(weights.sizes(), weights.scalar_type());

@@ -34,8 +34,8 @@ Block<const T> packed(const Block<const T>& x, int64_t rows, int64_t columns, T*
   return {room, columns, 1};
 }
 
-// Where to write y: y itself, or a dense block in `room` that deliver() takes to y, where y's columns are apart or it is
-// to be streamed past the caches.
+// Where to write y: y itself, or a dense block in `room` that deliver() takes to y, where y's columns are apart or it
+// is to be streamed past the caches.
 template <class T>
 Block<T> written(const Block<T>& y, int64_t columns, bool streamed, T* room) {
   return has_unit_columns(y, columns) && !streamed ? y : Block<T>{room, columns, 1};
@@ -45,7 +45,8 @@ template <class T>
 void deliver(const Block<T>& from, const Block<T>& y, int64_t rows, int64_t columns, bool streamed) {
   if (from.data == y.data) return;
   if (!has_unit_columns(y, columns)) {
-    for_strided(rows, columns, y.row, y.column, [&](int64_t dense, int64_t strided) { y.data[strided] = from.data[dense]; });
+    for_strided(rows, columns, y.row, y.column,
+                [&](int64_t dense, int64_t strided) { y.data[strided] = from.data[dense]; });
   } else if (streamed) {
     const bool dense = y.row == columns || rows == 1;
     const int64_t runs = dense ? 1 : rows, length = dense ? rows * columns : columns;

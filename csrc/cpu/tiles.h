@@ -71,8 +71,9 @@ struct Tile {
   const int64_t* offset;    // of its first element, in every tensor
 };
 
-// Cuts the last two axes, rows and columns, into tiles; a tile lies at one position of the other axes. Tiles that follow
-// each other lie below each other: a tensor that is dense in another order is then read while its lines are near.
+// Cuts the last two axes, rows and columns, into tiles; a tile lies at one position of the other axes. Tiles that
+// follow each other lie below each other: a tensor that is dense in another order is then read while its lines are
+// near.
 class Tiles {
  public:
   Tiles(Axes axes, int64_t most_columns, int64_t elements, int64_t least_rows = 1) : axes_(std::move(axes)) {

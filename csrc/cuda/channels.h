@@ -7,16 +7,17 @@
 namespace base_fast {
 namespace BF_ISA {
 
-// Runs that a thread adds in the type of computation before it goes on in double, and whose loads are under way at once.
+// Runs that a thread adds in the type of computation before it goes on in double, and whose loads are under way at
+// once.
 constexpr int kRuns = 4;
 
 // What the lanes of an access are: four pixels of a channel, four channels of a pixel, or nothing but one element.
 enum class Lanes { pixels, channels, none };
 
-// A block takes `across` neighbouring groups of channels (four of them, or one) and one of `slices` of the pixels: every
-// thread keeps to a group, and takes a run of pixels (four neighbours, or one) after the other. The branches of a launch
-// are taken by blocks beside each other, where a kernel takes one at a time: what they share is then read from memory
-// once.
+// A block takes `across` neighbouring groups of channels (four of them, or one) and one of `slices` of the pixels:
+// every thread keeps to a group, and takes a run of pixels (four neighbours, or one) after the other. The branches of a
+// launch are taken by blocks beside each other, where a kernel takes one at a time: what they share is then read from
+// memory once.
 struct ChannelWalk {
   int64_t channels;
   int64_t groups;

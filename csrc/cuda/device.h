@@ -1,7 +1,7 @@
 // What kernel bodies need from CUDA: the compiler's own words under nvcc, stand-ins on the host.
 //
-// Bodies lie in <op>.h, launches (`<<<>>>`) in <op>.cu. On the host a test includes the body with host_device.h in place of
-// the device: every thread of a block is a thread, so barriers and shared memory mean what they mean.
+// Bodies lie in <op>.h, launches (`<<<>>>`) in <op>.cu. On the host a test includes the body with host_device.h in
+// place of the device: every thread of a block is a thread, so barriers and shared memory mean what they mean.
 #pragma once
 
 #include <type_traits>
@@ -28,7 +28,8 @@ constexpr unsigned kMostThreads = 256;
 // are the partial results of sums.
 constexpr int64_t kMaxBlocks = 132 * 16;
 
-// Four neighbours, which are also one Philox block. Moved in 128-bit accesses (bfloat16: one of 64, double: two of 128).
+// Four neighbours, which are also one Philox block. Moved in 128-bit accesses (bfloat16: one of 64, double: two of
+// 128).
 template <class T>
 struct alignas(sizeof(T) == 8 ? 16 : 4 * sizeof(T)) Four {
   T x[4];
@@ -46,7 +47,8 @@ using Some = std::conditional_t<width == 4, Four<T>, One<T>>;
 // Whether x may be read and written in fours.
 inline bool is_aligned(const void* x) { return reinterpret_cast<uintptr_t>(x) % 16 == 0; }
 
-// Elements [4·quad, 4·quad + 4) of x, of which `count` exist; the others read as zero. `aligned`: x may be read in fours.
+// Elements [4·quad, 4·quad + 4) of x, of which `count` exist; the others read as zero. `aligned`: x may be read in
+// fours.
 template <class T>
 __device__ __forceinline__ Four<T> load4(const T* x, int64_t quad, int64_t count, bool aligned) {
   const int64_t first = 4 * quad;

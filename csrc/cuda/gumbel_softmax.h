@@ -1,5 +1,5 @@
-// z = softmax((φ + s·ξ)/τ) and the log-density at which z was drawn. Noise is drawn while a tile is brought in: a thread
-// takes one Philox block, four elements.
+// z = softmax((φ + s·ξ)/τ) and the log-density at which z was drawn. Noise is drawn while a tile is brought in: a
+// thread takes one Philox block, four elements.
 #pragma once
 
 #include <cmath>
@@ -37,11 +37,11 @@ __device__ __forceinline__ RowSums<C> row_sums(int64_t entries, unsigned lanes, 
   return {most, joined(below, lanes, Plus()), joined(exp, lanes, Plus())};
 }
 
-// z(l) of a row to store(l, z), from its scores x. `store` may overwrite x(l). Hard: one at the first of the largest z as
-// they are once rounded, zeros elsewhere; a row that is not a number stays so.
+// z(l) of a row to store(l, z), from its scores x. `store` may overwrite x(l). Hard: one at the first of the largest z
+// as they are once rounded, zeros elsewhere; a row that is not a number stays so.
 template <class T, class C, class F, class S>
-__device__ __forceinline__ void store_row(int64_t entries, unsigned lanes, const RowSums<C>& sums, bool hard, const F& x,
-                                          const S& store) {
+__device__ __forceinline__ void store_row(int64_t entries, unsigned lanes, const RowSums<C>& sums, bool hard,
+                                          const F& x, const S& store) {
   const int64_t lane = threadIdx.x & (lanes - 1);
   const C scale = C(1) / sums.exp;
   if (!hard) {

@@ -1,5 +1,5 @@
-// Σ_k w_k·(x_k − mean_k)·rstd_k. Forward: moments (partial sums), statistics (of a channel), the sum. Backward: products
-// (partial sums), coefficients (of a channel), the gradients.
+// Σ_k w_k·(x_k − mean_k)·rstd_k. Forward: moments (partial sums), statistics (of a channel), the sum. Backward:
+// products (partial sums), coefficients (of a channel), the gradients.
 #pragma once
 
 #include "channels.h"
@@ -39,8 +39,8 @@ __device__ __forceinline__ void store_sums(const double* sums, const ChannelWalk
   }
 }
 
-// sums (2, slices, branches, C): Σ(x − first) and Σ(x − first)², where `first` is the channel's first element, which lies
-// within the data: nothing large cancels. Operand 1 + k is branch k.
+// sums (2, slices, branches, C): Σ(x − first) and Σ(x − first)², where `first` is the channel's first element, which
+// lies within the data: nothing large cancels. Operand 1 + k is branch k.
 template <class T, Lanes lanes>
 __global__ void __launch_bounds__(kMostThreads, kBlocksAtLeast)
     mixed_norm_sum_moments_kernel(const __grid_constant__ ChannelWalk walk,
@@ -231,14 +231,15 @@ __global__ void __launch_bounds__(kMostThreads, kBlocksAtLeast)
   store_sums<lanes>(product, walk, part, to + count_of_sums(walk, branches.count));
 }
 
-// From the products and 1/pixels: Σ g·x̂ (branches, C), which is the weights' gradient channel by channel, and the coefficients scale,
-// slope and shift (3, branches, C) of the branches'.
+// From the products and 1/pixels: Σ g·x̂ (branches, C), which is the weights' gradient channel by channel, and the
+// coefficients scale, slope and shift (3, branches, C) of the branches'.
 template <class T>
 __global__ void __launch_bounds__(kMostThreads)
     mixed_norm_sum_coefficients_kernel(const __grid_constant__ ChannelWalk walk,
                                        const __grid_constant__ Positions positions,
-                                       const __grid_constant__ Normalized normalized, const T* __restrict__ weights, double share,
-                                       const double* __restrict__ sums, const compute_t<T>* __restrict__ mean,
+                                       const __grid_constant__ Normalized normalized, const T* __restrict__ weights,
+                                       double share, const double* __restrict__ sums,
+                                       const compute_t<T>* __restrict__ mean,
                                        const compute_t<T>* __restrict__ rstd, double* __restrict__ along,
                                        compute_t<T>* __restrict__ coefficients) {
   using C = compute_t<T>;
@@ -257,8 +258,8 @@ __global__ void __launch_bounds__(kMostThreads)
   coefficients[2 * row + at] = d.shift;
 }
 
-// dx_k = scale·g + slope·(x − mean) + shift; scale·g where branch k is not normalized, which is then not read. Operand 0
-// is the gradient, 1 + k branch k, and 1 + kBranches + k its gradient.
+// dx_k = scale·g + slope·(x − mean) + shift; scale·g where branch k is not normalized, which is then not read. Operand
+// 0 is the gradient, 1 + k branch k, and 1 + kBranches + k its gradient.
 template <class T, class X, Lanes lanes>
 __global__ void __launch_bounds__(kMostThreads)
     mixed_norm_sum_backward_kernel(const __grid_constant__ ChannelWalk walk, const T* __restrict__ grad,

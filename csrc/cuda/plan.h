@@ -1,5 +1,5 @@
-// How a launch goes through tensors of one shape and any strides: decided on the host, from shapes and strides alone, so
-// that sums are of the same terms in the same order on every GPU.
+// How a launch goes through tensors of one shape and any strides: decided on the host, from shapes and strides alone,
+// so that sums are of the same terms in the same order on every GPU.
 #pragma once
 
 #include <algorithm>
@@ -33,8 +33,8 @@ inline std::vector<int> all_axes(const Operand& x) {
   return axes;
 }
 
-// A walk in the order in which the first operand lies in memory, over the axes `included`. Axes that lie in each other in
-// every operand are joined; false where more than kAxes are left.
+// A walk in the order in which the first operand lies in memory, over the axes `included`. Axes that lie in each other
+// in every operand are joined; false where more than kAxes are left.
 template <int kAxes>
 bool walk_over(const std::vector<Operand>& operands, std::vector<int> included, Walk<kAxes>& walk) {
   const Operand& first = operands[0];

@@ -1,5 +1,5 @@
-// Rows of L elements that lie one after the other. Up to kLongest, a block brings a tile of whole rows into shared memory
-// in fours, and one thread or some neighbours work on a row; a longer row has a block to itself.
+// Rows of L elements that lie one after the other. Up to kLongest, a block brings a tile of whole rows into shared
+// memory in fours, and one thread or some neighbours work on a row; a longer row has a block to itself.
 #pragma once
 
 #include "device.h"
@@ -28,8 +28,8 @@ struct RowTiles {
   __host__ __device__ int64_t count() const { return (rows + tile_rows - 1) / tile_rows; }
 };
 
-// f(quad, at) for this thread's quads of a tile, counted from the tensor's start; element 4·quad + j has its place at[j]
-// in shared memory.
+// f(quad, at) for this thread's quads of a tile, counted from the tensor's start; element 4·quad + j has its place
+// at[j] in shared memory.
 template <class F>
 __device__ __forceinline__ void for_quads(const RowTiles& tiles, int64_t tile, const F& f) {
   const unsigned elements = tiles.tile_rows * tiles.entries;
@@ -65,7 +65,8 @@ struct Plus {
   }
 };
 
-// x of `lanes` neighbouring threads, a power of two, joined by `join`, in a fixed order. All threads of a block call it.
+// x of `lanes` neighbouring threads, a power of two, joined by `join`, in a fixed order. All threads of a block call
+// it.
 template <class C, class Join>
 __device__ __forceinline__ C joined(C x, unsigned lanes, const Join& join) {
   if (lanes == 1) return x;

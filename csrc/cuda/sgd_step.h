@@ -1,5 +1,5 @@
-// Several vectors at once: every block takes a part of one of them. With clipping the gradients are read twice, since the
-// step waits for their norm; without, one pass does both.
+// Several vectors at once: every block takes a part of one of them. With clipping the gradients are read twice, since
+// the step waits for their norm; without, one pass does both.
 #pragma once
 
 #include "device.h"
@@ -31,7 +31,8 @@ struct SgdVectors {
   SgdVector<T> at[kVectors];
 };
 
-// after = x − lr·s·g if `updates`; partials[block] = Σ g² if `squares`. Only a launch that does not square clips: by *norm.
+// after = x − lr·s·g if `updates`; partials[block] = Σ g² if `squares`. Only a launch that does not square clips: by
+// *norm.
 template <class T, bool squares, bool updates>
 __global__ void __launch_bounds__(kMostThreads)
     sgd_step_kernel(const __grid_constant__ SgdVectors<T> vectors, double clip, const double* __restrict__ norm,

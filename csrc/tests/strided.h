@@ -6,7 +6,7 @@
 
 namespace strided {
 
-enum class Format { contiguous, channels_last, sliced, expanded };
+enum class Format { contiguous, channels_last, sliced, cropped, expanded };
 
 // (B, C, H, W) in memory of its own; elements that are not part of it are NaN.
 template <class T>
@@ -21,7 +21,7 @@ struct Tensor4 {
     int64_t stride = apart;
     for (int axis : format == Format::channels_last ? channels_last : contiguous) {
       strides[axis] = stride;
-      stride *= sizes[axis];
+      stride *= sizes[axis] + (format == Format::cropped && axis == 3 ? 1 : 0);
     }
     if (format == Format::expanded) stride /= sizes[0], strides[0] = 0;
     first = apart - 1;

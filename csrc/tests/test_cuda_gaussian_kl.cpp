@@ -39,7 +39,8 @@ struct Case {
   Terms terms(int64_t i) const {
     const int64_t of_prior = shared ? 0 : i;
     const double rho0 = to_double(prior_rho[of_prior]), sigma = softplus(rho0);
-    return {softplus(to_double(rho[i])) / sigma, (to_double(mu[i]) - to_double(prior_mu[of_prior])) / sigma, sigma, rho0};
+    const double distance = to_double(mu[i]) - to_double(prior_mu[of_prior]);
+    return {softplus(to_double(rho[i])) / sigma, distance / sigma, sigma, rho0};
   }
   double kl() const {
     double sum = 0.0;

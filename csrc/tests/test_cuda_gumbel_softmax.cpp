@@ -80,10 +80,10 @@ struct Case {
           density ? gumbel_softmax_long_backward_kernel<T, true> : gumbel_softmax_long_backward_kernel<T, false>,
           grad.data(), of_density, y.data(), rows, entries, kTau, found.data());
     } else {
-      base_fast_host::launch(kBlocks, kBlockThreads,
-                             density ? gumbel_softmax_backward_kernel<T, true> : gumbel_softmax_backward_kernel<T, false>,
-                             grad.data(), of_density, y.data(), RowTiles::of(rows, entries, kBlockThreads), kTau,
-                             found.data(), aligned);
+      base_fast_host::launch(
+          kBlocks, kBlockThreads,
+          density ? gumbel_softmax_backward_kernel<T, true> : gumbel_softmax_backward_kernel<T, false>, grad.data(),
+          of_density, y.data(), RowTiles::of(rows, entries, kBlockThreads), kTau, found.data(), aligned);
     }
     return found;
   }

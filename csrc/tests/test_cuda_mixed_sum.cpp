@@ -48,7 +48,8 @@ void compare(const std::vector<int64_t>& shape, int branches, std::vector<Format
     const unsigned parts = 3;
     auto partials = vectors::nans<double>(group.count * parts);
     WalkedElements there{count, {}}, back{count, {}};
-    CHECK(walk_over(forward, all_axes(forward[0]), there.walk) && walk_over(backward, all_axes(backward[0]), back.walk));
+    CHECK(walk_over(forward, all_axes(forward[0]), there.walk));
+    CHECK(walk_over(backward, all_axes(backward[0]), back.walk));
     CHECK(is_alike(there.walk, forward) == expect_alike && is_alike(back.walk, backward) == expect_alike);
     if (is_alike(there.walk, forward)) {
       base_fast_host::launch(3, kBlockThreads, mixed_sum_kernel<T, AlikeElements>,
@@ -70,7 +71,8 @@ void compare(const std::vector<int64_t>& shape, int branches, std::vector<Format
                            d_weight_sums.data(), group.first, group.last, d_weights.data());
   }
 
-  vectors::Vector<double> expected_y(count, 0.0), found_y(count), expected_d(branches * count), found_d(branches * count);
+  vectors::Vector<double> expected_y(count, 0.0), found_y(count);
+  vectors::Vector<double> expected_d(branches * count), found_d(branches * count);
   vectors::Vector<double> expected_weights(entries, 0.0), found_weights(entries);
   for (int k = 0; k < branches; ++k) {
     const double weight = vectors::to_double(weights[positions[k]]);
@@ -109,6 +111,7 @@ void compare_all() {
   compare<T>({1, 4, 6, 2}, 4, {c, l}, false);
   compare<T>({3, 5, 4, 3}, 5, {l, c, s, e}, false);
   compare<T>({2, 3, 2, 5}, 3, {s, c}, false);
+  compare<T>({2, 3, 2, 4}, 2, {Format::cropped}, false);
   compare<T>({2, 3, 4, 5}, 19, {c}, true);
   compare<T>({2, 3, 4, 5}, 18, {c, l, s}, false);
 }

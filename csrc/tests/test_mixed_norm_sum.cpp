@@ -6,10 +6,10 @@
 
 #include "check.h"
 #include "isa_or_skip.h"
-#include "strided.h"
+#include "layouts.h"
 
 using namespace base_fast;
-using namespace strided;
+using namespace layouts;
 using vectors::Vector;
 
 namespace {
@@ -223,7 +223,8 @@ void test_backward(const Case<T, X>& s) {
       const double gx = sum_of(s.sizes, c, [&](int64_t b, int64_t channel, int64_t h, int64_t w) {
         return s.grad.value(b, channel, h, w) * centred(b, channel, h, w);
       }) / s.pixels();
-      const double tolerance = sizeof(T) == 8 ? 1e-12 : 4e-6 * std::fmax(1.0, std::fabs(s.branches[k].value(0, c, 0, 0)));
+      const double size = std::fmax(1.0, std::fabs(s.branches[k].value(0, c, 0, 0)));
+      const double tolerance = sizeof(T) == 8 ? 1e-12 : 4e-6 * size;
       CHECK(near(gradients.averages[static_cast<size_t>(c)], g, tolerance));
       CHECK(near(gradients.averages[at + static_cast<size_t>(s.channels())], gx, tolerance));
       const double rstd = s.rstds[at], weight = s.weights[k];
@@ -249,7 +250,8 @@ void test_backward(const Case<T, X>& s) {
 template <class T, class X>
 void test_all() {
   int turn = 0;
-  for (const Sizes& n : {Sizes{2, 3, 5, 7}, Sizes{2, 1, 1, 1}, Sizes{5, 16, 4, 9}, Sizes{3, 300, 2, 3}, Sizes{2, 2, 33, 34}}) {
+  for (const Sizes& n :
+       {Sizes{2, 3, 5, 7}, Sizes{2, 1, 1, 1}, Sizes{5, 16, 4, 9}, Sizes{3, 300, 2, 3}, Sizes{2, 2, 33, 34}}) {
     for (const int count : {1, 4, 6}) {
       for (const bool innermost : {false, true}) {
         for (const double shift : {0.25, 1000.0}) {

@@ -6,10 +6,10 @@
 
 #include "check.h"
 #include "isa_or_skip.h"
-#include "strided.h"
+#include "layouts.h"
 
 using namespace base_fast;
-using namespace strided;
+using namespace layouts;
 using vectors::Vector;
 
 namespace {
@@ -135,8 +135,8 @@ void test(const Case<T>& s, int64_t elements) {
 
 template <class T>
 void test_all() {
-  for (const Sizes& n : {Sizes{2, 3, 5, 7}, Sizes{1, 1, 1, 1}, Sizes{3, 16, 8, 9}, Sizes{2, 65, 3, 3}, Sizes{1, 2, 33, 34},
-                         Sizes{0, 3, 2, 2}}) {
+  for (const Sizes& n : {Sizes{2, 3, 5, 7}, Sizes{1, 1, 1, 1}, Sizes{3, 16, 8, 9}, Sizes{2, 65, 3, 3},
+                         Sizes{1, 2, 33, 34}, Sizes{0, 3, 2, 2}}) {
     for (const int count : {1, 3, 4, 5, 9}) {
       for (const Layout result : kDense) {
         for (int first = 0; first < 6; ++first) {
