@@ -21,6 +21,7 @@ Tensor gaussian_kl(const Tensor& mu, const Tensor& rho, const Tensor& prior_mu, 
 std::vector<Tensor> gaussian_kl_backward(const Tensor& grad, const Tensor& mu, const Tensor& rho,
                                          const Tensor& prior_mu, const Tensor& prior_rho, bool prior) {
   const KlOperands q(mu, rho, prior_mu, prior_rho);
+  check_scalar(grad, mu.scalar_type(), "grad");
   const std::vector<Tensor> d = q.new_gradients(prior);
   with_type(mu.scalar_type(), [&](auto type) {
     using T = decltype(type);

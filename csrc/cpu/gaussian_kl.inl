@@ -63,8 +63,8 @@ void gaussian_kl_backward(double grad, Gaussians<T> q, GaussianGradients<T> d, i
   kernel(grad, q, d, begin, end);
 }
 
-#define BF_INSTANTIATE(T)                                            \
-  template double gaussian_kl<T>(Gaussians<T>, int64_t, int64_t);    \
+#define BF_INSTANTIATE(T)                                         \
+  template double gaussian_kl<T>(Gaussians<T>, int64_t, int64_t); \
   template void gaussian_kl_backward<T>(double, Gaussians<T>, GaussianGradients<T>, int64_t, int64_t);
 BF_INSTANTIATE(float)
 BF_INSTANTIATE(double)

@@ -59,9 +59,12 @@ GaussianGradients<T> gradients_of(const std::vector<Tensor>& d) {
           d.size() > 2 ? mutable_data<T>(d[3]) : nullptr};
 }
 
+inline void check_scalar(const Tensor& x, ScalarType dtype, const char* name) {
+  STD_TORCH_CHECK(x.scalar_type() == dtype && x.numel() == 1, name, ": expected a scalar of mu's dtype");
+}
+
 template <class T>
 double value_of(const Tensor& scalar) {
-  STD_TORCH_CHECK(scalar.numel() == 1 && scalar.element_size() == sizeof(T), "grad: expected a scalar of mu's dtype");
   return host::to_float(*data<T>(scalar));
 }
 

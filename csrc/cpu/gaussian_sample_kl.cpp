@@ -27,6 +27,7 @@ std::vector<Tensor> gaussian_sample_kl_backward(const Tensor& grad_theta, const 
                                                 const Tensor& rho, const Tensor& prior_mu, const Tensor& prior_rho,
                                                 const Tensor& key, bool prior) {
   const KlOperands q(mu, rho, prior_mu, prior_rho);
+  check_scalar(grad_kl, mu.scalar_type(), "grad_kl");
   check_like(grad_theta, mu, "grad_theta");
   const Tensor g_theta = dense(grad_theta);
   const std::vector<Tensor> d = q.new_gradients(prior);

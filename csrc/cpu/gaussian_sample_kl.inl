@@ -67,9 +67,10 @@ void gaussian_sample_kl_backward(const T* grad_theta, double grad_kl, Gaussians<
   kernel(grad_theta, grad_kl, q, d, begin, end, key);
 }
 
-#define BF_INSTANTIATE(T)                                                                         \
-  template double gaussian_sample_kl<T>(Gaussians<T>, T*, int64_t, int64_t, Key);                 \
-  template void gaussian_sample_kl_backward<T>(const T*, double, Gaussians<T>, GaussianGradients<T>, int64_t, int64_t, Key);
+#define BF_INSTANTIATE(T)                                                                                            \
+  template double gaussian_sample_kl<T>(Gaussians<T>, T*, int64_t, int64_t, Key);                                    \
+  template void gaussian_sample_kl_backward<T>(const T*, double, Gaussians<T>, GaussianGradients<T>, int64_t, int64_t, \
+                                               Key);
 BF_INSTANTIATE(float)
 BF_INSTANTIATE(double)
 BF_INSTANTIATE(bfloat16)

@@ -1,9 +1,7 @@
 #define BF_DECLARATIONS "mixed_op.h"
 #include "declare.h"
 
-#include <cmath>
-
-#include "mixed_op_edge.h"
+#include "mixed_op_passes.h"
 #include "registration.h"
 #include "tensor.h"
 
@@ -89,39 +87,15 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x_any, const Tensor& z,
   Call<T> call(x, z, weights, primitives, stride);
   Edge<T>& edge = call.edge;
   Plan<T>& plan = edge.plan;
-  const Tensor values = empty({edge.values()}, x.scalar_type()), y = empty_image(plan.images, plan.channels,
-                              plan.out_height, plan.out_width, x.scalar_type());
+  const Tensor values = empty({edge.values()}, x.scalar_type());
+  const Tensor y = empty_image(plan.images, plan.channels, plan.out_height, plan.out_width, x.scalar_type());
   const Tensor statistics = empty({plan.norms(), 2, plan.padded()}, ScalarType::Double);
   double* s = mutable_data<double>(statistics);
   plan.x = data<T>(x);
   plan.y = mutable_data<T>(y);
   edge.use_values(mutable_data<T>(values));
-  const auto settle = [&](int begin, int end) {
-    for (int n = begin; n < end; ++n) {
-      edge.merge_moments(n, s);
-      edge.set_norm(n, s);
-    }
-  };
-  const int stages = plan.first + plan.second;
-  run(BF_KERNEL(mixed_op_first<T>), edge);
-  settle(0, plan.first);
-  settle(stages, plan.norms());
-  if (plan.second > 0) run(BF_KERNEL(mixed_op_second<T>), edge);
-  settle(plan.first, stages);
-  run(BF_KERNEL(mixed_op_sum<T>), edge);
+  forward_passes(edge, s, [&](Pass<T> pass) { run(pass, edge); });
   return {y, values, statistics};
-}
-
-// The groups' gradients added up in a fixed order, in double.
-template <class T>
-void merge_gradients(const Plan<T>& plan) {
-  torch::stable::parallel_for(0, plan.weights, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      double total = 0.0;
-      for (int64_t g = 0; g < plan.groups; ++g) total += double(plan.weight_gradients[g * plan.weights + i]);
-      plan.weight_gradients[i] = T(total);
-    }
-  });
 }
 
 template <class T>
@@ -148,20 +122,10 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   edge.use_hidden_gradients(mutable_data<T>(hidden));
   const Buffer<T> gradients = Buffer<T>::zeros(plan.groups * plan.weights);
   plan.weight_gradients = gradients.get();
-  for (int n = 0; n < plan.norms(); ++n) edge.set_norm(n, s);
 
-  std::vector<double> of_norm(size_t(plan.norms()), 0.0);
-  const auto settle = [&](bool terms) {
-    for (int n = 0; n < plan.norms(); ++n) {
-      if (edge.is_term(n) == terms) of_norm[size_t(n)] = edge.set_norm_backward(n, s);
-    }
-  };
-  run(BF_KERNEL(mixed_op_reduce<T>), edge);
-  settle(true);
-  if (plan.second > 0) run(BF_KERNEL(mixed_op_second_backward<T>), edge);
-  settle(false);
-  run(BF_KERNEL(mixed_op_first_backward<T>), edge);
-  merge_gradients(plan);
+  const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { run(pass, edge); });
+  torch::stable::parallel_for(0, plan.weights, 4096,
+                              [&](int64_t begin, int64_t end) { merge_gradients(plan, begin, end); });
 
   const Tensor dz = empty({int64_t(primitives.size())}, x.scalar_type());
   std::vector<Tensor> results = {dx, dz};

@@ -241,8 +241,8 @@ void mixed_op_second_backward(const Plan<T>& plan, int64_t group, T* memory) {
       const View<T> v{stage.v + n * image(plan), pixels * kBlock, kBlock};
       const View<T> ahead{n + last < plan.images ? following : nullptr, pixels * kBlock, kBlock};
       fill_normalized(plan, from, from.v + n * image(plan), hidden);
-      stage_backward(plan, stage, hidden, Pair<T>{g, v}, Pair<T>{{nullptr, 0, 0}, ahead}, height, width, back, gradients,
-                     false);
+      const Pair<T> now{g, v}, next{{nullptr, 0, 0}, ahead};
+      stage_backward(plan, stage, hidden, now, next, height, width, back, gradients, false);
       for (int64_t b = 0; b < plan.blocks; ++b)
         relu_backward(plan, hidden, b, back.dx + b * pixels * kBlock,
                       from.gradient + n * image(plan) + b * pixels * kBlock,

@@ -79,8 +79,8 @@ CorrelateRow<T> correlate_of(int kernel, int stride, int dilation) {
 
 // G rows of taps: their sums stay in registers over the whole image.
 template <class T, int K, int S, int D, int G>
-BF_INLINE void weight_gradient_taps(const T* in, int64_t in_row, const T* g, int64_t g_row, int64_t rows, int64_t columns,
-                                    T* dw) {
+BF_INLINE void weight_gradient_taps(const T* in, int64_t in_row, const T* g, int64_t g_row, int64_t rows,
+                                    int64_t columns, T* dw) {
   Vec<T> sum[G * K];
 #pragma GCC unroll 32
   for (int t = 0; t < G * K; ++t) sum[t] = Vec<T>{};

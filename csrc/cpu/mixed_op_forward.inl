@@ -6,7 +6,7 @@ namespace edge {
 // relu(x), framed by zeros; the frame of `to` is written once and stays.
 template <class T>
 void fill_relu(const Plan<T>& plan, const Framed<T>& to, const View<T>& x) {
-  fill(to, x, plan.blocks, plan.height, plan.width, [](Vec<T> v, int64_t) { return relu(v); });
+  fill(to, x, plan.blocks, plan.height, plan.width, Rectified<T>{});
 }
 
 // A block's rows [begin, end) of a stage's depthwise convolution, dense; `ahead(i)` is called between rows.
@@ -82,10 +82,7 @@ void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& 
 template <class T>
 void fill_normalized(const Plan<T>& plan, const Stage<T>& from, const T* v, const Framed<T>& to) {
   const View<T> view{v, plan.out_pixels() * kBlock, kBlock};
-  const Norm<T>& norm = from.norm;
-  fill(to, view, plan.blocks, plan.out_height, plan.out_width, [&](Vec<T> x, int64_t c) {
-    return relu(fma(x - load(norm.mean + c), load(norm.rstd + c), load(norm.offset + c)));
-  });
+  fill(to, view, plan.blocks, plan.out_height, plan.out_width, Normalized<T>{from.norm});
 }
 
 // Elements of one image inside.
@@ -264,8 +261,8 @@ int64_t mixed_op_scratch(const Plan<T>& plan) {
   const int64_t image = plan.pixels(), out = plan.out_pixels(), chunk = plan.chunk_rows() * plan.out_width;
   const int64_t framed_in = (plan.height + frame) * (plan.width + frame) + 2 * (plan.height + 2) * (plan.width + 2);
   const int64_t framed_out = 2 * (plan.out_height + frame) * (plan.out_width + frame);
-  const int64_t pixels = 2 * image + out + 7 * chunk + framed_in + framed_out + 4 * plan.out_width + 6 * (plan.width + 2) + 32;
-  return pixels * padded + 32 * edge::Scratch<T>::kStagger;
+  const int64_t rows = 4 * plan.out_width + 6 * (plan.width + 2);
+  return (2 * image + out + 7 * chunk + framed_in + framed_out + rows + 32) * padded + 32 * edge::Scratch<T>::kStagger;
 }
 
 }  // namespace BF_ISA

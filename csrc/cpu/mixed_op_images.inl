@@ -95,6 +95,18 @@ struct Same {
   BF_INLINE Vec<T> operator()(Vec<T> v, int64_t) const { return v; }
 };
 
+template <class T>
+struct Rectified {
+  BF_INLINE Vec<T> operator()(Vec<T> v, int64_t) const { return relu(v); }
+};
+template <class T>
+struct Normalized {
+  const Norm<T>& norm;
+  BF_INLINE Vec<T> operator()(Vec<T> v, int64_t c) const {
+    return relu(fma(v - load(norm.mean + c), load(norm.rstd + c), load(norm.offset + c)));
+  }
+};
+
 // Adds the lanes of v to as many doubles.
 BF_INLINE void add_to_sums(double* to, Vec<double> v) { store(to, load(to) + v); }
 BF_INLINE void add_to_sums(double* to, Vec<float> v) {

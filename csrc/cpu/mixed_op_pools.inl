@@ -28,6 +28,11 @@ BF_INLINE V larger(V a, V b) {
   return ((a > b) | (a != a)) ? a : b;
 }
 
+template <bool Careful, class V>
+BF_INLINE V higher(V a, V b) {
+  return Careful ? larger(a, b) : maximum(a, b);
+}
+
 // One part of row i of both pools. Returns whether a NaN may be among the values: only then must maxima be Careful.
 template <class T, int S, bool Careful>
 BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t i, int part, T* maxima, T* averages) {
@@ -50,16 +55,13 @@ BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64
   const auto column = [&](int64_t j) __attribute__((always_inline)) {
     const Vec<T> m = load(mid + j * x.pixel), u = load(up + j * x.pixel), d = load(down + j * x.pixel);
     const Vec<T> sum = (load(up_sum + j * up_step) + m) + load(down_sum + j * down_step);
-    return Column{Careful ? larger(larger(m, u), d) : maximum(maximum(m, u), d), sum};
+    return Column{higher<Careful>(higher<Careful>(m, u), d), sum};
   };
   Ints<T> strange = {};
   const auto put = [&](int64_t j, Vec<T> high, Vec<T> sum, Vec<T> share) __attribute__((always_inline)) {
     if (!Careful) strange |= sum != sum;
     store(maxima + j * kBlock + part, high);
     store(averages + j * kBlock + part, sum * share);
-  };
-  const auto join = [](Vec<T> a, Vec<T> b) __attribute__((always_inline)) {
-    return Careful ? larger(a, b) : maximum(a, b);
   };
   // Columns S·j − 1 to S·j + 1: the first output lacks the left one, the last may lack the right one.
   Column left = column(0);
@@ -68,17 +70,17 @@ BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64
     put(0, left.high, left.sum, only);
   } else {
     Column mid_column = left, right = column(1);
-    put(0, join(mid_column.high, right.high), mid_column.sum + right.sum, outer);
+    put(0, higher<Careful>(mid_column.high, right.high), mid_column.sum + right.sum, outer);
     for (j = 1; S * j + 1 < width; ++j) {
       left = S == 1 ? mid_column : right;
       mid_column = S == 1 ? right : column(S * j);
       right = column(S * j + 1);
-      put(j, join(join(left.high, mid_column.high), right.high), (left.sum + mid_column.sum) + right.sum, inner);
+      put(j, higher<Careful>(higher<Careful>(left.high, mid_column.high), right.high), (left.sum + mid_column.sum) + right.sum, inner);
     }
     if (j < plan.out_width) {
       left = S == 1 ? mid_column : right;
       mid_column = S == 1 ? right : column(S * j);
-      put(j, join(left.high, mid_column.high), left.sum + mid_column.sum, outer);
+      put(j, higher<Careful>(left.high, mid_column.high), left.sum + mid_column.sum, outer);
     }
   }
   return any(strange);

@@ -20,11 +20,12 @@ __global__ void __launch_bounds__(kMostThreads)
     d_weights_kernel(const double* __restrict__ partials, int64_t parts, Positions positions, double* sums, bool first,
                      bool last, T* __restrict__ d_weights) {
   const int64_t l = blockIdx.x;
-  double sum = first ? 0.0 : sums[l];
+  double sum = 0.0;
   for (int k = 0; k < positions.count; ++k) {
     if (positions.at[k] == l) sum += total(partials + k * parts, parts);
   }
   if (threadIdx.x == 0) {
+    if (!first) sum += sums[l];
     sums[l] = sum;
     if (last) d_weights[l] = from_float<T>(static_cast<compute_t<T>>(sum));
   }

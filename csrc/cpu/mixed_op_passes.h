@@ -1,0 +1,58 @@
+// The passes of a mixed edge in order, with what lies between them. `run(kernel)` calls a kernel for every group, on any
+// threads. Include after declare.h.
+#pragma once
+
+#include <vector>
+
+#include "mixed_op_edge.h"
+
+namespace base_fast {
+
+// y, and the norms' statistics.
+template <class T, class Run>
+void forward_passes(Edge<T>& edge, double* statistics, const Run& run) {
+  const int first = edge.plan.first, stages = first + edge.plan.second;
+  const auto settle = [&](int begin, int end) {
+    for (int n = begin; n < end; ++n) {
+      edge.merge_moments(n, statistics);
+      edge.set_norm(n, statistics);
+    }
+  };
+  run(BF_KERNEL(mixed_op_first<T>));
+  settle(0, first);
+  settle(stages, edge.plan.norms());
+  if (stages > first) run(BF_KERNEL(mixed_op_second<T>));
+  settle(first, stages);
+  run(BF_KERNEL(mixed_op_sum<T>));
+}
+
+// dx and the groups' weight gradients; returns the gradient of each norm's weight in y.
+template <class T, class Run>
+std::vector<double> backward_passes(Edge<T>& edge, const double* statistics, const Run& run) {
+  const int norms = edge.plan.norms();
+  for (int n = 0; n < norms; ++n) edge.set_norm(n, statistics);
+  std::vector<double> of_norm(size_t(norms), 0.0);
+  const auto settle = [&](bool terms) {
+    for (int n = 0; n < norms; ++n) {
+      if (edge.is_term(n) == terms) of_norm[size_t(n)] = edge.set_norm_backward(n, statistics);
+    }
+  };
+  run(BF_KERNEL(mixed_op_reduce<T>));
+  settle(true);
+  if (edge.plan.second > 0) run(BF_KERNEL(mixed_op_second_backward<T>));
+  settle(false);
+  run(BF_KERNEL(mixed_op_first_backward<T>));
+  return of_norm;
+}
+
+// Weights [begin, end) of the groups' gradients added up into the first group's, in a fixed order and in double.
+template <class T>
+void merge_gradients(const Plan<T>& plan, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    double total = 0.0;
+    for (int64_t g = 0; g < plan.groups; ++g) total += double(plan.weight_gradients[g * plan.weights + i]);
+    plan.weight_gradients[i] = T(total);
+  }
+}
+
+}  // namespace base_fast

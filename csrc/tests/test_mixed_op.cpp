@@ -1,0 +1,142 @@
+// Gradients of a mixed edge against finite differences in double, and float against double; scratch memory is exactly
+// as large as the kernels ask for, so that an address sanitizer sees what they write.
+#define BF_DECLARATIONS "mixed_op.h"
+#include "../cpu/declare.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "../cpu/mixed_op_passes.h"
+#include "check.h"
+#include "isa_or_skip.h"
+
+using namespace base_fast;
+
+namespace {
+
+double number(int64_t i) { return std::sin(12.9898 * double(i) + 0.5) * 1.3; }
+
+template <class T>
+struct Run {
+  EdgeShape shape;
+  std::vector<int64_t> primitives;
+  std::vector<T> x, z;
+  std::vector<std::vector<T>> weights;
+  std::vector<T> y, dx;
+  std::vector<double> dz;
+  std::vector<std::vector<T>> d_weights;
+
+  Run(const EdgeShape& s, const std::vector<int64_t>& p) : shape(s), primitives(p) {
+    int64_t seed = 0;
+    const auto fill = [&](std::vector<T>& to, int64_t count) {
+      for (int64_t i = 0; i < count; ++i) to.push_back(T(number(++seed)));
+    };
+    fill(x, s.images * s.channels * s.height * s.width);
+    fill(z, int64_t(p.size()));
+    for (const int64_t count : weight_sizes(p, s.channels, s.stride)) {
+      weights.emplace_back();
+      fill(weights.back(), count);
+    }
+  }
+
+  // y, then the gradients of Σ number(i)·y_i.
+  void operator()() {
+    std::vector<const T*> pointers;
+    for (const auto& w : weights) pointers.push_back(w.data());
+    Edge<T> edge(shape, primitives, z.data(), pointers);
+    Plan<T>& plan = edge.plan;
+    const auto run = [&](void (*pass)(const Plan<T>&, int64_t, T*)) {
+      const Buffer<T> scratch(BF_KERNEL(mixed_op_scratch<T>)(plan));
+      for (int64_t group = 0; group < plan.groups; ++group) pass(plan, group, scratch.get());
+    };
+    const int64_t outputs = shape.images * shape.channels * plan.out_pixels();
+    y.assign(size_t(outputs), T(0));
+    dx.assign(x.size(), T(0));
+    std::vector<T> grad;
+    for (int64_t i = 0; i < outputs; ++i) grad.push_back(T(number(7 * i)));
+    const Buffer<T> values(edge.values()), hidden(plan.second * shape.images * edge.image());
+    std::vector<double> statistics(size_t(edge.statistics()), 0.0);
+    plan.x = x.data(), plan.y = y.data(), plan.grad = grad.data(), plan.dx = dx.data();
+    edge.use_values(values.get());
+    forward_passes(edge, statistics.data(), run);
+    Edge<T> back(shape, primitives, z.data(), pointers);
+    const Buffer<T> gradients = Buffer<T>::zeros(plan.groups * plan.weights);
+    back.plan.x = x.data(), back.plan.grad = grad.data(), back.plan.dx = dx.data();
+    back.plan.weight_gradients = gradients.get();
+    back.use_values(values.get());
+    back.use_hidden_gradients(hidden.get());
+    const auto run_back = [&](void (*pass)(const Plan<T>&, int64_t, T*)) {
+      const Buffer<T> scratch(BF_KERNEL(mixed_op_scratch<T>)(back.plan));
+      for (int64_t group = back.plan.groups; group-- > 0;) pass(back.plan, group, scratch.get());
+    };
+    const std::vector<double> of_norm = backward_passes(back, statistics.data(), run_back);
+    merge_gradients(back.plan, 0, back.plan.weights);
+    dz.clear();
+    for (size_t l = 0; l < primitives.size(); ++l) {
+      const int n = back.norm_of(l);
+      dz.push_back(back.is_identity(l) ? back.identity_gradient() : n < 0 ? 0.0 : of_norm[size_t(n)]);
+    }
+    d_weights.clear();
+    std::vector<T*> to;
+    for (const auto& w : weights) d_weights.emplace_back(w.size());
+    for (auto& w : d_weights) to.push_back(w.data());
+    back.unpack(gradients.get(), to);
+  }
+
+  double loss() const {
+    double total = 0.0;
+    for (size_t i = 0; i < y.size(); ++i) total += number(7 * int64_t(i)) * double(y[i]);
+    return total;
+  }
+};
+
+// The derivative along one direction in all inputs.
+void check_gradients(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
+  Run<double> at(shape, primitives), above(shape, primitives), below(shape, primitives);
+  at();
+  double expected = 0.0, size = 0.0;
+  int64_t seed = 1000;
+  constexpr double kStep = 1e-7;
+  const auto move = [&](double& up, double& down, double gradient) {
+    const double direction = number(++seed);
+    up += kStep * direction, down -= kStep * direction;
+    expected += gradient * direction;
+    size += std::fabs(gradient * direction);
+  };
+  for (size_t i = 0; i < at.x.size(); ++i) move(above.x[i], below.x[i], at.dx[i]);
+  for (size_t i = 0; i < at.z.size(); ++i) move(above.z[i], below.z[i], at.dz[i]);
+  for (size_t w = 0; w < at.weights.size(); ++w) {
+    for (size_t i = 0; i < at.weights[w].size(); ++i)
+      move(above.weights[w][i], below.weights[w][i], at.d_weights[w][i]);
+  }
+  above();
+  below();
+  const double found = (above.loss() - below.loss()) / (2.0 * kStep);
+  CHECK(std::fabs(found - expected) <= 1e-5 * (size + 1.0));
+
+  Run<float> single(shape, primitives);
+  single();
+  double largest = 0.0, error = 0.0;
+  for (size_t i = 0; i < at.y.size(); ++i) {
+    largest = std::fmax(largest, std::fabs(at.y[i]));
+    error = std::fmax(error, std::fabs(at.y[i] - double(single.y[i])));
+  }
+  CHECK(error <= 1e-4 * largest);
+  for (const float d : single.dx) CHECK(std::isfinite(d));
+}
+
+}  // namespace
+
+int main() {
+  BF_ISA_OR_SKIP();
+  const std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  for (const int stride : {1, 2}) {
+    for (const EdgeShape& shape : {EdgeShape{3, 3, 6, 7, stride}, EdgeShape{2, 16, 5, 9, stride},
+                                   EdgeShape{2, 17, 1, 4, stride}, EdgeShape{5, 4, 3, 1, stride},
+                                   EdgeShape{2, 33, 4, 20, stride}, EdgeShape{1, 48, 3, 35, stride}}) {
+      check_gradients(shape, all);
+      for (const int64_t one : all) check_gradients(shape, {one, 0});
+    }
+  }
+  return failures();
+}
