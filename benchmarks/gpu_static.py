@@ -83,7 +83,7 @@ def with_minima(kernels: Sequence[KernelFacts]) -> list[KernelFacts]:
     words = {k.op.replace(" ", "_"): k.minimum / gpu_triton.WORD for k in kernels if k.minimum is not None}
     found = []
     for kernel in kernels:
-        name, _, dtype = kernel.kernel.rstrip(">").partition("_kernel<")
+        name, dtype = gpu_cuda.split(kernel.kernel)
         if kernel.source == "CUDA" and name in words and dtype in gpu_cuda.SIZES:
             kernel = replace(kernel, minimum=words[name] * gpu_cuda.SIZES[dtype])
         found.append(kernel)

@@ -1,7 +1,7 @@
 // One element of KL(N(μ, σ²) ‖ N(μ₀, σ₀²)) with σ = softplus(ρ), and its gradients.
 //
-// With t = (μ − μ₀)/σ₀ and d = (σ − σ₀)/σ₀ = σ/σ₀ − 1 a term is (t² + d²)/2 + (d − log(1 + d)). Near q = p, where all of
-// it vanishes, nothing cancels: d is exact to a few ulp of itself, and d − log(1 + d) is computed as d²·(…).
+// With t = (μ − μ₀)/σ₀ and d = (σ − σ₀)/σ₀ = σ/σ₀ − 1 a term is (t² + d²)/2 + (d − log(1 + d)). Near q = p, where all
+// of it vanishes, nothing cancels: σ − σ₀ is exact there, and d − log(1 + d) is computed as d²·(…).
 #pragma once
 
 #include "math.h"

@@ -15,7 +15,7 @@ double gaussian_sample_kl_sum(Gaussians<T> q, T* theta, int64_t begin, int64_t e
   const PriorOf<T> prior(q);
   Sum sum;
   C terms[kNoiseBlock];
-  for_noise_blocks<normal_block>(key, begin, end, [&](int64_t start, int count, const float* epsilon) {
+  const auto f = [&](int64_t start, int count, const float* epsilon) {
 #pragma GCC ivdep
     for (int j = 0; j < count; ++j) {
       const int64_t i = start + j;
@@ -24,7 +24,12 @@ double gaussian_sample_kl_sum(Gaussians<T> q, T* theta, int64_t begin, int64_t e
       terms[j] = gaussian_kl_term<C>(mu, rho, softplus(rho), prior[i]);
     }
     sum.add(terms, count);
-  }, q.mu, q.rho);
+  };
+  if constexpr (PriorOf<T>::kShared) {
+    for_noise_blocks<normal_block>(key, begin, end, f, q.mu, q.rho);
+  } else {
+    for_noise_blocks<normal_block>(key, begin, end, f, q.mu, q.rho, q.prior_mu, q.prior_rho);
+  }
   return sum.total();
 }
 

@@ -35,7 +35,8 @@ BF_INLINE V higher(V a, V b) {
 
 // One part of row i of both pools. Returns whether a NaN may be among the values: only then must maxima be Careful.
 template <class T, int S, bool Careful>
-BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t i, int part, T* maxima, T* averages) {
+BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t i, int part, T* maxima,
+                         T* averages) {
   alignas(64) static constexpr T kZeros[kBlock] = {};
   const int64_t top = S * i - 1, width = plan.width;
   // A missing row repeats the middle one for the maximum, and counts as zeros for the sum.
@@ -75,7 +76,8 @@ BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64
       left = S == 1 ? mid_column : right;
       mid_column = S == 1 ? right : column(S * j);
       right = column(S * j + 1);
-      put(j, higher<Careful>(higher<Careful>(left.high, mid_column.high), right.high), (left.sum + mid_column.sum) + right.sum, inner);
+      const Vec<T> high = higher<Careful>(higher<Careful>(left.high, mid_column.high), right.high);
+      put(j, high, (left.sum + mid_column.sum) + right.sum, inner);
     }
     if (j < plan.out_width) {
       left = S == 1 ? mid_column : right;

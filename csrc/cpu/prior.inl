@@ -10,6 +10,7 @@ namespace BF_ISA {
 
 template <class T>
 struct SharedPrior {
+  static constexpr bool kShared = true;
   compute_t<T> rho_;
   Prior<compute_t<T>> prior;
 
@@ -21,6 +22,7 @@ struct SharedPrior {
 
 template <class T>
 struct OwnPrior {
+  static constexpr bool kShared = false;
   const T* prior_mu;
   const T* prior_rho;
 
