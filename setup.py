@@ -21,14 +21,14 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).resolve().parent
 WANTED = os.environ.get("BASE_FAST_EXTENSION", "")
-# The oldest torch whose stable ABI the extensions use, and the oldest Python whose limited API they use.
+CUDA = os.environ.get("BASE_FAST_CUDA", "")
+# The oldest torch whose stable ABI the extensions use.
 TORCH_TARGET = "0x020a000000000000"
-PYTHON_TARGET = "0x030a0000"
 # What a wheel without a GPU in sight is compiled for.
 ARCHITECTURES = ("8.0", "9.0", "10.0")
 
 COMMON = ["-std=c++17", "-O3", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
-# Results must not depend on the instruction set: a product and a sum are fused only where the source says so.
+# A product and a sum are fused only where the source says so: AVX2 and AVX-512 then give the same bits.
 # NaN and infinity keep their meaning; only errno and floating-point traps, which nothing reads, are given up.
 CPU_FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 # GCC 12 warns about its own headers of intrinsics.
@@ -58,9 +58,8 @@ def find_cuda_home() -> None:
 def wants_cuda() -> bool:
     import torch
 
-    asked = os.environ.get("BASE_FAST_CUDA", "")
-    if asked in ("0", "1"):
-        return asked == "1"
+    if CUDA in ("0", "1"):
+        return CUDA == "1"
     return torch.version.cuda is not None and torch.cuda.is_available() and shutil.which("nvcc") is not None
 
 
@@ -107,16 +106,20 @@ def extensions() -> dict:
         return {}
 
     class OptionalBuild(cpp_extension.BuildExtension):
-        """Installs in pure Python when a compiler fails, unless the extension is required."""
+        """Leaves out an extension that cannot be built, unless it was asked for; the others are still built."""
 
         def build_extensions(self) -> None:
-            try:
-                super().build_extensions()
-            except Exception as error:
-                if WANTED == "1":
-                    raise
-                warnings.warn(f"no compiled kernels: {error}", stacklevel=1)
-                self.extensions = []
+            every, built = self.extensions, []
+            for extension in every:
+                self.extensions = [extension]
+                try:
+                    super().build_extensions()
+                    built.append(extension)
+                except Exception as error:
+                    if (CUDA if extension.name.endswith("cuda") else WANTED) == "1":
+                        raise
+                    warnings.warn(f"no compiled kernels in {extension.name}: {error}", stacklevel=1)
+            self.extensions = built
 
     modules = [
         cpp_extension.CppExtension(

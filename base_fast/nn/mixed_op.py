@@ -90,7 +90,12 @@ class MixedOp(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
         """x (B, C, H, W), weights (L,) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `chosen` executes one primitive alone."""
-        return ops.mixed_op(x, weights, list(self.parameters()), self.primitives, self.stride, chosen)
+        return ops.mixed_op(x, weights, self._weights(), self.primitives, self.stride, chosen)
+
+    def _weights(self) -> list[Tensor]:
+        # In the replicas of nn.DataParallel weights are plain attributes, which `parameters` does not see.
+        found = [w for module in self.modules() for w in vars(module).values() if isinstance(w, Tensor)]
+        return found or list(self.parameters())
 
     def extra_repr(self) -> str:
         return f"{self.channels}, stride={self.stride}, primitives={list(self.primitives)}"

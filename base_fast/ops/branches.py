@@ -11,10 +11,11 @@ from base_fast.errors import InputError
 from base_fast.ops import checks
 
 
-def present(branches: Sequence[Tensor | None], weights: Tensor) -> tuple[list[Tensor], list[int]]:
-    """The branches that are not None and their positions in `weights`.
+def present(branches: Sequence[Tensor | None], weights: Tensor) -> tuple[list[Tensor], Tensor, list[int]]:
+    """The branches that are not None, the weights, and the positions of those branches in them.
 
-    Any mix of the two memory formats stays as it is; what lies in neither, such as a slice, is copied.
+    Any mix of the two memory formats stays as it is; what lies in neither, such as a slice, is copied. Under
+    `torch.autocast` the weights follow the branches' dtype.
 
     Raises:
         InputError: there are none, or they or the weights do not fit together.
@@ -29,13 +30,15 @@ def present(branches: Sequence[Tensor | None], weights: Tensor) -> tuple[list[Te
     for l, branch in zip(positions[1:], found[1:], strict=True):
         checks.like(f"branches[{l}]", branch, name, first)
     checks.floating("weights", weights)
+    if torch.is_autocast_enabled(first.device.type):
+        weights = weights.to(first.dtype)
     if (weights.shape, weights.dtype, weights.device) != ((len(branches),), first.dtype, first.device):
         raise InputError(
             f"weights: got {checks.describe(weights)}, expected shape ({len(branches)},), one per branch, "
             f"and the branches' dtype and device: {checks.describe(first)}"
         )
     checks.no_tangents(weights, *found)
-    return [branch.contiguous(memory_format=format_of(branch)) for branch in found], positions
+    return [branch.contiguous(memory_format=format_of(branch)) for branch in found], weights.contiguous(), positions
 
 
 def dense_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -48,3 +51,8 @@ def format_of(x: Tensor) -> torch.memory_format:
     if not x.is_contiguous() and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format
+
+
+def in_formats(results: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+    """What a reference computed, in the memory formats in which kernels return it."""
+    return [y.contiguous(memory_format=format_of(x)) for y, x in zip(results, like, strict=True)]

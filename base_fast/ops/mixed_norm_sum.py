@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from base_fast.errors import InputError
 from base_fast.ops import checks
-from base_fast.ops.branches import dense_like, format_of, present
+from base_fast.ops.branches import dense_like, format_of, in_formats, present
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference import mixed_norm_sum as reference
 
@@ -27,17 +27,28 @@ def _empty(
     return dense_like(x), mean, rstd
 
 
+def _value(
+    branches: list[Tensor], weights: Tensor, positions: list[int], normalized: list[bool], eps: float
+) -> Outputs:
+    y, mean, rstd = reference.mixed_norm_sum(branches, weights, positions, normalized, eps)
+    return in_formats([y], branches[:1])[0], mean, rstd
+
+
+def _gradients(grad: Tensor, branches: list[Tensor], weights: Tensor, *rest: Any) -> list[Tensor]:
+    return in_formats(reference.mixed_norm_sum_backward(grad, branches, weights, *rest), [*branches, weights])
+
+
 _op = define_kernel(
     "mixed_norm_sum(Tensor[] branches, Tensor weights, int[] positions, bool[] normalized, float eps)"
     " -> (Tensor, Tensor, Tensor)",
-    reference.mixed_norm_sum,
+    _value,
     _empty,
     column="mixed_norm_sum",
 )
 _backward = define_kernel(
     "mixed_norm_sum_backward(Tensor grad, Tensor[] branches, Tensor weights, int[] positions, bool[] normalized,"
     " Tensor mean, Tensor rstd) -> Tensor[]",
-    reference.mixed_norm_sum_backward,
+    _gradients,
     lambda grad, branches, weights, positions, normalized, mean, rstd: [
         *(dense_like(x, grad.dtype) for x in branches),
         dense_like(weights),
@@ -121,13 +132,12 @@ def mixed_norm_sum(
     checks.positive("eps", eps)
     if normalize is not None and len(normalize) != len(branches):
         raise InputError(f"normalize: got {len(normalize)} entries, expected {len(branches)}, one per branch")
-    found, positions = present(branches, weights)
+    found, weights, positions = present(branches, weights)
     shape = found[0].shape
     checks.floating(f"branches[{positions[0]}]", found[0], dims=4)
     normalized = [normalize is None or bool(normalize[l]) for l in positions]
     if any(normalized) and shape[0] * shape[2] * shape[3] == 1:
         raise InputError(f"branches: got shape {tuple(shape)}, expected more than one value per channel for batch norm")
-    weights = weights.contiguous()
     if memory == "store_bf16" and found[0].dtype == torch.float64:
         raise InputError("memory: got 'store_bf16' for float64 branches, expected 'store'")
     if memory == "store_bf16" and found[0].dtype == torch.float32:

@@ -141,7 +141,8 @@ def mixed_op(
     On the CPU all primitives but the dense convolutions are one compiled kernel, which keeps seven tensors of the
     output's size for backward (PyTorch: thirty) and treats denormal numbers as zeros; bfloat16 is computed in float32
     and rounded once. Elsewhere, and where the compiled extension is missing, the edge is PyTorch's own operations.
-    Second derivatives recompute the edge by PyTorch's own operations everywhere.
+    Second derivatives recompute the edge by PyTorch's own operations everywhere. Under `torch.autocast` the edge is
+    computed in the wider dtype of x and z.
 
     Args:
         x: (B, C, H, W), float32, float64 or bfloat16. Channels-last tensors are read as they are.
@@ -160,6 +161,9 @@ def mixed_op(
     """
     checks.floating("x", x, dims=4)
     checks.floating("z", z)
+    if torch.is_autocast_enabled(x.device.type):
+        wide = torch.promote_types(x.dtype, z.dtype)
+        x, z, weights = x.to(wide), z.to(wide), [w.to(wide) for w in weights]
     if z.shape != (len(primitives),):
         raise InputError(f"z: got {checks.describe(z)}, expected shape ({len(primitives)},), one weight per primitive")
     for name, tensor in (("z", z), *((f"weights[{i}]", w) for i, w in enumerate(weights))):

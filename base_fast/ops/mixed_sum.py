@@ -8,19 +8,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops.branches import dense_like, format_of, present
+from base_fast.ops.branches import dense_like, format_of, in_formats, present
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference import mixed_sum as reference
 
+
+def _value(branches: list[Tensor], weights: Tensor, positions: list[int]) -> Tensor:
+    return in_formats([reference.mixed_sum(branches, weights, positions)], branches[:1])[0]
+
+
+def _gradients(grad: Tensor, branches: list[Tensor], weights: Tensor, positions: list[int]) -> list[Tensor]:
+    return in_formats(reference.mixed_sum_backward(grad, branches, weights, positions), [*branches, weights])
+
+
 _op = define_kernel(
     "mixed_sum(Tensor[] branches, Tensor weights, int[] positions) -> Tensor",
-    reference.mixed_sum,
+    _value,
     lambda branches, weights, positions: dense_like(branches[0]),
     column="mixed_sum",
 )
 _backward = define_kernel(
     "mixed_sum_backward(Tensor grad, Tensor[] branches, Tensor weights, int[] positions) -> Tensor[]",
-    reference.mixed_sum_backward,
+    _gradients,
     lambda grad, branches, weights, positions: [dense_like(x) for x in (*branches, weights)],
     column="mixed_sum",
 )
@@ -57,6 +66,6 @@ def mixed_sum(branches: Sequence[Tensor | None], weights: Tensor) -> Tensor:
     Raises:
         InputError: for a list without a tensor, or mismatched arguments.
     """
-    found, positions = present(branches, weights)
-    total: Tensor = _op(found, weights.contiguous(), positions)
+    found, weights, positions = present(branches, weights)
+    total: Tensor = _op(found, weights, positions)
     return total

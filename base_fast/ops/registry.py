@@ -83,6 +83,8 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
         def backward(ctx: Any, *grads: Any) -> Any:
             return backward(ctx, *grads)
 
+    Gradient.__name__ = Gradient.__qualname__ = "".join(part.title() for part in name.split("_"))
+
     def autograd(*args: Any) -> Any:
         if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
             return Gradient.apply(*args)

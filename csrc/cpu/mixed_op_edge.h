@@ -202,8 +202,10 @@ class Edge {
     std::memset(plan.sums, 0, size_t(plan.groups * (plan.norms() + 1) * 2 * plan.padded()) * sizeof(double));
   }
 
-  // Whether norm n's values are summed by y: all but the first halves of separable convolutions.
-  bool is_term(int n) const { return n >= int(stages_.size()) || stages_[n].last; }
+  // Whether norm n's values are summed by y: not the first halves of separable convolutions, nor pools that are not there.
+  bool is_term(int n) const {
+    return n == plan.norms() - 1 ? plan.avg_pool : n == plan.norms() - 2 ? plan.max_pool : stages_[n].last;
+  }
   // Primitive l's norm, or −1.
   int norm_of(size_t l) const { return norm_of_[l]; }
   bool is_identity(size_t l) const { return norm_of_[l] == kIdentity; }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import mixed_op
+from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import SUPPORTED, weight_shapes
 from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
 from tests import tolerances
@@ -130,6 +131,18 @@ def test_backward_of_few_channels_in_channels_last(channels: int) -> None:
     _, expected = gradients(edge(("none", "skip_connect"), 2), [t.double() for t in inputs])
     for one, other in zip(found, expected, strict=True):
         assert_close(one, other, tolerances.EDGE_GRADIENT_FLOAT32)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("primitives", [PRIMITIVES, *((p,) for p in PRIMITIVES[1:])], ids=lambda p: "-".join(p[:2]))
+def test_what_is_not_finite_spreads_as_in_pytorch(primitives: tuple[str, ...], value: float, stride: int) -> None:
+    inputs = draw((2, 6, 7, 8), primitives, stride)
+    inputs[0][1, 2, 3, 4] = value
+    expected, expected_gradients = gradients(lambda x, z, *w: reference(x, z, w, primitives, stride, None), inputs)
+    found, found_gradients = gradients(edge(primitives, stride), inputs)
+    for one, other in zip([found, *found_gradients], [expected, *expected_gradients], strict=True):
+        assert torch.equal(one.isnan(), other.isnan())
 
 
 def test_registration() -> None:
