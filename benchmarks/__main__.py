@@ -35,6 +35,7 @@ NAMES = (
     "gumbel_softmax",
     "mixed_sum",
     "mixed_norm_sum",
+    "mixed_op",
     "outer_step",
     "sgd_step",
     "bayesian_layers",

@@ -27,6 +27,7 @@ _NUMBERED = (
     "dil_conv_5x5",
 )
 _BLOCK = 16
+_MOST = 32
 
 
 def _names(primitives: Sequence[int]) -> list[str]:
@@ -37,7 +38,9 @@ def _value(
     x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[int], stride: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     y = reference(x, z, weights, _names(primitives), stride, None)
-    return y.contiguous(memory_format=torch.channels_last), x.new_empty(0), x.new_empty(0, dtype=torch.float64)
+    # The kernel's other outputs serve its own backward.
+    _, values, statistics = _like_value(x, z, weights, primitives, stride)
+    return y.contiguous(memory_format=torch.channels_last), values, statistics
 
 
 def _like_value(
@@ -164,6 +167,8 @@ def mixed_op(
     if torch.is_autocast_enabled(x.device.type):
         wide = torch.promote_types(x.dtype, z.dtype)
         x, z, weights = x.to(wide), z.to(wide), [w.to(wide) for w in weights]
+    if len(primitives) > _MOST:
+        raise InputError(f"primitives: got {len(primitives)}, expected at most {_MOST}")
     if z.shape != (len(primitives),):
         raise InputError(f"z: got {checks.describe(z)}, expected shape ({len(primitives)},), one weight per primitive")
     for name, tensor in (("z", z), *((f"weights[{i}]", w) for i, w in enumerate(weights))):

@@ -15,10 +15,12 @@ struct SmallSigma;
 template <>
 struct SmallSigma<float> {
   static constexpr float sigma = 7.88860905e-31f, rho = -69.3147181f;  // 2⁻¹⁰⁰ and its logarithm
+  static constexpr float lowest = 1.64581145e-38f, lowest_rho = -87.0f;  // the least σ taken, a normal number
 };
 template <>
 struct SmallSigma<double> {
   static constexpr double sigma = 8.63616855509444e-78, rho = -177.445678223345984;  // 2⁻²⁵⁶ and its logarithm
+  static constexpr double lowest = 9.85967654375977e-305, lowest_rho = -700.0;
 };
 
 // d − log r of r = 1 + d; d is the more precise near r = 1, r near 0.
@@ -40,27 +42,29 @@ BF_HD float minus_log(float d, float r) {
 }
 BF_HD double minus_log(double d, double r) { return d - (fabs(d) < 0.5 ? log1p(d) : log(r)); }
 
-// N(μ₀, σ₀²); made once for all elements that share it.
+// N(μ₀, σ₀²); made once for all elements that share it. σ₀ stays a normal number, so that 1/σ₀ is finite.
 template <class C>
 struct Prior {
   C mu;
   C sigma;
   C precision;  // 1/σ₀
+  C below;      // what log σ₀ lacks where σ₀ was raised
 };
 
 template <class C>
 BF_HD Prior<C> prior_of(C mu, C rho) {
-  const C sigma = softplus(rho);
-  return {mu, sigma, C(1) / sigma};
+  const C sigma = softplus(rho < SmallSigma<C>::lowest_rho ? SmallSigma<C>::lowest_rho : rho);
+  const C below = rho < SmallSigma<C>::lowest_rho ? SmallSigma<C>::lowest_rho - rho : C(0);
+  return {mu, sigma, C(1) / sigma, below};
 }
 
 template <class C>
 BF_HD C gaussian_kl_term(C mu, C rho, C sigma, Prior<C> prior) {
   const C t = (mu - prior.mu) * prior.precision;
-  const C d = (sigma - prior.sigma) * prior.precision;
+  const C d = ((sigma < SmallSigma<C>::lowest ? SmallSigma<C>::lowest : sigma) - prior.sigma) * prior.precision;
   const C floored = sigma < SmallSigma<C>::sigma ? SmallSigma<C>::sigma : sigma;
   const C below = rho < SmallSigma<C>::rho ? SmallSigma<C>::rho - rho : C(0);
-  return C(0.5) * (t * t + d * d) + minus_log(d, floored * prior.precision) + below;
+  return C(0.5) * (t * t + d * d) + minus_log(d, floored * prior.precision) + (below - prior.below);
 }
 
 // d log σ/dρ = sigmoid(ρ)/σ, which is 1 where both underflow.

@@ -6,9 +6,9 @@
 namespace base_fast {
 namespace BF_ISA {
 
-// min(1, clip/norm), NaN if the norm is; a clip of 0 is none.
+// min(1, clip/norm), NaN if the norm is; without a clip > 0 it is 1.
 BF_HD double sgd_scale(double clip, double norm) {
-  if (clip == 0.0) return 1.0;
+  if (!(clip > 0.0)) return 1.0;
   const double scale = clip / norm;
   return scale > 1.0 ? 1.0 : scale;
 }

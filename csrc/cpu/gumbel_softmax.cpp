@@ -18,7 +18,8 @@ struct Rows {
   explicit Rows(const Tensor& x) : length(0), count(0) {
     STD_TORCH_CHECK(x.dim() > 0, "expected at least one axis");
     length = x.size(x.dim() - 1);
-    if (length > 0) count = x.numel() / length;
+    STD_TORCH_CHECK(length > 0, "expected rows of at least one element");
+    count = x.numel() / length;
   }
 
   template <class F>

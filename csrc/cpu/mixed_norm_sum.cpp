@@ -121,7 +121,7 @@ std::tuple<Tensor, Tensor, Tensor> mixed_norm_sum(const std::vector<Tensor>& bra
     using T = decltype(type);
     using C = host::compute_t<T>;
     for (int k = 0; k < count; ++k) {
-      if (normalized[k]) statistics<T>(branches[k], eps, &means[k * channels], &rstds[k * channels]);
+      if (normalized[k]) statistics<T>(branches[k], eps, means.data() + k * channels, rstds.data() + k * channels);
     }
     const auto kernel = BF_KERNEL(mixed_norm_sum<T, C>);
     const std::vector<const T*> from = data_of<T>(branches);
@@ -227,6 +227,11 @@ std::vector<Tensor> mixed_norm_sum_backward(const Tensor& grad, const std::vecto
   const int64_t values = static_cast<int64_t>(branches.size()) * grad.size(1);
   STD_TORCH_CHECK(mean.numel() == values && rstd.numel() == values, "mean, rstd: expected (K, C)");
   const ScalarType stored = branches[0].scalar_type();
+  if (grad.numel() == 0) {
+    std::vector<Tensor> nothing = empty_dense_like(branches, grad.scalar_type());
+    nothing.push_back(torch::stable::new_zeros(weights, weights.sizes()));
+    return nothing;
+  }
   return with_type(grad.scalar_type(), [&](auto type) {
     using T = decltype(type);
     if (stored == grad.scalar_type()) {

@@ -56,6 +56,9 @@ struct Call {
     STD_TORCH_CHECK(x.dim() == 4 && x.numel() > 0, "x: expected (B, C, H, W), not empty");
     STD_TORCH_CHECK(stride == 1 || stride == 2, "stride: expected 1 or 2");
     STD_TORCH_CHECK(primitives.size() <= 32, "primitives: expected at most 32");
+    for (int64_t primitive : primitives) {
+      STD_TORCH_CHECK(primitive >= 0 && primitive < kPrimitives, "primitives: expected numbers of known ones");
+    }
     STD_TORCH_CHECK(z.numel() == int64_t(primitives.size()) && z.scalar_type() == x.scalar_type(),
                     "z: expected one weight per primitive, of the input's dtype");
     const std::vector<int64_t> sizes = weight_sizes(primitives, x.size(1), int(stride));
@@ -106,7 +109,9 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   Call<T> call(x, z, weights, primitives, stride);
   Edge<T>& edge = call.edge;
   Plan<T>& plan = edge.plan;
-  STD_TORCH_CHECK(values.numel() == edge.values() && statistics.numel() == edge.statistics(),
+  STD_TORCH_CHECK(values.numel() == edge.values() && statistics.numel() == edge.statistics() &&
+                      values.scalar_type() == x.scalar_type() && statistics.scalar_type() == ScalarType::Double &&
+                      values.is_contiguous() && statistics.is_contiguous(),
                   "values, statistics: expected what the forward pass gave");
   STD_TORCH_CHECK(grad.dim() == 4 && grad.size(0) == plan.images && grad.size(1) == plan.channels &&
                       grad.size(2) == plan.out_height && grad.size(3) == plan.out_width &&
@@ -142,8 +147,14 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   return results;
 }
 
+void check_dtype(const Tensor& x) {
+  STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
+                  "x: expected float32 or float64");
+}
+
 std::tuple<Tensor, Tensor, Tensor> mixed_op(Tensor x, Tensor z, std::vector<Tensor> weights,
-                                                    std::vector<int64_t> primitives, int64_t stride) {
+                                            std::vector<int64_t> primitives, int64_t stride) {
+  check_dtype(x);
   return x.scalar_type() == ScalarType::Double ? forward<double>(x, z, weights, primitives, stride)
                                                : forward<float>(x, z, weights, primitives, stride);
 }
@@ -151,6 +162,7 @@ std::tuple<Tensor, Tensor, Tensor> mixed_op(Tensor x, Tensor z, std::vector<Tens
 std::vector<Tensor> mixed_op_backward(Tensor grad, Tensor x, Tensor z, std::vector<Tensor> weights,
                                       std::vector<int64_t> primitives, int64_t stride, Tensor values,
                                       Tensor statistics) {
+  check_dtype(x);
   return x.scalar_type() == ScalarType::Double
              ? backward<double>(grad, x, z, weights, primitives, stride, values, statistics)
              : backward<float>(grad, x, z, weights, primitives, stride, values, statistics);

@@ -15,6 +15,7 @@ namespace base_fast {
 
 // The numbers of the primitives in the op's schema; any other contributes nothing.
 enum class Primitive : int64_t { none, max_pool, avg_pool, skip, sep_3, sep_5, sep_7, dil_3, dil_5 };
+constexpr int64_t kPrimitives = 9;
 
 // The numbers of elements of the weights that the primitives take, in order.
 inline std::vector<int64_t> weight_sizes(const std::vector<int64_t>& primitives, int64_t channels, int stride) {

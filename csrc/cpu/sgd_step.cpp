@@ -43,7 +43,7 @@ std::vector<Tensor> sgd_step(const std::vector<Tensor>& variables, const std::ve
       });
       for (double part : partial) square += part;
     };
-    const bool clips = clip != 0.0;
+    const bool clips = clip > 0.0;
     for (size_t i = 0; i < x.size(); ++i) each_cut(i, true, !clips, lrs[i]);
     if (!clips) return;
     const double scale = host::sgd_scale(clip, std::sqrt(square));

@@ -52,7 +52,7 @@ std::vector<Tensor> sgd_step(const std::vector<Tensor>& variables, const std::ve
     for (const Launch<T>& launch : launches) blocks += launch.blocks;
     const Tensor partials = torch::stable::new_empty(first, {blocks}, ScalarType::Double);
     double* partial = mutable_data<double>(partials);
-    const bool clips = clip != 0.0;
+    const bool clips = clip > 0.0;
     for (const Launch<T>& launch : launches) {
       const auto kernel = clips ? cuda::sgd_step_kernel<T, true, false> : cuda::sgd_step_kernel<T, true, true>;
       kernel<<<launch.blocks, kThreads, 0, stream>>>(launch.vectors, clip, nullptr, partial);

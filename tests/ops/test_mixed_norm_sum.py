@@ -190,6 +190,7 @@ def test_no_images() -> None:
     inputs = draw(3, 0, 4, 5, 5)
     value, found = gradients(summed, inputs)
     assert [x.shape for x in (value, *found)] == [(0, 4, 5, 5)] * 4 + [(3,)]
+    assert not found[-1].any()
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 5, 7), (2, 1, 4, 4), (3, 5, 1, 1)])
