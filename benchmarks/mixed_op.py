@@ -83,8 +83,9 @@ def case(shape: tuple[int, int, int], stride: int) -> Case:
         opponents={"channels-last modules": Contender(eager), "torch.compile": Contender(by_inductor)},
         sizes=dict(zip(("batch", "channels", "height"), shape, strict=True)),
         quick=QUICK,
-        # A ReLU that opens by rounding moves gradients: PyTorch's own are as far from float64.
-        tolerance=1e-2,
+        # A ReLU that opens or closes by rounding moves a weight's gradient: by up to 1.5e-2 of the largest in ours and
+        # 1.2e-2 in PyTorch's own, at four shapes.
+        tolerance=3e-2,
         targets=(Faster(AIM[stride], "channels-last modules"), SavedMemory(SAVED, "channels-last modules")),
     )
 
