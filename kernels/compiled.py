@@ -124,7 +124,8 @@ def _widths(sass: str, instruction: str) -> dict[int, int]:
 def _read_off(name: str, capability: int, kernel: Any) -> CompiledKernel:
     asm = kernel.asm
     nvidia = triton.knobs.nvidia
-    ptxas = (nvidia.ptxas_blackwell if capability >= 100 else nvidia.ptxas).path
+    # The newer of the two that Triton brings: it reads the PTX of every architecture, which the older one may not.
+    ptxas = nvidia.ptxas_blackwell.path
     with tempfile.TemporaryDirectory() as folder:
         cubin, ptx = Path(folder, "kernel.cubin"), Path(folder, "kernel.ptx")
         cubin.write_bytes(asm["cubin"])

@@ -72,8 +72,9 @@ def found() -> dict[str, Any]:
 def test_nothing_spills_and_several_programs_fit(found: dict[str, Any]) -> None:
     for kernel in found["cases"]:
         assert kernel["spills"] == 0, kernel["name"]
-        # Four programs of 128 threads in the 65,536 registers of a multiprocessor.
-        assert kernel["registers"] <= 128, kernel["name"]
+        # Three programs of 128 threads in the 65,536 registers of a multiprocessor. The most that Triton's compilers
+        # took is 122 (3.8) and 154 (3.9), for two layouts in mixed_norm_sum's backward.
+        assert kernel["registers"] <= 168, kernel["name"]
 
 
 @pytest.mark.slow

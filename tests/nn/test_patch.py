@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +24,7 @@ from tests import tolerances
 from tests.nn.search_network import Identity, Mixed, SearchNetwork, Zero, depthwise, norm
 from tests.tolerances import assert_close
 
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES, LABELS = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 0, 1, 2])
 
 
@@ -110,13 +115,22 @@ def test_a_training_goes_on_as_if_nothing_had_happened() -> None:
 
 def test_the_probe_leaves_everything_alone() -> None:
     model = network()
-    state, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    state = copy.deepcopy(model.state_dict())
     model.get_parameter("classifier.weight").grad = torch.ones(3, 16)
     patched(model)
-    assert torch.equal(torch.get_rng_state(), random)
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name])
     assert [name for name, p in model.named_parameters() if p.grad is not None] == ["classifier.weight"]
+
+
+def test_the_probe_draws_nothing_from_the_global_generator() -> None:
+    # In a process of its own: in this one, threads that other tests have started may draw at the same time.
+    code = (
+        "import torch; from tests.nn.test_patch import network, patched\n"
+        "model = network(); before = torch.get_rng_state(); patched(model)\n"
+        "assert torch.equal(torch.get_rng_state(), before)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_eval_uses_the_statistics_of_the_batch_and_says_so() -> None:
