@@ -51,14 +51,12 @@ def define_kernel(
     name = _define(schema)
     _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(f"base_fast::{name}", fake, lib=_LIBRARY)
-    if extension.CUDA.module is not None:
-        pass
-    elif column is None:
+    if column is None:
         _CUDA[name] = "reference (its kernels are for the CPU)"
-    elif _HAS_TRITON:
+    elif extension.CUDA.module is None and _HAS_TRITON:
         _LIBRARY.impl(name, _triton(column, name), "CUDA")
         _CUDA[name] = f"Triton ({extension.CUDA.missing})"
-    else:
+    elif extension.CUDA.module is None:
         _CUDA[name] = f"reference ({extension.CUDA.missing}, and triton is not installed)"
     return _op(name)
 
