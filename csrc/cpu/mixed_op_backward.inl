@@ -208,8 +208,8 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, T* memory) {
   T *maxima = scratch.take(step * columns * kBlock), *averages = scratch.take(step * columns * kBlock);
   Terms<T> terms;
   for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> x = view_of(plan, plan.x + n * plan.pixels() * plan.channels, plan.pixels(), dense_x);
-    const View<T> g = view_of(plan, plan.grad + n * plan.out_pixels() * plan.channels, plan.out_pixels(), dense_g);
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense_x);
+    const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, plan.out_pixels(), dense_g);
     for (int64_t i = 0; i < plan.out_height; i += step) {
       const int64_t end = std::min(i + step, plan.out_height);
       for (int64_t b = 0; b < plan.blocks; ++b) {
@@ -232,7 +232,7 @@ void mixed_op_second_backward(const Plan<T>& plan, int64_t group, T* memory) {
   const Back<T> back = take_back(plan, scratch, pixels);
   T* gradients = plan.weight_gradients + group * plan.weights;
   for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> g = view_of(plan, plan.grad + n * pixels * plan.channels, pixels, dense);
+    const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, pixels, dense);
     for (int s = plan.first; s < plan.first + plan.second; ++s) {
       const Stage<T>& stage = plan.stages[s];
       const Stage<T>& from = plan.stages[stage.input];
@@ -282,14 +282,15 @@ void finish_row(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t
 }
 
 template <class T>
-void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t b, const T* through, const Finish<T>& own,
-            T* dx) {
+void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t n, int64_t b, const T* through,
+            const Finish<T>& own) {
+  const Sink<T> dx{plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel};
   const int64_t width = plan.width, columns = plan.out_width, size = (width + 3) * kBlock;
   const int s = plan.stride;
   const auto window = [&](int64_t row) { return own.window + (row + 3) % 3 * size; };
   const auto put = [&](int64_t i, const T* pooled) {
     finish_row(plan, x, g, b, i, through == nullptr ? nullptr : through + i * width * kBlock, pooled, own.out);
-    put_pixels(plan, own.out, b, width, dx + i * width * plan.channels);
+    put_pixels(plan, own.out, b, width, dx, n * plan.pixels() + i * width);
   };
   if (!plan.max_pool && !plan.avg_pool) {
     for (int64_t i = 0; i < plan.height; ++i) put(i, nullptr);
@@ -340,8 +341,8 @@ void mixed_op_first_backward(const Plan<T>& plan, int64_t group, T* memory) {
   };
   T* gradients = plan.weight_gradients + group * plan.weights;
   for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> x = view_of(plan, plan.x + n * pixels * plan.channels, pixels, dense_x);
-    const View<T> g = view_of(plan, plan.grad + n * out_pixels * plan.channels, out_pixels, dense_g);
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, pixels, dense_x);
+    const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, out_pixels, dense_g);
     // The first convolution of stride 1 writes dx, whatever else comes adds to it.
     bool written = plan.stride == 1 && plan.first > 0;
     if (plan.first > 0) fill_relu(plan, rectified, x);
@@ -367,8 +368,7 @@ void mixed_op_first_backward(const Plan<T>& plan, int64_t group, T* memory) {
     }
     if (pools) fill(own.raw, x, plan.blocks, plan.height, plan.width, Same<T>{});
     for (int64_t b = 0; b < plan.blocks; ++b)
-      finish(plan, x, g, b, plan.first > 0 ? back.dx + b * pixels * kBlock : nullptr, own,
-             plan.dx + n * pixels * plan.channels);
+      finish(plan, x, g, n, b, plan.first > 0 ? back.dx + b * pixels * kBlock : nullptr, own);
   }
 }
 

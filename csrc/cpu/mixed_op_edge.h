@@ -90,6 +90,8 @@ class Edge {
     plan.stride = shape.stride;
     plan.out_height = (shape.height + shape.stride - 1) / shape.stride;
     plan.out_width = (shape.width + shape.stride - 1) / shape.stride;
+    plan.x_pixel = plan.y_pixel = plan.grad_pixel = plan.dx_pixel = shape.channels;
+    plan.y_addend_pixel = plan.dx_addend_pixel = shape.channels;
     resolve(primitives, z);
     plan.weights = 0;
     plan.halo = 1;

@@ -98,7 +98,7 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, T* memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  const int64_t begin = plan.begin(group), size = plan.pixels() * plan.channels;
+  const int64_t begin = plan.begin(group);
   const int64_t chunk = plan.padded() * plan.chunk_rows() * plan.out_width;
   T* dense = scratch.take(plan.blocks * plan.pixels() * kBlock);
   const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
@@ -106,7 +106,7 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, T* memory) {
   Moments<T> moments = Moments<T>::take(scratch, plan.padded());
   Moments<T> averages = Moments<T>::take(scratch, plan.padded());
   for (int64_t n = begin; n < plan.begin(group + 1); ++n) {
-    const View<T> x = view_of(plan, plan.x + n * size, plan.pixels(), dense);
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense);
     const int64_t before = (n - begin) * plan.out_pixels();
     const auto merge = [&](const Moments<T>& m, int norm) {
       double* sums = plan.sums_of(group, norm);
@@ -116,7 +116,7 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, T* memory) {
     for (int s = 0; s < plan.first; ++s) {
       // The next image, during the last stage. Where it has to be repacked first, nothing is gained.
       const bool last = s + 1 == plan.first && n + 1 < plan.images && plan.channels == plan.padded();
-      const View<T> next{last ? plan.x + (n + 1) * size : nullptr, x.block, x.pixel};
+      const View<T> next{last ? x.base + plan.pixels() * x.pixel : nullptr, x.block, x.pixel};
       stage_forward(plan, plan.stages[s], rectified, plan.stages[s].v + n * image(plan), one, other, moments, next,
                     plan.pixels());
       merge(moments, s);
@@ -240,16 +240,16 @@ void mixed_op_sum(const Plan<T>& plan, int64_t group, T* memory) {
   const int64_t step = plan.chunk_rows(), columns = plan.out_width;
   T *maxima = scratch.take(step * columns * kBlock), *averages = scratch.take(step * columns * kBlock);
   T* sums = scratch.take(step * columns * kBlock);
+  const Sink<T> y{plan.y, plan.y_pixel, plan.y_addend, plan.y_addend_pixel};
   Terms<T> terms;
   for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> x = view_of(plan, plan.x + n * plan.pixels() * plan.channels, plan.pixels(), dense);
-    T* y = plan.y + n * plan.out_pixels() * plan.channels;
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense);
     for (int64_t i = 0; i < plan.out_height; i += step) {
       const int64_t end = std::min(i + step, plan.out_height), count = (end - i) * columns;
       for (int64_t b = 0; b < plan.blocks; ++b) {
         terms_of(plan, x, n, b, i, end, maxima, averages, terms);
         sum_pixels(plan, terms, b, plan.has_identity ? x.at(b, i * columns) : nullptr, x.pixel, count, sums);
-        put_pixels(plan, sums, b, count, y + i * columns * plan.channels);
+        put_pixels(plan, sums, b, count, y, n * plan.out_pixels() + i * columns);
       }
     }
   }

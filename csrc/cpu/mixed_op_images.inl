@@ -30,28 +30,44 @@ BF_INLINE void copy_pixel(const T* from, int64_t channels, T* to) {
   for (int64_t c = 0; c < kBlock; ++c) to[c] = c < channels ? from[c] : T(0);
 }
 
+// Image n of those at `images`, whose pixels are `pixel` elements apart.
 template <class T>
-View<T> view_of(const Plan<T>& plan, const T* image, int64_t pixels, T* scratch) {
-  if (plan.channels == plan.padded()) return {image, kBlock, plan.channels};
+View<T> view_of(const Plan<T>& plan, const T* images, int64_t pixel, int64_t n, int64_t pixels, T* scratch) {
+  const T* image = images + n * pixels * pixel;
+  if (plan.channels == plan.padded()) return {image, kBlock, pixel};
   for (int64_t b = 0; b < plan.blocks; ++b) {
     for (int64_t p = 0; p < pixels; ++p)
-      copy_pixel(image + p * plan.channels + b * kBlock, plan.channels - b * kBlock,
+      copy_pixel(image + p * pixel + b * kBlock, plan.channels - b * kBlock,
                  scratch + (b * pixels + p) * kBlock);
   }
   return {scratch, pixels * kBlock, kBlock};
 }
 
-// Pixels of one block into an NHWC image.
+// Where results go: NHWC images, and what is added to them.
 template <class T>
-void put_pixels(const Plan<T>& plan, const T* from, int64_t b, int64_t count, T* to) {
+struct Sink {
+  T* base;
+  int64_t pixel;
+  const T* addend;  // or null
+  int64_t addend_pixel;
+};
+
+// Pixels of block b, to pixel `first` on of all images'.
+template <class T>
+void put_pixels(const Plan<T>& plan, const T* from, int64_t b, int64_t count, const Sink<T>& sink, int64_t first) {
   const int64_t channels = plan.channels - b * kBlock;
-  to += b * kBlock;
-  for (int64_t j = 0; j < count; ++j, from += kBlock, to += plan.channels) {
+  T* to = sink.base + first * sink.pixel + b * kBlock;
+  const T* addend = sink.addend == nullptr ? nullptr : sink.addend + first * sink.addend_pixel + b * kBlock;
+  for (int64_t j = 0; j < count; ++j, from += kBlock, to += sink.pixel) {
     if (channels >= kBlock) {
-      for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, load(from + part));
+      for (int part = 0; part < kBlock; part += kWidth<T>) {
+        const Vec<T> value = load(from + part);
+        store(to + part, addend == nullptr ? value : load(addend + part) + value);
+      }
     } else {
-      for (int64_t c = 0; c < channels; ++c) to[c] = from[c];
+      for (int64_t c = 0; c < channels; ++c) to[c] = addend == nullptr ? from[c] : addend[c] + from[c];
     }
+    if (addend != nullptr) addend += sink.addend_pixel;
   }
 }
 

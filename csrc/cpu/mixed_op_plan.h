@@ -79,10 +79,16 @@ struct Plan {
   bool has_identity;
   T identity;  // its weight
 
-  const T* x;  // NHWC
+  // NHWC, neighbouring pixels so many elements apart: an image may be a slice of the channels of a wider one.
+  const T* x;
   T* y;
   const T* grad;
   T* dx;
+  int64_t x_pixel, y_pixel, grad_pixel, dx_pixel;
+  // What is added to y and to dx, or null; it may be their own memory.
+  const T* y_addend;
+  const T* dx_addend;
+  int64_t y_addend_pixel, dx_addend_pixel;
   const T* constant;  // per channel: what the norms' offsets add to y
 
   int64_t groups;       // the batch is cut into so many, whatever the number of threads

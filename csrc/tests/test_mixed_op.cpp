@@ -25,6 +25,9 @@ struct Run {
   std::vector<T> y, dx;
   std::vector<double> dz;
   std::vector<std::vector<T>> d_weights;
+  // Channels beside the edge's own that the pixels of all images have; y and dx are then added to what is there.
+  int64_t beside = 0;
+  static constexpr T kBefore = T(0.375), kBeside = T(7);
 
   Run(const EdgeShape& s, const std::vector<int64_t>& p) : shape(s), primitives(p) {
     int64_t seed = 0;
@@ -50,18 +53,24 @@ struct Run {
       for (int64_t group = 0; group < plan.groups; ++group) pass(plan, group, scratch.get());
     };
     const int64_t outputs = shape.images * shape.channels * plan.out_pixels();
-    y.assign(size_t(outputs), T(0));
-    dx.assign(x.size(), T(0));
     std::vector<T> grad;
     for (int64_t i = 0; i < outputs; ++i) grad.push_back(T(number(7 * i)));
+    const std::vector<T> wide_x = wider(x), wide_grad = wider(grad);
+    std::vector<T> wide_y = wider(std::vector<T>(size_t(outputs), kBefore));
+    std::vector<T> wide_dx = wider(std::vector<T>(x.size(), kBefore));
+    const int64_t pixel = shape.channels + beside;
     const Buffer<T> values(edge.values()), hidden(plan.second * shape.images * edge.image());
     std::vector<double> statistics(size_t(edge.statistics()), 0.0);
-    plan.x = x.data(), plan.y = y.data(), plan.grad = grad.data(), plan.dx = dx.data();
+    plan.x = wide_x.data(), plan.y = wide_y.data();
+    plan.x_pixel = plan.y_pixel = plan.y_addend_pixel = pixel;
+    if (beside > 0) plan.y_addend = plan.y;
     edge.use_values(values.get());
     forward_passes(edge, statistics.data(), run);
     Edge<T> back(shape, primitives, z.data(), pointers);
     const Buffer<T> gradients = Buffer<T>::zeros(plan.groups * plan.weights);
-    back.plan.x = x.data(), back.plan.grad = grad.data(), back.plan.dx = dx.data();
+    back.plan.x = wide_x.data(), back.plan.grad = wide_grad.data(), back.plan.dx = wide_dx.data();
+    back.plan.x_pixel = back.plan.grad_pixel = back.plan.dx_pixel = back.plan.dx_addend_pixel = pixel;
+    if (beside > 0) back.plan.dx_addend = back.plan.dx;
     back.plan.weight_gradients = gradients.get();
     back.use_values(values.get());
     back.use_hidden_gradients(hidden.get());
@@ -81,6 +90,27 @@ struct Run {
     for (const auto& w : weights) d_weights.emplace_back(w.size());
     for (auto& w : d_weights) to.push_back(w.data());
     back.unpack(gradients.get(), to);
+    y = own(wide_y);
+    dx = own(wide_dx);
+  }
+
+  // An image as some of the channels of a wider one, whose others hold `kBeside`.
+  std::vector<T> wider(const std::vector<T>& image) const {
+    std::vector<T> wide;
+    for (size_t i = 0; i < image.size(); ++i) {
+      wide.push_back(image[i]);
+      if ((i + 1) % size_t(shape.channels) == 0) wide.insert(wide.end(), size_t(beside), kBeside);
+    }
+    return wide;
+  }
+  std::vector<T> own(const std::vector<T>& wide) const {
+    std::vector<T> image;
+    for (size_t i = 0; i < wide.size(); ++i) {
+      const bool is_own = int64_t(i) % (shape.channels + beside) < shape.channels;
+      if (is_own) image.push_back(wide[i]);
+      CHECK(is_own || wide[i] == kBeside);
+    }
+    return image;
   }
 
   double loss() const {
@@ -125,6 +155,18 @@ void check_gradients(const EdgeShape& shape, const std::vector<int64_t>& primiti
   for (const float d : single.dx) CHECK(std::isfinite(d));
 }
 
+// Slices of wider images give the bits that images of their own give.
+void check_slices(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
+  Run<float> dense(shape, primitives), slice(shape, primitives);
+  slice.beside = 3;
+  dense();
+  slice();
+  for (auto* all : {&dense.y, &dense.dx}) {
+    for (float& value : *all) value += Run<float>::kBefore;
+  }
+  CHECK(dense.y == slice.y && dense.dx == slice.dx && dense.dz == slice.dz && dense.d_weights == slice.d_weights);
+}
+
 }  // namespace
 
 int main() {
@@ -135,6 +177,8 @@ int main() {
                                    EdgeShape{2, 17, 1, 4, stride}, EdgeShape{5, 4, 3, 1, stride},
                                    EdgeShape{2, 33, 4, 20, stride}, EdgeShape{1, 48, 3, 35, stride}}) {
       check_gradients(shape, all);
+      check_slices(shape, all);
+      check_slices(shape, {1, 3});
       for (const int64_t one : all) check_gradients(shape, {one, 0});
     }
   }
