@@ -24,7 +24,6 @@ from tests.ops.contract import registered
 from tests.ops.samples import CUT, DTYPES, SAMPLES, Arguments, Draws
 from tests.tolerances import error
 
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 LARGE = 2 * CUT
 # A whole edge has tests of its own kind.
 ELSEWHERE = "mixed_op"
@@ -36,27 +35,6 @@ def fresh_memory_is_nan() -> Iterator[None]:
     assert deterministic.fill_uninitialized_memory
     yield
     torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    module = extension.CPU.module
-    if module is None:
-        pytest.skip(f"no compiled kernels: {extension.CPU.missing}")
-    before = module.isa()
-    try:
-        module.select_isa(request.param)
-    except ValueError as reason:
-        pytest.skip(str(reason))
-    yield request.param
-    module.select_isa(before)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def needs_kernel(name: str) -> None:

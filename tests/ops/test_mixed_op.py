@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import mixed_op
-from base_fast.reference.mixed_op import mixed_op as reference
-from base_fast.reference.primitives import SUPPORTED, weight_shapes
-from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
+from base_fast.reference.primitives import SUPPORTED
+from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES
 from tests import tolerances
 from tests.ops.contract import check_compiled, check_registration, check_twice_differentiable, gradients
+from tests.ops.edges import draw, edge, plain
 from tests.tolerances import assert_close
 
 SIZES = [(2, 4, 8, 8), (2, 6, 7, 5), (3, 1, 6, 9), (2, 3, 1, 6), (2, 2, 5, 1), (4, 2, 1, 1), (1, 2, 3, 3)]
-
-
-def draw(
-    size: tuple[int, ...], primitives: tuple[str, ...], stride: int, dtype: torch.dtype = torch.float64
-) -> list[Tensor]:
-    """x, z, then the weights."""
-    generator = torch.Generator().manual_seed(7)
-    weights = [shape for p in primitives for shape in weight_shapes(p, size[1], stride).values()]
-    x, z, *rest = (
-        torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype)
-        for shape in (size, (len(primitives),), *weights)
-    )
-    return [x, torch.softmax(z, 0), *rest]
-
-
-def edge(primitives: tuple[str, ...], stride: int, chosen: int | None = None) -> Callable[..., Tensor]:
-    return lambda x, z, *weights: mixed_op(x, z, weights, primitives, stride, chosen)
-
-
-def plain(primitives: tuple[str, ...], stride: int, channels: int) -> Callable[..., Tensor]:
-    module = PlainMixedOp(channels, stride, primitives).double()
-    names = [name for name, _ in module.named_parameters()]
-
-    def f(x: Tensor, z: Tensor, *weights: Tensor) -> Tensor:
-        return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x, z))
-
-    return f
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
@@ -131,18 +101,6 @@ def test_backward_of_few_channels_in_channels_last(channels: int) -> None:
     _, expected = gradients(edge(("none", "skip_connect"), 2), [t.double() for t in inputs])
     for one, other in zip(found, expected, strict=True):
         assert_close(one, other, tolerances.EDGE_GRADIENT_FLOAT32)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("primitives", [PRIMITIVES, *((p,) for p in PRIMITIVES[1:])], ids=lambda p: "-".join(p[:2]))
-def test_what_is_not_finite_spreads_as_in_pytorch(primitives: tuple[str, ...], value: float, stride: int) -> None:
-    inputs = draw((2, 6, 7, 8), primitives, stride)
-    inputs[0][1, 2, 3, 4] = value
-    expected, expected_gradients = gradients(lambda x, z, *w: reference(x, z, w, primitives, stride, None), inputs)
-    found, found_gradients = gradients(edge(primitives, stride), inputs)
-    for one, other in zip([found, *found_gradients], [expected, *expected_gradients], strict=True):
-        assert torch.equal(one.isnan(), other.isnan())
 
 
 def test_registration() -> None:
