@@ -1,4 +1,4 @@
-"""What the tests of compiled kernels share: the instruction sets of this processor, and the number of threads."""
+"""What the tests of compiled kernels share: instruction sets, numbers of threads, memory that nobody has written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.utils import deterministic
 
 from base_fast.ops import extension
 
@@ -29,3 +30,11 @@ def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def fresh_memory_is_nan() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    assert deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -6,7 +6,6 @@ All that is allocated is filled with NaN first, so that a kernel that leaves an 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 import torch
 from hypothesis import strategies
 from torch import Tensor
-from torch.utils import deterministic
 
 from base_fast.ops import extension
 from tests import tolerances
@@ -28,13 +26,7 @@ LARGE = 2 * CUT
 # A whole edge has tests of its own kind.
 ELSEWHERE = "mixed_op"
 
-
-@pytest.fixture(autouse=True)
-def fresh_memory_is_nan() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    assert deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
+pytestmark = pytest.mark.usefixtures("fresh_memory_is_nan")
 
 
 def needs_kernel(name: str) -> None:
