@@ -108,7 +108,8 @@ def test_the_cuda_extension_builds_loads_and_registers(source, tmp_path):
     code = (
         "import base_fast as bf\n"
         "every = {op: kernels['cuda'] for op, kernels in bf.backends().items()}\n"
-        "served = {op: kernel for op, kernel in every.items() if not kernel.startswith('reference (it')}\n"
+        "others = ('reference (it', 'Triton (the CUDA extension has no kernel for it)')\n"
+        "served = {op: kernel for op, kernel in every.items() if not kernel.startswith(others)}\n"
         "assert served, 'no op has kernels'\n"
         "print(served)\n"
         "assert all(kernel.startswith('CUDA C++ (compiled for sm_80)') for kernel in served.values()), served"

@@ -25,6 +25,7 @@ NO_OPS = {
 }
 
 _SMALL = "it sees a few hundred numbers: PyTorch's own operations are no loss"
+_TRITON = "its CPU kernel is made of the fused edge's parts, and Triton serves it on CUDA"
 _CPU_ONLY = "the fused edge is for the CPU so far; its arithmetic is in csrc/cpu"
 
 # (op, row) -> why this op lacks it.
@@ -32,7 +33,13 @@ HOLES: dict[tuple[str, str], str] = {
     (op, row): _SMALL
     for op in ("categorical_kl", "concrete_log_density")
     for row in ("core", "cpu", "cuda", "triton", "benchmarks")
-} | {("mixed_op", row): _CPU_ONLY for row in ("core", "cuda", "triton")}
+}
+HOLES |= {("mixed_op", row): _CPU_ONLY for row in ("core", "cuda", "triton")}
+HOLES |= {
+    (op, row): _TRITON
+    for op in ("depthwise_conv", "pool_pair")
+    for row in ("core", "cpu", "cuda", "triton", "benchmarks")
+}
 
 DEFINITIONS = {path.stem for path in (ROOT / "base_fast" / "reference").glob("*.py")} - {"__init__"}
 OPS = sorted(DEFINITIONS - set(NO_OPS))

@@ -88,3 +88,25 @@ def test_the_instruction_set_can_be_changed():
         module.select_isa("sse")
     with pytest.raises((TypeError, AttributeError)):
         module.select_isa(3)
+
+
+def test_triton_serves_what_the_cuda_extension_has_no_kernel_for():
+    pytest.importorskip("triton")
+    code = (
+        "import torch, base_fast as bf\n"
+        "from base_fast.ops import extension, registry\n"
+        "extension.CUDA = extension.Extension(object(), facts={'architectures': ['sm_80']})\n"
+        "library = torch.library.Library('base_fast', 'IMPL')\n"
+        "library.impl('both', torch.clone, 'CUDA')\n"
+        "for name, column in (('both', 'probe'), ('triton_only', 'probe'), ('neither', None)):\n"
+        "    registry.define_kernel(f'{name}(Tensor x) -> Tensor', torch.clone, torch.empty_like, column=column)\n"
+        "    has = torch._C._dispatch_has_kernel_for_dispatch_key(f'base_fast::{name}', 'CUDA')\n"
+        "    print(has, bf.backends()[name]['cuda'])"
+    )
+    done = python(code, ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "True CUDA C++ (compiled for sm_80)",
+        "True Triton (the CUDA extension has no kernel for it)",
+        "False reference (its kernels are for the CPU)",
+    ]

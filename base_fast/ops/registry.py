@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from base_fast.ops import extension
 
 _LIBRARY = torch.library.Library("base_fast", "DEF")
-# Op -> what stands in for a compiled CUDA kernel, or why nothing does.
+# Op without a compiled CUDA kernel -> what serves it there, and why.
 _CUDA: dict[str, str] = {}
 _COMPOSITES: list[str] = []
 _NAMES: list[str] = []
@@ -51,13 +51,8 @@ def define_kernel(
     name = _define(schema)
     _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(f"base_fast::{name}", fake, lib=_LIBRARY)
-    if column is None:
-        _CUDA[name] = "reference (its kernels are for the CPU)"
-    elif extension.CUDA.module is None and _HAS_TRITON:
-        _LIBRARY.impl(name, _triton(column, name), "CUDA")
-        _CUDA[name] = f"Triton ({extension.CUDA.missing})"
-    elif extension.CUDA.module is None:
-        _CUDA[name] = f"reference ({extension.CUDA.missing}, and triton is not installed)"
+    if not _registered(name, "CUDA"):
+        _CUDA[name] = _without_cuda(name, column)
     return _op(name)
 
 
@@ -149,6 +144,17 @@ def _op(name: str) -> Callable[..., Any]:
     return op
 
 
+def _without_cuda(name: str, column: str | None) -> str:
+    """Let Triton serve an op for which the CUDA extension has no kernel; says what serves it, and why."""
+    if column is None:
+        return "reference (its kernels are for the CPU)"
+    missing = extension.CUDA.missing or "the CUDA extension has no kernel for it"
+    if not _HAS_TRITON:
+        return f"reference ({missing}, and triton is not installed)"
+    _LIBRARY.impl(name, _triton(column, name), "CUDA")
+    return f"Triton ({missing})"
+
+
 def _triton(column: str, name: str) -> Callable[..., Any]:
     """The launcher of a Triton kernel, imported at its first call: importing Triton takes long."""
 
@@ -172,6 +178,4 @@ def _cpu(name: str) -> str:
 def _cuda(name: str) -> str:
     if name in _CUDA:
         return _CUDA[name]
-    if not _registered(name, "CUDA"):
-        return "reference (the extension has no kernel for it)"
     return f"CUDA C++ (compiled for {', '.join(extension.CUDA.facts['architectures'])})"

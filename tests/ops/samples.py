@@ -195,6 +195,38 @@ def mixed_norm_sum_backward(draws: Draws) -> Iterator[Arguments]:
             yield grad, [x.bfloat16() for x in own], weights, positions, normalized, mean, rstd
 
 
+MORE_IMAGES = (*IMAGES, (0, 4, 5, 5), (1, 2, 1, 40), (3, 16, 7, 1), (2, 16, 40, 75), (3, 40, 19, 21))
+
+
+def depthwise_conv(draws: Draws) -> Iterator[Arguments]:
+    settings = itertools.cycle(itertools.product((3, 5, 7), (1, 2), (1, 2), (False, True)))
+    for shape in MORE_IMAGES:
+        for lay, (k, stride, dilation, relu) in zip(
+            (torch.Tensor.contiguous, channels_last) * 3, settings, strict=False
+        ):
+            yield lay(draws(*shape)), draws(shape[1], 1, k, k), stride, dilation, relu
+    yield every_other(draws(2, 20, 9, 10)), every_other(draws(20, 1, 3, 3)), 2, 1, True
+
+
+def depthwise_conv_backward(draws: Draws) -> Iterator[Arguments]:
+    for i, (x, weight, stride, *rest) in enumerate(depthwise_conv(draws)):
+        yield upstream(draws, x[:, :, ::stride, ::stride], i), x, weight, stride, *rest
+
+
+def pool_pair(draws: Draws) -> Iterator[Arguments]:
+    for shape in MORE_IMAGES:
+        for stride in (1, 2):
+            yield draws(*shape), stride
+            yield channels_last(draws(*shape)), stride
+    yield every_other(draws(2, 20, 9, 10)), 2
+
+
+def pool_pair_backward(draws: Draws) -> Iterator[Arguments]:
+    for i, (x, stride) in enumerate(pool_pair(draws)):
+        like = x[:, :, ::stride, ::stride]
+        yield upstream(draws, like, i), upstream(draws, like, i + i // 3), x, stride
+
+
 def outer_step(draws: Draws) -> Iterator[Arguments]:
     for i, (count, lay) in enumerate(zip(SIZES, layouts(), strict=False)):
         yield lay(draws(count)), [lay(draws(count)) for _ in range((1, 2, 3, 8, 17)[i % 5])], 0.1 * i
@@ -218,6 +250,8 @@ SAMPLES: dict[str, Callable[[Draws], Iterator[Arguments]]] = {
         *(gaussian_sample_kl, gaussian_sample_kl_backward),
         *(mixed_sum, mixed_sum_backward),
         *(mixed_norm_sum, mixed_norm_sum_backward),
+        *(depthwise_conv, depthwise_conv_backward),
+        *(pool_pair, pool_pair_backward),
         *(outer_step, sgd_step),
     )
 }
