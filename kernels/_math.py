@@ -18,6 +18,12 @@ def wide(x):
 
 
 @triton.jit
+def zeros(shape: tl.constexpr, pointer):
+    """At the width of arithmetic for what `pointer` points to."""
+    return wide(tl.zeros(shape, pointer.dtype.element_ty))
+
+
+@triton.jit
 def scalar(value, dtype: tl.constexpr):
     """A float64 argument in the dtype of the arithmetic (a wider one would widen every tensor that it meets)."""
     return tl.full((), value, dtype)

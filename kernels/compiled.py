@@ -24,12 +24,13 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
+from base_fast.kernels import depthwise_conv as depthwise
 from base_fast.kernels import gaussian_kl as kl
 from base_fast.kernels import gaussian_sample as sample
 from base_fast.kernels import gaussian_sample_kl as sample_kl
 from base_fast.kernels import gumbel_softmax as gumbel
 from base_fast.kernels import mixed_norm_sum as norm_sum
-from base_fast.kernels import mixed_sum, outer_step, sgd_step
+from base_fast.kernels import mixed_sum, outer_step, pool_pair, sgd_step
 
 ARCHITECTURES = (80, 90, 100)
 
@@ -224,6 +225,25 @@ def _one(dtype: torch.dtype) -> Tensor:
     return _empty(dtype)
 
 
+def _images(dtype: torch.dtype, stride: int = 1, last: bool = True) -> Tensor:
+    x = _empty(dtype, *SHAPE[:2], SHAPE[2] // stride, SHAPE[3] // stride)
+    return x.to(memory_format=torch.channels_last) if last else x
+
+
+def _depthwise(dtype: torch.dtype, k: int, dilation: int, stride: int, last: bool = True) -> None:
+    depthwise.depthwise_conv(_images(dtype, last=last), _empty(dtype, SHAPE[1], 1, k, k), stride, dilation, True)
+
+
+def _depthwise_backward(dtype: torch.dtype, k: int, dilation: int, stride: int, last: bool = True) -> None:
+    grad, x = _images(dtype, stride, last), _images(dtype, last=last)
+    depthwise.depthwise_conv_backward(grad, x, _empty(dtype, SHAPE[1], 1, k, k), stride, dilation, True)
+
+
+def _pools_backward(dtype: torch.dtype, stride: int, last: bool = True) -> None:
+    grad = _images(dtype, stride, last)
+    pool_pair.pool_pair_backward(grad, grad, _images(dtype, last=last), stride)
+
+
 CASES = (
     Case("gumbel_softmax", lambda d: gumbel.gumbel_softmax(_rows(d), _key(), 0.5, False, 1.0), 2, 2),
     Case("gumbel_softmax hard", lambda d: gumbel.gumbel_softmax(_rows(d), _key(), 0.5, True, 1.0), 2, 2),
@@ -256,6 +276,18 @@ CASES = (
     Case("mixed_norm_sum two layouts", lambda d: _norm_sum(d, mixed=True), K + 1, 2 * K),
     Case("mixed_norm_sum backward", lambda d: _norm_sum_backward(d, mixed=False), 2 * K + 1, 3 * K + 1),
     Case("mixed_norm_sum backward two layouts", lambda d: _norm_sum_backward(d, mixed=True), 2 * K + 1, 3 * K + 1),
+    Case("depthwise_conv 3", lambda d: _depthwise(d, 3, 1, 1), 2, 2),
+    Case("depthwise_conv 7 stride 2", lambda d: _depthwise(d, 7, 1, 2), 5 / 4, 5 / 4),
+    Case("depthwise_conv 5 dilated contiguous", lambda d: _depthwise(d, 5, 2, 1, last=False), 2, 2),
+    Case("depthwise_conv 3 backward", lambda d: _depthwise_backward(d, 3, 1, 1), 3, 3),
+    Case("depthwise_conv 7 stride 2 backward", lambda d: _depthwise_backward(d, 7, 1, 2), 9 / 4, 9 / 4),
+    Case("depthwise_conv 5 dilated contiguous backward", lambda d: _depthwise_backward(d, 5, 2, 1, last=False), 3, 3),
+    Case("pool_pair", lambda d: pool_pair.pool_pair(_images(d), 1), 3, 3),
+    Case("pool_pair contiguous", lambda d: pool_pair.pool_pair(_images(d, last=False), 1), 3, 3),
+    # The places of the maxima are bytes, written and read again.
+    Case("pool_pair backward", lambda d: _pools_backward(d, 1), 4, 4.5),
+    Case("pool_pair stride 2 backward", lambda d: _pools_backward(d, 2), 5 / 2, 5 / 2 + 1 / 8),
+    Case("pool_pair contiguous backward", lambda d: _pools_backward(d, 1, last=False), 4, 4.5),
     Case("outer_step", lambda d: outer_step.outer_step(_vectors(1, d)[0], _vectors(4, d), 0.5), 6, 6),
     Case("sgd_step", lambda d: sgd_step.sgd_step(_vectors(3, d), _vectors(3, d), [0.1, 0.2, 0.3], 1.0), 3, 4),
 )

@@ -105,6 +105,9 @@ KL_CLOSE_FLOAT32 = 4e-6
 SOFTPLUS_FLOAT32 = 1e-5
 # Weighted sums of normalized branches and their gradients: 2.1e-7; the statistics of numbers around 1000: 5.6e-7.
 NORM_SUM_FLOAT32 = 2e-6
+# Depthwise convolutions and pools, and their gradients: sums of up to 49 products, weight gradients of up to 1,740.
+WINDOW_FLOAT32 = 2e-6
+WINDOW_BFLOAT16 = 1.2e-2
 
 # Logits and gradients of up to six cells against the plain network: 1.3e-14.
 SUPERNET_FLOAT64 = 1e-12

@@ -1,0 +1,207 @@
+"""Windows of images: what convolutions and poolings share.
+
+A program takes a tile (BM, BC) of pixels, numbered through all images, and channels. An image tensor comes with its
+strides (b, c, h, w), so any memory layout is read and written where it is. Pixels beyond the border are masked.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from base_fast.kernels import _math
+from base_fast.kernels._launch import BLOCK
+
+# Programs that contribute to the gradient of one weight, at most: each takes several tiles.
+CONTRIBUTORS = 512
+
+
+def tile(out: Tensor) -> tuple[int, int]:
+    """Pixels and channels (BM, BC) of a tile: 32 channels at most where they are neighbours in memory, one where pixels
+    are, which are then numbered one by one and take more registers."""
+    last = out.stride(1) == 1
+    area = (BLOCK if last else BLOCK // 2) // (2 if out.dtype == torch.float64 else 1)
+    channels = min(32, triton.next_power_of_2(out.shape[1])) if last else 1
+    return area // channels, channels
+
+
+@triton.jit
+def pixels(tile, height, width, count, BM: tl.constexpr):
+    """The tile's pixels (image, row, column), (BM,), and which of `count` exist."""
+    p = tl.full((), tile, tl.int64) * BM + tl.arange(0, BM)
+    column, line = p % width, p // width
+    return (line // height, (line % height).to(tl.int32), column.to(tl.int32)), p < count
+
+
+@triton.jit
+def offset(strides, image, row, column, channel):
+    """Of a tile's elements, int64 (BM, BC)."""
+    pixel = image * strides[0] + row.to(tl.int64) * strides[2] + column.to(tl.int64) * strides[3]
+    return pixel[:, None] + (channel * strides[1])[None, :]
+
+
+@triton.jit
+def relu(x):
+    """NaN stays NaN."""
+    return tl.where(x < 0.0, 0.0, x)
+
+
+@triton.jit
+def read(x, strides, image, row, column, channel, inside, center, scale, RELU: tl.constexpr):
+    """A tile at the width of arithmetic, normalized where `center` and `scale` (BC,) are given; 0 outside."""
+    y = _math.wide(tl.load(x + offset(strides, image, row, column, channel), mask=inside, other=0.0))
+    if center is not None:
+        y = (y - center[None, :]) * scale[None, :]
+    if RELU:
+        y = relu(y)
+    return y
+
+
+@triton.jit
+def convolve(
+    x,
+    strides,
+    height,
+    width,
+    weight,
+    at,
+    inside,
+    channel,
+    there,
+    center,
+    scale,
+    K: tl.constexpr,
+    DILATION: tl.constexpr,
+    STRIDE: tl.constexpr,
+    RELU: tl.constexpr,
+):
+    """The depthwise convolution of x, height × width, at the output pixels `at`: (BM, BC), 0 for absent channels.
+
+    `inside` (BM,) and `there` (BC,): which pixels and channels exist; weight (C, K, K).
+    """
+    total = _math.zeros((inside.shape[0], channel.shape[0]), x)
+    for u in range(K):
+        row = at[1] * STRIDE + (u - K // 2) * DILATION
+        line = inside & (row >= 0) & (row < height)
+        for v in tl.static_range(K):
+            column = at[2] * STRIDE + (v - K // 2) * DILATION
+            mask = (line & (column >= 0) & (column < width))[:, None] & there[None, :]
+            value = read(x, strides, at[0], row, column, channel, mask, center, scale, RELU)
+            if center is not None:
+                # Zeros of the border are padded after the norm.
+                value = tl.where(mask, value, 0.0)
+            total += value * _tap(weight, channel, there, u * K + v, K, total.dtype)
+    return total
+
+
+@triton.jit
+def _tap(weight, channel, there, tap, K: tl.constexpr, dtype: tl.constexpr):
+    """Of every channel's filter, (1, BC)."""
+    return tl.load(weight + channel * (K * K) + tap, mask=there, other=0.0).to(dtype)[None, :]
+
+
+@triton.jit
+def convolve_backward(
+    grad,
+    strides,
+    height,
+    width,
+    weight,
+    x,
+    at,
+    inside,
+    channel,
+    there,
+    contributions,
+    first,
+    K: tl.constexpr,
+    DILATION: tl.constexpr,
+    STRIDE: tl.constexpr,
+):
+    """The gradient at the input pixels `at` from `grad`, of height × width: (BM, BC).
+
+    What these pixels, of value x (BM, BC), add to the gradient of the weight is added to `contributions` (C, K, K),
+    which the program's `first` tile fills. Each tap meets the same elements of `grad` in both.
+    """
+    total = tl.zeros(x.shape, x.dtype)
+    for u in range(K):
+        row, line = _center(at[1] - (u - K // 2) * DILATION, height, STRIDE)
+        for v in tl.static_range(K):
+            column, exists = _center(at[2] - (v - K // 2) * DILATION, width, STRIDE)
+            mask = (inside & line & exists)[:, None] & there[None, :]
+            g = tl.load(grad + offset(strides, at[0], row, column, channel), mask=mask, other=0.0).to(x.dtype)
+            total += g * _tap(weight, channel, there, u * K + v, K, x.dtype)
+            # A pair that does not exist adds nothing, be its x infinite.
+            sums = tl.sum(tl.where(mask, g * x, 0.0), 0)
+            to = contributions + channel * (K * K) + u * K + v
+            sums += tl.load(to, mask=there & (first == 0), other=0.0)
+            tl.store(to, sums, mask=there)
+    # What was stored is seen by every thread that adds the next tile to it.
+    tl.debug_barrier()
+    return total
+
+
+@triton.jit
+def _center(position, size, STRIDE: tl.constexpr):
+    """The output whose window has its center at an input position, and whether there is one."""
+    exists = position >= 0
+    if STRIDE == 2:
+        exists &= (position & 1) == 0
+        position = position >> 1
+    return position, exists & (position < size)
+
+
+@triton.jit
+def pool(x, strides, height, width, at, inside, channel, there, STRIDE: tl.constexpr):
+    """Of the 3 × 3 windows around the output pixels `at`: the maximum, its place among the nine, and the average,
+    (BM, BC) each. Pixels beyond the border are not counted; NaN is larger than everything, the last one of several."""
+    total = _math.zeros((inside.shape[0], channel.shape[0]), x)
+    maximum = total + float("-inf")
+    count = tl.zeros(inside.shape, tl.int32)
+    # Where all are −∞, it is the first.
+    first = tl.where(at[1] == 0, 3, 0) + tl.where(at[2] == 0, 1, 0)
+    place = tl.zeros(maximum.shape, tl.int32) + first[:, None]
+    for u in range(3):
+        row = at[1] * STRIDE + u - 1
+        line = inside & (row >= 0) & (row < height)
+        for v in tl.static_range(3):
+            column = at[2] * STRIDE + v - 1
+            exists = line & (column >= 0) & (column < width)
+            mask = exists[:, None] & there[None, :]
+            value = read(x, strides, at[0], row, column, channel, mask, None, None, False)
+            larger = mask & ((value > maximum) | (value != value))
+            maximum = tl.where(larger, value, maximum)
+            place = tl.where(larger, 3 * u + v, place)
+            total += value
+            count += exists.to(tl.int32)
+    return maximum, place, total / tl.maximum(count, 1)[:, None]
+
+
+@triton.jit
+def pool_backward(
+    d_max, d_average, places, strides, height, width, out_height, out_width, at, inside, channel, there,
+    STRIDE: tl.constexpr,
+):  # fmt: skip
+    """The gradient at the input pixels `at` of images of height × width, (BM, BC). d_max, d_average and `places`, what
+    `pool` said of the windows, share their strides and are of out_height × out_width."""
+    total = _math.zeros((inside.shape[0], channel.shape[0]), d_max)
+    for u in range(3):
+        row, line = _center(at[1] + 1 - u, out_height, STRIDE)
+        for v in tl.static_range(3):
+            column, exists = _center(at[2] + 1 - v, out_width, STRIDE)
+            exists &= inside & line
+            mask = exists[:, None] & there[None, :]
+            where = offset(strides, at[0], row, column, channel)
+            highest = tl.load(places + where, mask=mask, other=9) == 3 * u + v
+            count = tl.where(exists, _covered(row * STRIDE, height) * _covered(column * STRIDE, width), 1)
+            total += tl.load(d_average + where, mask=mask, other=0.0).to(total.dtype) / count[:, None]
+            total += tl.where(highest, tl.load(d_max + where, mask=mask, other=0.0).to(total.dtype), 0.0)
+    return total
+
+
+@triton.jit
+def _covered(center, size):
+    """How many of the pixels center − 1, center, center + 1 exist."""
+    return tl.minimum(center + 2, size) - tl.maximum(center - 1, 0)
