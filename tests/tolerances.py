@@ -91,6 +91,10 @@ EDGE_GRADIENT_FLOAT32 = 1e-4
 TIMES_PYTORCH = 2.0
 # What gradients below the smallest normal number lose, by that number and the number of pixels: 0.05, in that of z.
 FLUSHED = 0.2
+# Its value where values before batch norms are rounded to bfloat16: 1.8e-3.
+EDGE_STORED_BFLOAT16 = 1e-2
+# Its gradients then, and of bfloat16: 7.0e-2, where a ReLU opens or closes by rounding.
+EDGE_GRADIENT_STORED_BFLOAT16 = 0.2
 # Batch norm divides by √(variance + 1e-5): 6.2e-6 of the variance.
 BATCH_NORM_EPSILON = 5e-5
 

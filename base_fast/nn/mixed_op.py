@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from base_fast import ops
 from base_fast.errors import InputError
+from base_fast.ops.mixed_op import MEMORY
 from base_fast.reference.primitives import SUPPORTED, weight_shapes
 from base_fast.space import DARTS
 
@@ -26,12 +27,19 @@ class MixedOp(nn.Module):
         channels: C ≥ 1.
         stride: 1 or 2.
         primitives: any subset and order of the DARTS and NAS-Bench-201 primitives.
+        memory: what is kept for backward: "store", "store_bf16" or "recompute", see `ops.mixed_op`.
 
     Raises:
-        InputError: for an unknown primitive, stride or channel count.
+        InputError: for an unknown primitive, stride, memory level or channel count.
     """
 
-    def __init__(self, channels: int, stride: int = 1, primitives: Sequence[str] = DARTS.primitives) -> None:
+    def __init__(
+        self,
+        channels: int,
+        stride: int = 1,
+        primitives: Sequence[str] = DARTS.primitives,
+        memory: str = "store",
+    ) -> None:
         super().__init__()
         if channels < 1:
             raise InputError(f"channels: got {channels}, expected an integer ≥ 1")
@@ -40,7 +48,9 @@ class MixedOp(nn.Module):
         unknown = [p for p in primitives if p not in SUPPORTED]
         if unknown or not primitives:
             raise InputError(f"primitives: got {list(primitives)}, expected at least one of {', '.join(SUPPORTED)}")
-        self.channels, self.stride, self.primitives = channels, stride, tuple(primitives)
+        if memory not in MEMORY:
+            raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
+        self.channels, self.stride, self.primitives, self.memory = channels, stride, tuple(primitives), memory
         for l, primitive in enumerate(self.primitives):
             for name, shape in weight_shapes(primitive, channels, stride).items():
                 self._register(f"_ops.{l}.{name}", nn.Parameter(torch.empty(shape)))
@@ -48,7 +58,12 @@ class MixedOp(nn.Module):
 
     @classmethod
     def around(
-        cls, weights: Mapping[str, nn.Parameter], channels: int, stride: int, primitives: Sequence[str]
+        cls,
+        weights: Mapping[str, nn.Parameter],
+        channels: int,
+        stride: int,
+        primitives: Sequence[str],
+        memory: str = "store",
     ) -> MixedOp:
         """An edge of parameters that exist already: these very objects, in order, under the names they come with.
 
@@ -56,7 +71,7 @@ class MixedOp(nn.Module):
             InputError: as the constructor, or where their shapes are not those of the edge's own.
         """
         with torch.device("meta"):
-            edge = cls(channels, stride, primitives)
+            edge = cls(channels, stride, primitives, memory)
         got, expected = ([tuple(w.shape) for w in ws] for ws in (weights.values(), edge.parameters()))
         if got != expected:
             raise InputError(f"weights: got shapes {got}, expected {expected}")
@@ -90,7 +105,7 @@ class MixedOp(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
         """x (B, C, H, W), weights (L,) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `chosen` executes one primitive alone."""
-        return ops.mixed_op(x, weights, self._weights(), self.primitives, self.stride, chosen)
+        return ops.mixed_op(x, weights, self._weights(), self.primitives, self.stride, chosen, self.memory)
 
     def _weights(self) -> list[Tensor]:
         # In the replicas of nn.DataParallel weights are plain attributes, which `parameters` does not see.
@@ -98,4 +113,4 @@ class MixedOp(nn.Module):
         return found or list(self.parameters())
 
     def extra_repr(self) -> str:
-        return f"{self.channels}, stride={self.stride}, primitives={list(self.primitives)}"
+        return f"{self.channels}, stride={self.stride}, primitives={list(self.primitives)}, memory={self.memory!r}"

@@ -141,9 +141,10 @@ class Probe:
         named = [f"{p} (`_ops.{i}`)" for i, p in enumerate(self.edge.primitives) if differ[i]]
         return f"its primitives: {', '.join(named) or 'in its gradients'}"
 
-    def seconds(self) -> tuple[float, float]:
+    def seconds(self, memory: str) -> tuple[float, float]:
         """Forward and backward of the module and of the fused edge: medians of rounds in which they take turns."""
         edges = (self.plain, self.fused)
+        self.fused.memory = memory
         for edge in edges:
             self._timed(edge)
         rounds = [[self._timed(edge) for edge in edges] for _ in range(ROUNDS)]

@@ -15,6 +15,7 @@ from base_fast.errors import InputError
 from base_fast.nn.darts_edge import DartsEdge, darts_edges
 from base_fast.nn.mixed_op import MixedOp
 from base_fast.nn.parity import Errors, Parity, Probe
+from base_fast.ops.mixed_op import MEMORY
 
 # What makes two edges equally fast.
 _Kind: TypeAlias = tuple[int, int, tuple[str, ...]]
@@ -101,7 +102,7 @@ def _in_eval(running: int) -> str:
     )
 
 
-def patch(model: nn.Module, batch_size: int = 4, resolution: int = 16) -> PatchReport:
+def patch(model: nn.Module, batch_size: int = 4, resolution: int = 16, memory: str = "store") -> PatchReport:
     """Replace, in place, every mixed edge of a DARTS-style model by a fused `nn.MixedOp`.
 
     A mixed edge is a module with one ModuleList `_ops`, one entry per primitive, called as `edge(x, weights)`. Entries
@@ -123,6 +124,8 @@ def patch(model: nn.Module, batch_size: int = 4, resolution: int = 16) -> PatchR
         model: any device; float32, float64 or bfloat16. It contains the edges, and is not one itself.
         batch_size, resolution: parity and time are those of x (batch_size, C, resolution, resolution). For the speed-up
             in a training, give its own; the factorized reductions of DARTS need even numbers.
+        memory: what the fused edges keep for backward, see `ops.mixed_op`. Times are measured with it, parity with
+            "store", which rounds nothing.
 
     Returns:
         Errors and times, edge by edge.
@@ -135,6 +138,8 @@ def patch(model: nn.Module, batch_size: int = 4, resolution: int = 16) -> PatchR
     for name, value in (("batch_size", batch_size), ("resolution", resolution)):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{name}: got {value!r}, expected an integer ≥ 1")
+    if memory not in MEMORY:
+        raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
     found = darts_edges(model)
     edges = [edge for edge in found if not edge.is_trivial]
     if not edges:
@@ -153,10 +158,10 @@ def patch(model: nn.Module, batch_size: int = 4, resolution: int = 16) -> PatchR
             parity = probe.parity()
             kind = (edge.channels, edge.stride, edge.primitives)
             if kind not in seconds:
-                seconds[kind] = probe.seconds()
+                seconds[kind] = probe.seconds(memory)
             patched.append(PatchedEdge(edge.name, *kind, parity, *seconds[kind]))
 
-    _swap(model, edges)
+    _swap(model, edges, memory)
     report = PatchReport(
         tuple(patched),
         tuple(edge.name for edge in found if edge.is_trivial),
@@ -179,9 +184,9 @@ def _setting(like: Tensor, batch_size: int, resolution: int) -> str:
     return f"{batch_size} images of {resolution}×{resolution}, {str(like.dtype).removeprefix('torch.')}, {where}"
 
 
-def _swap(model: nn.Module, edges: Sequence[DartsEdge]) -> None:
+def _swap(model: nn.Module, edges: Sequence[DartsEdge], memory: str) -> None:
     fused = {
-        edge.module: MixedOp.around(edge.weights, edge.channels, edge.stride, edge.primitives).train(
+        edge.module: MixedOp.around(edge.weights, edge.channels, edge.stride, edge.primitives, memory).train(
             edge.module.training
         )
         for edge in edges

@@ -18,13 +18,13 @@ void mixed_op_second(const Plan<T>& plan, int64_t group, T* scratch);
 template <class T>
 void mixed_op_sum(const Plan<T>& plan, int64_t group, T* scratch);
 
-// Backward 1: Σ g and Σ g·(v − mean) of every norm that y sums, and Σ g·x.
+// Backward 1: Σ g and Σ g·(v − mean) of every norm that y sums; computes the values before, where they were not kept.
 template <class T>
 void mixed_op_reduce(const Plan<T>& plan, int64_t group, T* scratch);
 // Backward 2: through the second stages, to the normalized values of the first and their sums.
 template <class T>
 void mixed_op_second_backward(const Plan<T>& plan, int64_t group, T* scratch);
-// Backward 3: through the stages that read x, the pools and the identity, to dx.
+// Backward 3: through the stages that read x, the pools and the identity, to dx; Σ g·x.
 template <class T>
 void mixed_op_first_backward(const Plan<T>& plan, int64_t group, T* scratch);
 

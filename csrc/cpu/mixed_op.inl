@@ -1,11 +1,14 @@
 #include "mixed_op.h"
 #include "mixed_op_vector.inl"
+#include "mixed_op_storage.inl"
 #include "mixed_op_depthwise.inl"
 #include "mixed_op_pointwise.inl"
 #include "mixed_op_images.inl"
 #include "mixed_op_pools.inl"
-#include "mixed_op_forward.inl"
+#include "mixed_op_stages.inl"
+#include "mixed_op_sum.inl"
 #include "mixed_op_backward.inl"
+#include "mixed_op_finish.inl"
 
 namespace base_fast {
 namespace BF_ISA {

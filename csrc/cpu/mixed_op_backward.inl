@@ -1,11 +1,11 @@
-// The three backward passes.
+// The way back through the stages, and the sums that it asks for.
 namespace base_fast {
 namespace BF_ISA {
 namespace edge {
 
 // Through a batch norm: gain·g + slope·(v − mean) + intercept for `count` pixels of block b.
-template <class T>
-void norm_backward(const Norm<T>& norm, int64_t b, const T* g, int64_t g_step, const T* v, int64_t count, T* dv) {
+template <class T, class S>
+void norm_backward(const Norm<T>& norm, int64_t b, const T* g, int64_t g_step, const S* v, int64_t count, T* dv) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const int64_t c = b * kBlock + part;
     const Vec<T> gain = load(norm.gain + c), slope = load(norm.slope + c), intercept = load(norm.intercept + c);
@@ -60,35 +60,41 @@ Back<T> take_back(const Plan<T>& plan, Scratch<T>& scratch, int64_t pixels) {
           scratch.take(chunk), scratch.take(plan.blocks * pixels * kBlock)};
 }
 
-// The two halves of a factorized reduction, each with the channels of the other masked.
+// The channels of one half of a factorized reduction, zeros for those of the other.
 template <class T>
-void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, const View<T>& g, const T* v,
+void keep_half(const Plan<T>& plan, int half, int64_t b, const T* from, int64_t count, T* to) {
+  T lanes[kBlock];
+  for (int c = 0; c < kBlock; ++c) lanes[c] = (b * kBlock + c >= half_of(plan)) == (half == 1) ? T(1) : T(0);
+  for (int part = 0; part < kBlock; part += kWidth<T>) {
+    const Ints<T> kept = load(lanes + part) > Vec<T>{};
+    for (int64_t j = part; j < count * kBlock; j += kBlock) store(to + j, kept ? load(from + j) : Vec<T>{});
+  }
+}
+
+// The two halves of a factorized reduction. An infinity among the gradients of one must not meet zeros of the other.
+template <class T, class S>
+void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, const View<T>& g, const S* v,
                      const Back<T>& back, T* gradients, T* halves) {
   const int64_t step = plan.chunk_rows(), columns = plan.out_width, pixels = plan.out_pixels();
   const int64_t block = step * columns * kBlock, matrix = plan.padded() * plan.padded();
   for (int64_t begin = 0; begin < plan.out_height; begin += step) {
     const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
+    for (int64_t b = 0; b < plan.blocks; ++b)
+      norm_backward(stage.norm, b, g.at(b, begin * columns), g.pixel, v + (b * pixels + begin * columns) * kBlock, count,
+                    back.dv + b * block);
     for (int half = 0; half < 2; ++half) {
-      for (int64_t b = 0; b < plan.blocks; ++b) {
-        T* dv = back.dv + b * block;
-        norm_backward(stage.norm, b, g.at(b, begin * columns), g.pixel, v + (b * pixels + begin * columns) * kBlock,
-                      count, dv);
-        for (int64_t j = 0; j < count; ++j) {
-          for (int64_t c = 0; c < kBlock; ++c) {
-            if ((b * kBlock + c >= half_of(plan)) != (half == 1)) dv[j * kBlock + c] = T(0);
-          }
-        }
-        gather_rows(plan, in, b, half, begin, end, back.values + b * block);
-      }
+      for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, half, begin, end, back.values + b * block);
+      // Of its rows only this half's are read.
       outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at + half * matrix, count);
-      product(back.dv, block, plan.blocks, stage.transposed + half * matrix, halves, block, count);
+      for (int64_t b = 0; b < plan.blocks; ++b)
+        keep_half(plan, half, b, back.dv + b * block, count, back.values + b * block);
+      product(back.values, block, plan.blocks, stage.transposed + half * matrix, halves, block, count);
       for (int64_t b = 0; b < plan.blocks; ++b) {
-        for (int64_t i = begin; i < end; ++i) {
-          if (2 * i + half >= plan.height) continue;
-          for (int64_t j = 0; 2 * j + half < plan.width; ++j) {
-            T* to = back.dx + ((b * plan.height + 2 * i + half) * plan.width + 2 * j + half) * kBlock;
-            const T* from = halves + b * block + ((i - begin) * columns + j) * kBlock;
-            for (int c = 0; c < kBlock; ++c) to[c] += from[c];
+        for (int64_t i = begin; i < end && 2 * i + half < plan.height; ++i) {
+          T* to = back.dx + ((b * plan.height + 2 * i + half) * plan.width + half) * kBlock;
+          const T* from = halves + b * block + (i - begin) * columns * kBlock;
+          for (int64_t j = half; j < plan.width; j += 2, to += 2 * kBlock, from += kBlock) {
+            for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, load(to + part) + load(from + part));
           }
         }
       }
@@ -97,16 +103,17 @@ void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>
 }
 
 // What a stage reads: the gradient of its normalized value, and the value before the norm.
-template <class T>
+template <class T, class S>
 struct Pair {
-  View<T> g, v;
+  View<T> g;
+  View<S> v;
 };
 
 // A stage on one image: the gradients of its weights, and of its rectified input. `next` is what the stage after it
 // will read.
-template <class T>
-void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, const Pair<T>& now,
-                    const Pair<T>& next, int64_t height, int64_t width, const Back<T>& back, T* gradients, bool add) {
+template <class T, class S>
+void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, const Pair<T, S>& now,
+                    const Pair<T, S>& next, int64_t height, int64_t width, const Back<T>& back, T* gradients, bool add) {
   const int64_t step = plan.chunk_rows(), columns = plan.out_width;
   const int64_t block = step * columns * kBlock;
   for (int64_t begin = 0; begin < plan.out_height; begin += step) {
@@ -136,21 +143,23 @@ void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>&
 }
 
 // Σ g and Σ g·(value − mean) over some pixels of one block.
-template <class T>
-void reduce_pixels(const Plan<T>& plan, const Terms<T>& terms, int64_t group, int64_t b, const T* g, int64_t g_step,
-                   const T* x, int64_t x_step, int64_t count) {
+template <class T, class S>
+void reduce_pixels(const Plan<T>& plan, const Terms<T, S>& terms, int64_t group, int64_t b, const T* g, int64_t g_step,
+                   int64_t count) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const int64_t c = b * kBlock + part;
-    const auto dot = [&](const T* value, int64_t value_step, Vec<T> mean) __attribute__((always_inline)) {
+    const auto dot = [&](const auto* value, Vec<T> mean) __attribute__((always_inline)) {
       Vec<T> sum[4] = {};
       int64_t j = 0;
       for (; j + 4 <= count; j += 4) {
 #pragma GCC unroll 4
-        for (int l = 0; l < 4; ++l)
-          sum[l] = fma(load(g + (j + l) * g_step + part), load(value + (j + l) * value_step + part) - mean, sum[l]);
+        for (int l = 0; l < 4; ++l) {
+          prefetch_ahead(value + (j + l) * kBlock, count);
+          sum[l] = fma(load(g + (j + l) * g_step + part), load(value + (j + l) * kBlock + part) - mean, sum[l]);
+        }
       }
       for (; j < count; ++j)
-        sum[0] = fma(load(g + j * g_step + part), load(value + j * value_step + part) - mean, sum[0]);
+        sum[0] = fma(load(g + j * g_step + part), load(value + j * kBlock + part) - mean, sum[0]);
       return (sum[0] + sum[1]) + (sum[2] + sum[3]);
     };
     Vec<T> totals[2] = {};
@@ -159,12 +168,11 @@ void reduce_pixels(const Plan<T>& plan, const Terms<T>& terms, int64_t group, in
       std::swap(totals[0], totals[1]);
     }
     const Vec<T> total = totals[0] + totals[1];
-    for (int k = 0; k < terms.count; ++k) {
-      double* sums = plan.sums_of(group, terms.norm_index[k]) + c;
+    terms.each([&](const auto& term, const auto* row) __attribute__((always_inline)) {
+      double* sums = plan.sums_of(group, term.index) + c;
       add_to_sums(sums, total);
-      add_to_sums(sums + plan.padded(), dot(terms.row[k], kBlock, load(terms.norm[k]->mean + c)));
-    }
-    if (x != nullptr) add_to_sums(plan.sums_of(group, plan.norms()) + c, dot(x, x_step, Vec<T>{}));
+      add_to_sums(sums + plan.padded(), dot(row, load(term.norm->mean + c)));
+    });
   }
 }
 
@@ -202,174 +210,115 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, T* memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  T *dense_x = scratch.take(plan.blocks * plan.pixels() * kBlock);
-  T *dense_g = scratch.take(plan.blocks * plan.out_pixels() * kBlock);
+  T* dense_x = scratch.take(plan.blocks * plan.pixels() * kBlock);
+  T* dense_g = scratch.take(plan.blocks * plan.out_pixels() * kBlock);
   const int64_t step = plan.chunk_rows(), columns = plan.out_width;
   T *maxima = scratch.take(step * columns * kBlock), *averages = scratch.take(step * columns * kBlock);
-  Terms<T> terms;
-  for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense_x);
-    const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, plan.out_pixels(), dense_g);
-    for (int64_t i = 0; i < plan.out_height; i += step) {
-      const int64_t end = std::min(i + step, plan.out_height);
-      for (int64_t b = 0; b < plan.blocks; ++b) {
-        terms_of(plan, x, n, b, i, end, maxima, averages, terms);
-        reduce_pixels(plan, terms, group, b, g.at(b, i * columns), g.pixel,
-                      plan.has_identity ? x.at(b, i * columns) : nullptr, x.pixel, (end - i) * columns);
+  const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
+  const Framed<T> hidden = framed(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0));
+  const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
+  const bool reads_x = plan.max_pool || plan.avg_pool || plan.recompute;
+  with_storage<T>(plan.value_storage, [&](auto* own) {
+    using S = std::remove_pointer_t<decltype(own)>;
+    Terms<T, S> terms;
+    for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
+      const View<T> x = reads_x ? view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense_x) : View<T>{};
+      const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, plan.out_pixels(), dense_g);
+      if (plan.recompute) {
+        // The norms are known, so nothing stands between the first stages and the second.
+        first_stages<S, T>(plan, group, n, x, rectified, chunks, nullptr);
+        second_stages<S, T>(plan, group, n, hidden, chunks, nullptr);
+      }
+      for (int64_t i = 0; i < plan.out_height; i += step) {
+        const int64_t end = std::min(i + step, plan.out_height);
+        for (int64_t b = 0; b < plan.blocks; ++b) {
+          terms_of(plan, x, n, b, i, end, maxima, averages, terms);
+          reduce_pixels(plan, terms, group, b, g.at(b, i * columns), g.pixel, (end - i) * columns);
+        }
       }
     }
-  }
-}
-
-template <class T>
-void mixed_op_second_backward(const Plan<T>& plan, int64_t group, T* memory) {
-  using namespace edge;
-  const FlushDenormals flush;
-  Scratch<T> scratch{memory};
-  const int64_t pixels = plan.out_pixels(), height = plan.out_height, width = plan.out_width;
-  T* dense = scratch.take(plan.blocks * pixels * kBlock);
-  const Framed<T> hidden = framed(scratch, plan.blocks, height, width, plan.halo, T(0));
-  const Back<T> back = take_back(plan, scratch, pixels);
-  T* gradients = plan.weight_gradients + group * plan.weights;
-  for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, pixels, dense);
-    for (int s = plan.first; s < plan.first + plan.second; ++s) {
-      const Stage<T>& stage = plan.stages[s];
-      const Stage<T>& from = plan.stages[stage.input];
-      const bool last = s + 1 == plan.first + plan.second;
-      const T* following = plan.stages[last ? plan.first : s + 1].v + (n + last) * image(plan);
-      const View<T> v{stage.v + n * image(plan), pixels * kBlock, kBlock};
-      const View<T> ahead{n + last < plan.images ? following : nullptr, pixels * kBlock, kBlock};
-      fill_normalized(plan, from, from.v + n * image(plan), hidden);
-      const Pair<T> now{g, v}, next{{nullptr, 0, 0}, ahead};
-      stage_backward(plan, stage, hidden, now, next, height, width, back, gradients, false);
-      for (int64_t b = 0; b < plan.blocks; ++b)
-        relu_backward(plan, hidden, b, back.dx + b * pixels * kBlock,
-                      from.gradient + n * image(plan) + b * pixels * kBlock,
-                      plan.sums_of(group, stage.input) + b * kBlock);
-    }
-  }
+  });
 }
 
 namespace edge {
 
-// A block's pools on their way back, and all that reaches dx, row by row.
+// A group's gradients of the weights of some stages.
 template <class T>
-struct Finish {
-  Framed<T> raw;            // x, framed by −∞
-  T *maxima, *averages;     // a row each
-  T *d_max, *d_average;     // likewise
-  T* window;                // three rows of what the pools give back, framed by a pixel
-  T* out;                   // a row of dx
-};
+void clear_gradients(const Plan<T>& plan, int64_t group, int begin, int end) {
+  const auto at = [&](int s) { return s < plan.first + plan.second ? plan.stages[s].depthwise_at : plan.weights; };
+  std::memset(plan.weight_gradients + group * plan.weights + at(begin), 0, size_t(at(end) - at(begin)) * sizeof(T));
+}
 
-// Row i of dx: what came through the ReLU, from the pools and along the identity.
-template <class T>
-void finish_row(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t b, int64_t i, const T* through,
-                const T* pooled, T* out) {
-  for (int part = 0; part < kBlock; part += kWidth<T>) {
-    const T* value = x.at(b, i * plan.width) + part;
-    const Vec<T> identity = all(plan.identity);
-    for (int64_t j = 0; j < plan.width; ++j) {
-      const int64_t at = j * kBlock + part;
-      Vec<T> sum = {};
-      if (through != nullptr) sum = load(value + j * x.pixel) <= Vec<T>{} ? Vec<T>{} : load(through + at);
-      if (pooled != nullptr) sum += load(pooled + at);
-      if (plan.has_identity) sum = fma(identity, load(g.at(b, i * plan.width + j) + part), sum);
-      store(out + at, sum);
-    }
+// The second stages of image n on their way back.
+template <class S, class T>
+void second_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const View<T>& g, const Framed<T>& hidden,
+                            const Back<T>& back) {
+  const int64_t pixels = plan.out_pixels(), height = plan.out_height, width = plan.out_width;
+  for (int s = plan.first; s < plan.first + plan.second; ++s) {
+    const Stage<T>& stage = plan.stages[s];
+    const Stage<T>& from = plan.stages[stage.input];
+    const bool last = s + 1 == plan.first + plan.second;
+    View<S> ahead = values_of<S>(plan, plan.stages[last ? plan.first : s + 1], n + last);
+    if (n + last == plan.images) ahead.base = nullptr;
+    fill_normalized<S>(plan, from, n, hidden);
+    const Pair<T, S> now{g, values_of<S>(plan, stage, n)}, next{{nullptr, 0, 0}, ahead};
+    stage_backward(plan, stage, hidden, now, next, height, width, back,
+                   plan.weight_gradients + group * plan.weights, false);
+    for (int64_t b = 0; b < plan.blocks; ++b)
+      relu_backward(plan, hidden, b, back.dx + b * pixels * kBlock,
+                    from.gradient + n * image(plan) + b * pixels * kBlock,
+                    plan.sums_of(group, stage.input) + b * kBlock);
   }
 }
 
-template <class T>
-void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t n, int64_t b, const T* through,
-            const Finish<T>& own) {
-  const Sink<T> dx{plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel};
-  const int64_t width = plan.width, columns = plan.out_width, size = (width + 3) * kBlock;
-  const int s = plan.stride;
-  const auto window = [&](int64_t row) { return own.window + (row + 3) % 3 * size; };
-  const auto put = [&](int64_t i, const T* pooled) {
-    finish_row(plan, x, g, b, i, through == nullptr ? nullptr : through + i * width * kBlock, pooled, own.out);
-    put_pixels(plan, own.out, b, width, dx, n * plan.pixels() + i * width);
+// The first stages of image n on their way back, to `back.dx`.
+template <class S, class T>
+void first_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const View<T>& x, const View<T>& g,
+                           const Framed<T>& rectified, const Back<T>& back, T* halves) {
+  const auto pair_of = [&](int s, int64_t of) {
+    const Stage<T>& stage = plan.stages[s];
+    const View<T> gradient = stage.last ? (of == n ? g : View<T>{nullptr, 0, 0})
+                                        : View<T>{stage.gradient + of * image(plan), plan.out_pixels() * kBlock, kBlock};
+    return Pair<T, S>{gradient, values_of<S>(plan, stage, of)};
   };
-  if (!plan.max_pool && !plan.avg_pool) {
-    for (int64_t i = 0; i < plan.height; ++i) put(i, nullptr);
-    return;
-  }
-  std::memset(own.window, 0, size_t(3 * size) * sizeof(T));
-  int64_t done = 0;
-  for (int64_t i = 0; i < plan.out_height; ++i) {
-    const T* from = g.at(b, i * columns);
-    pool_rows(plan, x, b, i, i + 1, own.maxima, own.averages);
-    if (plan.max_pool) norm_backward(plan.max_norm, b, from, g.pixel, own.maxima, columns, own.d_max);
-    if (plan.avg_pool) norm_backward(plan.avg_norm, b, from, g.pixel, own.averages, columns, own.d_average);
-    T* const rows[3] = {window(s * i - 1), window(s * i), window(s * i + 1)};
-    scatter_row(plan, own.raw, b, i, own.maxima, own.d_max, own.d_average, rows);
-    // Rows that no further window reaches.
-    const int64_t complete = i + 1 < plan.out_height ? s * (i + 1) - 1 : plan.height;
-    for (; done < complete; ++done) {
-      put(done, window(done) + kBlock);
-      std::memset(window(done), 0, size_t(size) * sizeof(T));
+  T* gradients = plan.weight_gradients + group * plan.weights;
+  // The first convolution of stride 1 writes dx, whatever else comes adds to it.
+  bool written = plan.stride == 1;
+  fill_relu(plan, rectified, x);
+  if (!written) std::memset(back.dx, 0, size_t(plan.blocks * plan.pixels() * kBlock) * sizeof(T));
+  for (int s = 0; s < plan.first; ++s) {
+    const Stage<T>& stage = plan.stages[s];
+    const Pair<T, S> now = pair_of(s, n);
+    const Pair<T, S> next = s + 1 < plan.first    ? pair_of(s + 1, n)
+                            : n + 1 < plan.images ? pair_of(0, n + 1)
+                                                  : Pair<T, S>{};
+    if (stage.kernel > 0) {
+      stage_backward(plan, stage, rectified, now, next, plan.height, plan.width, back, gradients, !written);
+    } else {
+      reduce_backward(plan, stage, rectified, now.g, now.v.base, back, gradients, halves);
     }
-    // The row above the image, which shares its place with row 2.
-    if (i == 0) std::memset(window(-1), 0, size_t(size) * sizeof(T));
+    written = false;
   }
 }
 
 }  // namespace edge
 
 template <class T>
-void mixed_op_first_backward(const Plan<T>& plan, int64_t group, T* memory) {
+void mixed_op_second_backward(const Plan<T>& plan, int64_t group, T* memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  const int64_t pixels = plan.pixels(), out_pixels = plan.out_pixels(), columns = plan.out_width;
-  T* dense_x = scratch.take(plan.blocks * pixels * kBlock);
-  T* dense_g = scratch.take(plan.blocks * out_pixels * kBlock);
-  const bool pools = plan.max_pool || plan.avg_pool;
-  const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
+  const int64_t pixels = plan.out_pixels();
+  T* dense = scratch.take(plan.blocks * pixels * kBlock);
+  const Framed<T> hidden = framed(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0));
   const Back<T> back = take_back(plan, scratch, pixels);
-  T* halves = scratch.take(plan.padded() * plan.chunk_rows() * columns);
-  const Finish<T> own{
-      framed(scratch, plan.blocks, plan.height, plan.width, 1, -std::numeric_limits<T>::infinity()),
-      scratch.take(columns * kBlock),
-      scratch.take(columns * kBlock),
-      scratch.zeros(columns * kBlock),
-      scratch.zeros(columns * kBlock),
-      scratch.take(3 * (plan.width + 3) * kBlock),
-      scratch.take(plan.width * kBlock),
-  };
-  T* gradients = plan.weight_gradients + group * plan.weights;
-  for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, pixels, dense_x);
-    const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, out_pixels, dense_g);
-    // The first convolution of stride 1 writes dx, whatever else comes adds to it.
-    bool written = plan.stride == 1 && plan.first > 0;
-    if (plan.first > 0) fill_relu(plan, rectified, x);
-    if (plan.first > 0 && !written) std::memset(back.dx, 0, size_t(plan.blocks * pixels * kBlock) * sizeof(T));
-    const auto pair_of = [&](int s, int64_t of) {
-      const Stage<T>& stage = plan.stages[s];
-      const View<T> v{stage.v + of * image(plan), out_pixels * kBlock, kBlock};
-      return stage.last ? Pair<T>{of == n ? g : View<T>{nullptr, 0, 0}, v}
-                        : Pair<T>{{stage.gradient + of * image(plan), out_pixels * kBlock, kBlock}, v};
-    };
-    for (int s = 0; s < plan.first; ++s) {
-      const Stage<T>& stage = plan.stages[s];
-      const Pair<T> now = pair_of(s, n);
-      const Pair<T> next = s + 1 < plan.first        ? pair_of(s + 1, n)
-                           : n + 1 < plan.images ? pair_of(0, n + 1)
-                                                 : Pair<T>{};
-      if (stage.kernel > 0) {
-        stage_backward(plan, stage, rectified, now, next, plan.height, plan.width, back, gradients, !written);
-      } else {
-        reduce_backward(plan, stage, rectified, now.g, now.v.base, back, gradients, halves);
-      }
-      written = false;
+  clear_gradients(plan, group, plan.first, plan.first + plan.second);
+  with_storage<T>(plan.value_storage, [&](auto* own) {
+    for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
+      const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, pixels, dense);
+      second_stages_backward<std::remove_pointer_t<decltype(own)>>(plan, group, n, g, hidden, back);
     }
-    if (pools) fill(own.raw, x, plan.blocks, plan.height, plan.width, Same<T>{});
-    for (int64_t b = 0; b < plan.blocks; ++b)
-      finish(plan, x, g, n, b, plan.first > 0 ? back.dx + b * pixels * kBlock : nullptr, own);
-  }
+  });
 }
 
 }  // namespace BF_ISA

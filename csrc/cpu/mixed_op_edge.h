@@ -70,10 +70,11 @@ struct EdgeShape {
 };
 
 // How many images' partial results there are: by shape alone, so that sums do not depend on the number of threads.
-// Many small ones balance the threads; partial weight gradients should stay small beside the activations.
+// Many small ones balance the threads, and a power of two most numbers of them; partial weight gradients should stay
+// small beside the activations.
 inline int64_t groups_of(int64_t images, int64_t weights) {
-  int64_t groups = (int64_t{1} << 19) / (weights + 1);
-  groups = groups < 8 ? 8 : groups > 64 ? 64 : groups;
+  int64_t groups = 64;
+  while (groups > 8 && groups * weights > int64_t{1} << 19) groups /= 2;
   return images < groups ? images : groups;
 }
 
@@ -124,11 +125,13 @@ class Edge {
   int64_t values() const { return int64_t(stages_.size()) * plan.images * image(); }
   int64_t statistics() const { return plan.norms() * 2 * plan.padded(); }
 
-  void use_values(T* values) {
-    for (Stage<T>& stage : stages_) {
-      stage.v = values;
-      values += plan.images * image();
-    }
+  // Memory for them: kept from forward to backward, or any, where backward computes them again.
+  void use_values(void* values, Storage storage, bool recompute = false) {
+    plan.value_storage = storage;
+    plan.recompute = recompute;
+    const int64_t size = storage == Storage::own ? sizeof(T) : sizeof(bfloat16);
+    for (size_t s = 0; s < stages_.size(); ++s)
+      stages_[s].v = static_cast<char*>(values) + int64_t(s) * plan.images * image() * size;
   }
   // Memory for the gradients that second stages hand to the first: `second` times images()·image() elements.
   void use_hidden_gradients(T* memory) {
@@ -208,6 +211,11 @@ class Edge {
   // Whether norm n's values are summed by y: not the first halves of separable convolutions, nor pools that are not there.
   bool is_term(int n) const {
     return n == plan.norms() - 1 ? plan.avg_pool : n == plan.norms() - 2 ? plan.max_pool : stages_[n].last;
+  }
+  bool has_terms() const {
+    bool any = false;
+    for (int n = 0; n < plan.norms(); ++n) any |= is_term(n);
+    return any;
   }
   // Primitive l's norm, or −1.
   int norm_of(size_t l) const { return norm_of_[l]; }
@@ -319,77 +327,6 @@ void Edge<T>::resolve(const std::vector<int64_t>& primitives, const T* z) {
   weight_.push_back(avg_weight);
 }
 
-template <class T>
-void Edge<T>::pack() {
-  const int64_t channels = plan.channels, padded = plan.padded(), square = padded * padded;
-  packed_ = Buffer<T>::zeros(2 * plan.weights);
-  T* forward = packed_.get();
-  T* back = forward + plan.weights;
-  for (size_t s = 0; s < stages_.size(); ++s) {
-    Stage<T>& stage = stages_[s];
-    const int k = stage.kernel;
-    stage.depthwise = forward + stage.depthwise_at;
-    stage.scattered = back + stage.depthwise_at;
-    stage.pointwise = forward + stage.pointwise_at;
-    stage.transposed = back + stage.pointwise_at;
-    const T* w = weights_[sources_[s].depthwise];
-    for (int64_t c = 0; c < channels && k > 0; ++c) {
-      T* to = forward + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
-      T* from = back + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
-      for (int t = 0; t < k * k; ++t) to[t * kBlock] = w[c * k * k + t];
-      for (int a = 0; a < stage.stride; ++a) {
-        for (int b = 0; b < stage.stride; ++b) {
-          // The taps that pixels of this parity meet, last first.
-          const int pad = stage.dilation * (k / 2);
-          for (int t = k - 1; t >= 0; --t) {
-            for (int u = k - 1; u >= 0; --u) {
-              if ((a + pad - t * stage.dilation) % stage.stride != 0) continue;
-              if ((b + pad - u * stage.dilation) % stage.stride != 0) continue;
-              *from = w[c * k * k + t * k + u];
-              from += kBlock;
-            }
-          }
-        }
-      }
-    }
-    const int64_t half = channels / 2;
-    for (int part = 0; part < (k > 0 ? 1 : 2); ++part) {
-      const T* matrix = weights_[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
-      const int64_t begin = k > 0 || part == 0 ? 0 : half, end = k > 0 || part == 1 ? channels : half;
-      T* to = forward + stage.pointwise_at + part * square;
-      T* transposed = back + stage.pointwise_at + part * square;
-      for (int64_t o = begin; o < end; ++o) {
-        for (int64_t c = 0; c < channels; ++c) {
-          const T value = matrix[(o - begin) * channels + c];
-          to[(o / kBlock * padded + c) * kBlock + o % kBlock] = value;
-          transposed[(c / kBlock * padded + o) * kBlock + c % kBlock] = value;
-        }
-      }
-    }
-  }
-}
-
-template <class T>
-void Edge<T>::unpack(const T* gradients, const std::vector<T*>& to) const {
-  const int64_t channels = plan.channels, padded = plan.padded(), square = padded * padded;
-  for (size_t s = 0; s < stages_.size(); ++s) {
-    const Stage<T>& stage = stages_[s];
-    const int k = stage.kernel;
-    for (int64_t c = 0; c < channels && k > 0; ++c) {
-      const T* from = gradients + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
-      for (int t = 0; t < k * k; ++t) to[sources_[s].depthwise][c * k * k + t] = from[t * kBlock];
-    }
-    const int64_t half = channels / 2;
-    for (int part = 0; part < (k > 0 ? 1 : 2); ++part) {
-      T* matrix = to[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
-      const int64_t begin = k > 0 || part == 0 ? 0 : half, end = k > 0 || part == 1 ? channels : half;
-      const T* from = gradients + stage.pointwise_at + part * square;
-      for (int64_t o = begin; o < end; ++o) {
-        for (int64_t c = 0; c < channels; ++c)
-          matrix[(o - begin) * channels + c] = from[(c / kBlock * padded + o) * kBlock + c % kBlock];
-      }
-    }
-  }
-}
-
 }  // namespace base_fast
+
+#include "mixed_op_weights.h"

@@ -3,72 +3,90 @@ namespace base_fast {
 namespace BF_ISA {
 namespace edge {
 
-// An image by blocks of channels. Where the channels fill their blocks, an NHWC image is one as it stands.
-template <class T>
+// An image by blocks of channels, of numbers as they are stored.
+template <class S>
 struct View {
-  const T* base;
+  const S* base;
   int64_t block;  // elements from one block to the next
   int64_t pixel;  // and from one pixel to the next
-  const T* at(int64_t b, int64_t p) const { return base + b * block + p * pixel; }
+  const S* at(int64_t b, int64_t p) const { return base + b * block + p * pixel; }
 };
 
 // Ask for `count` pixels of block b ahead of their use: arithmetic on what is there hides the way from main memory.
-template <class T>
-BF_INLINE void prefetch(const View<T>& view, int64_t b, int64_t first, int64_t count) {
+template <class S>
+BF_INLINE void prefetch(const View<S>& view, int64_t b, int64_t first, int64_t count) {
   if (view.base == nullptr) return;
   const char* p = reinterpret_cast<const char*>(view.at(b, first));
-  const int64_t step = view.pixel * int64_t(sizeof(T));
+  const int64_t step = view.pixel * int64_t(sizeof(S));
   for (int64_t j = 0; j < count; ++j, p += step) {
     __builtin_prefetch(p, 0, 2);
-    if (sizeof(T) * kBlock > 64) __builtin_prefetch(p + 64, 0, 2);
+    if (sizeof(S) * kBlock > 64) __builtin_prefetch(p + 64, 0, 2);
   }
 }
 
-// A block's channels of one pixel, zeros where there are none.
-template <class T>
-BF_INLINE void copy_pixel(const T* from, int64_t channels, T* to) {
-  for (int64_t c = 0; c < kBlock; ++c) to[c] = c < channels ? from[c] : T(0);
+// `count` pixels of a block, computed numbers from stored ones or the other way round.
+template <class From, class To>
+BF_INLINE void copy_pixels(const From* from, int64_t from_step, int64_t count, To* to, int64_t to_step) {
+  constexpr int kStep = kBytes / int(std::max(sizeof(From), sizeof(To)));
+  for (int64_t j = 0; j < count; ++j, from += from_step, to += to_step) {
+#pragma GCC unroll 8
+    for (int part = 0; part < kBlock; part += kStep) store(to + part, load(from + part));
+  }
 }
 
-// Image n of those at `images`, whose pixels are `pixel` elements apart.
+// Image n of those at `images`, whose pixels are `pixel` elements apart. Where the channels fill their blocks, an NHWC
+// image serves as it stands; else it is copied to `scratch`, with zeros where there are no channels.
 template <class T>
-View<T> view_of(const Plan<T>& plan, const T* images, int64_t pixel, int64_t n, int64_t pixels, T* scratch) {
-  const T* image = images + n * pixels * pixel;
-  if (plan.channels == plan.padded()) return {image, kBlock, pixel};
-  for (int64_t b = 0; b < plan.blocks; ++b) {
-    for (int64_t p = 0; p < pixels; ++p)
-      copy_pixel(image + p * pixel + b * kBlock, plan.channels - b * kBlock,
-                 scratch + (b * pixels + p) * kBlock);
-  }
+View<T> view_of(const Plan<T>& plan, const void* images, int64_t pixel, int64_t n, int64_t pixels, T* scratch) {
+  if (plan.image_storage == Storage::own && plan.channels == plan.padded())
+    return {static_cast<const T*>(images) + n * pixels * pixel, kBlock, pixel};
+  with_storage<T>(plan.image_storage, [&](auto* own) {
+    const auto* image = static_cast<decltype(own)>(const_cast<void*>(images)) + n * pixels * pixel;
+    for (int64_t b = 0; b < plan.blocks; ++b) {
+      const int64_t channels = plan.channels - b * kBlock;
+      const auto* from = image + b * kBlock;
+      T* to = scratch + b * pixels * kBlock;
+      if (channels >= kBlock) {
+        copy_pixels(from, pixel, pixels, to, kBlock);
+        continue;
+      }
+      for (int64_t p = 0; p < pixels; ++p, from += pixel, to += kBlock) {
+        for (int64_t c = 0; c < kBlock; ++c) to[c] = c < channels ? to_float(from[c]) : T(0);
+      }
+    }
+  });
   return {scratch, pixels * kBlock, kBlock};
 }
 
 // Where results go: NHWC images, and what is added to them.
-template <class T>
 struct Sink {
-  T* base;
+  void* base;
   int64_t pixel;
-  const T* addend;  // or null
+  const void* addend;  // or null
   int64_t addend_pixel;
 };
 
 // Pixels of block b, to pixel `first` on of all images'.
 template <class T>
-void put_pixels(const Plan<T>& plan, const T* from, int64_t b, int64_t count, const Sink<T>& sink, int64_t first) {
+void put_pixels(const Plan<T>& plan, const T* values, int64_t b, int64_t count, const Sink& sink, int64_t first) {
   const int64_t channels = plan.channels - b * kBlock;
-  T* to = sink.base + first * sink.pixel + b * kBlock;
-  const T* addend = sink.addend == nullptr ? nullptr : sink.addend + first * sink.addend_pixel + b * kBlock;
-  for (int64_t j = 0; j < count; ++j, from += kBlock, to += sink.pixel) {
-    if (channels >= kBlock) {
-      for (int part = 0; part < kBlock; part += kWidth<T>) {
-        const Vec<T> value = load(from + part);
-        store(to + part, addend == nullptr ? value : load(addend + part) + value);
+  with_storage<T>(plan.image_storage, [&](auto* own) {
+    using S = std::remove_pointer_t<decltype(own)>;
+    const T* from = values;
+    S* to = static_cast<S*>(sink.base) + first * sink.pixel + b * kBlock;
+    if (sink.addend == nullptr && channels >= kBlock) return copy_pixels(from, kBlock, count, to, sink.pixel);
+    const S* addend =
+        sink.addend == nullptr ? nullptr : static_cast<const S*>(sink.addend) + first * sink.addend_pixel + b * kBlock;
+    for (int64_t j = 0; j < count; ++j, from += kBlock, to += sink.pixel) {
+      if (channels >= kBlock) {
+        for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, load(addend + part) + load(from + part));
+      } else {
+        for (int64_t c = 0; c < channels; ++c)
+          to[c] = from_float<S>(addend == nullptr ? from[c] : to_float(addend[c]) + from[c]);
       }
-    } else {
-      for (int64_t c = 0; c < channels; ++c) to[c] = addend == nullptr ? from[c] : addend[c] + from[c];
+      if (addend != nullptr) addend += sink.addend_pixel;
     }
-    if (addend != nullptr) addend += sink.addend_pixel;
-  }
+  });
 }
 
 // An image with a frame around each block.
@@ -91,11 +109,11 @@ Framed<T> framed(Scratch<T>& scratch, int64_t blocks, int64_t height, int64_t wi
 }
 
 // f of every vector of an image, into a framed one.
-template <class T, class F>
-BF_INLINE void fill(const Framed<T>& to, const View<T>& from, int64_t blocks, int64_t height, int64_t width, const F& f) {
+template <class T, class S, class F>
+BF_INLINE void fill(const Framed<T>& to, const View<S>& from, int64_t blocks, int64_t height, int64_t width, const F& f) {
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t i = 0; i < height; ++i) {
-      const T* p = from.at(b, i * width);
+      const S* p = from.at(b, i * width);
       T* q = to.at(b, i, 0);
       for (int64_t j = 0; j < width; ++j, p += from.pixel, q += kBlock) {
 #pragma GCC unroll 8

@@ -18,7 +18,7 @@ void forward_passes(Edge<T>& edge, double* statistics, const Run& run) {
       edge.set_norm(n, statistics);
     }
   };
-  run(BF_KERNEL(mixed_op_first<T>));
+  if (first > 0 || edge.has_terms()) run(BF_KERNEL(mixed_op_first<T>));
   settle(0, first);
   settle(stages, edge.plan.norms());
   if (stages > first) run(BF_KERNEL(mixed_op_second<T>));
@@ -37,7 +37,7 @@ std::vector<double> backward_passes(Edge<T>& edge, const double* statistics, con
       if (edge.is_term(n) == terms) of_norm[size_t(n)] = edge.set_norm_backward(n, statistics);
     }
   };
-  run(BF_KERNEL(mixed_op_reduce<T>));
+  if (edge.has_terms()) run(BF_KERNEL(mixed_op_reduce<T>));
   settle(true);
   if (edge.plan.second > 0) run(BF_KERNEL(mixed_op_second_backward<T>));
   settle(false);
@@ -48,10 +48,16 @@ std::vector<double> backward_passes(Edge<T>& edge, const double* statistics, con
 // Weights [begin, end) of the groups' gradients added up into the first group's, in a fixed order and in double.
 template <class T>
 void merge_gradients(const Plan<T>& plan, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) {
-    double total = 0.0;
-    for (int64_t g = 0; g < plan.groups; ++g) total += double(plan.weight_gradients[g * plan.weights + i]);
-    plan.weight_gradients[i] = T(total);
+  constexpr int64_t kAtOnce = 256;
+  for (; begin < end; begin += kAtOnce) {
+    const int64_t count = end - begin < kAtOnce ? end - begin : kAtOnce;
+    double totals[kAtOnce] = {};
+    T* first = plan.weight_gradients + begin;
+    for (int64_t g = 0; g < plan.groups; ++g) {
+      const T* more = first + g * plan.weights;
+      for (int64_t i = 0; i < count; ++i) totals[i] += double(more[i]);
+    }
+    for (int64_t i = 0; i < count; ++i) first[i] = T(totals[i]);
   }
 }
 

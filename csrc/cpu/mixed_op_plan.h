@@ -6,9 +6,14 @@
 
 #include <cstdint>
 
+#include "../core/types.h"
+
 namespace base_fast {
 
 constexpr int64_t kBlock = 16;
+
+// How numbers lie in memory: as those that compute, or rounded to bfloat16.
+enum class Storage { own, bfloat16 };
 
 // Batch norm with batch statistics, per channel (padded). v̂ = (v − mean)·rstd + offset, where `mean` is rounded to T
 // and `offset` makes up for the rounding: at a mean of 1000 standard deviations it matters.
@@ -37,7 +42,7 @@ struct Stage {
   const T* scattered;     // the same for the gradient of the input, see `Parity`
   const T* pointwise;     // [out block][in][16], twice for a reduction
   const T* transposed;    // [in block][out][16], likewise
-  T* v;                   // before the norm: (B, block, pixel, 16)
+  void* v;                // before the norm: (B, block, pixel, 16), stored as `value_storage` says
   T* gradient;            // of the normalized value that the next stage reads; the same shape
   int64_t depthwise_at;   // where its weights' gradients lie in a group's: [block][tap][16] ...
   int64_t pointwise_at;   // ... and [in block][out][16], twice for a reduction
@@ -80,20 +85,23 @@ struct Plan {
   T identity;  // its weight
 
   // NHWC, neighbouring pixels so many elements apart: an image may be a slice of the channels of a wider one.
-  const T* x;
-  T* y;
-  const T* grad;
-  T* dx;
+  const void* x;
+  void* y;
+  const void* grad;
+  void* dx;
   int64_t x_pixel, y_pixel, grad_pixel, dx_pixel;
   // What is added to y and to dx, or null; it may be their own memory.
-  const T* y_addend;
-  const T* dx_addend;
+  const void* y_addend;
+  const void* dx_addend;
   int64_t y_addend_pixel, dx_addend_pixel;
+  Storage image_storage;  // of all these
+  Storage value_storage;  // of the stages' values
+  bool recompute;         // backward computes the values again, into memory that need not outlive it
   const T* constant;  // per channel: what the norms' offsets add to y
 
   int64_t groups;       // the batch is cut into so many, whatever the number of threads
   double* sums;         // [group][norm][2][padded channel]: mean and Σ(v − mean)², or two sums of backward
-  T* weight_gradients;  // [group][weights]
+  T* weight_gradients;  // [group][weights]; the passes clear what they add to
   int64_t weights;
 
   int64_t padded() const { return blocks * kBlock; }

@@ -108,10 +108,10 @@ def test_registration() -> None:
     numbers = [0, 1, 3, 7, 4]  # as csrc/cpu/mixed_op_edge.h counts them
     for stride in (1, 2):
         x, z, *weights = (t.requires_grad_() for t in draw((2, 2, 4, 4), primitives, stride))
-        check_registration("mixed_op", (x, z, weights, numbers, stride))
-        y, values, statistics = torch.ops.base_fast.mixed_op(x, z, weights, numbers, stride)
+        check_registration("mixed_op", (x, z, weights, numbers, stride, 0))
+        y, values, statistics = torch.ops.base_fast.mixed_op(x, z, weights, numbers, stride, 0)
         detached = [t.detach() for t in weights]
-        arguments = (torch.ones_like(y), x.detach(), z.detach(), detached, numbers, stride, values, statistics)
+        arguments = (torch.ones_like(y), x.detach(), z.detach(), detached, numbers, stride, 0, values, statistics)
         check_registration("mixed_op_backward", arguments)
 
 

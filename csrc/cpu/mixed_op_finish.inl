@@ -1,0 +1,115 @@
+// The last backward pass: what reaches dx from the stages that read x, from the pools and along the identity.
+namespace base_fast {
+namespace BF_ISA {
+namespace edge {
+
+// A block's pools on their way back, and all that reaches dx, row by row.
+template <class T>
+struct Finish {
+  Framed<T> raw;            // x, framed by −∞
+  T *maxima, *averages;     // a row each
+  T *d_max, *d_average;     // likewise
+  T* window;                // three rows of what the pools give back, framed by a pixel
+  T* out;                   // a row of dx
+};
+
+// Row i of dx: what came through the ReLU, from the pools and along the identity, whose Σ g·x is taken along.
+template <class T>
+void finish_row(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t group, int64_t b, int64_t i,
+                const T* through, const T* pooled, T* out) {
+  for (int part = 0; part < kBlock; part += kWidth<T>) {
+    const T* value = x.at(b, i * plan.width) + part;
+    const Vec<T> identity = all(plan.identity);
+    Vec<T> product[2] = {};
+    for (int64_t j = 0; j < plan.width; ++j) {
+      const int64_t at = j * kBlock + part;
+      Vec<T> sum = {};
+      if (through != nullptr) sum = load(value + j * x.pixel) <= Vec<T>{} ? Vec<T>{} : load(through + at);
+      if (pooled != nullptr) sum += load(pooled + at);
+      if (plan.has_identity) {
+        const Vec<T> gradient = load(g.at(b, i * plan.width + j) + part);
+        sum = fma(identity, gradient, sum);
+        product[0] = fma(gradient, load(value + j * x.pixel), product[0]);
+        std::swap(product[0], product[1]);
+      }
+      store(out + at, sum);
+    }
+    if (plan.has_identity)
+      add_to_sums(plan.sums_of(group, plan.norms()) + b * kBlock + part, product[0] + product[1]);
+  }
+}
+
+template <class T>
+void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t group, int64_t n, int64_t b,
+            const T* through, const Finish<T>& own) {
+  const Sink dx{plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel};
+  const int64_t width = plan.width, columns = plan.out_width, size = (width + 3) * kBlock;
+  const int s = plan.stride;
+  const auto window = [&](int64_t row) { return own.window + (row + 3) % 3 * size; };
+  const auto put = [&](int64_t i, const T* pooled) {
+    finish_row(plan, x, g, group, b, i, through == nullptr ? nullptr : through + i * width * kBlock, pooled, own.out);
+    put_pixels(plan, own.out, b, width, dx, n * plan.pixels() + i * width);
+  };
+  if (!plan.max_pool && !plan.avg_pool) {
+    for (int64_t i = 0; i < plan.height; ++i) put(i, nullptr);
+    return;
+  }
+  std::memset(own.window, 0, size_t(3 * size) * sizeof(T));
+  int64_t done = 0;
+  for (int64_t i = 0; i < plan.out_height; ++i) {
+    const T* from = g.at(b, i * columns);
+    pool_rows(plan, x, b, i, i + 1, own.maxima, own.averages);
+    if (plan.max_pool) norm_backward(plan.max_norm, b, from, g.pixel, own.maxima, columns, own.d_max);
+    if (plan.avg_pool) norm_backward(plan.avg_norm, b, from, g.pixel, own.averages, columns, own.d_average);
+    T* const rows[3] = {window(s * i - 1), window(s * i), window(s * i + 1)};
+    scatter_row(plan, own.raw, b, i, own.maxima, own.d_max, own.d_average, rows);
+    // Rows that no further window reaches.
+    const int64_t complete = i + 1 < plan.out_height ? s * (i + 1) - 1 : plan.height;
+    for (; done < complete; ++done) {
+      put(done, window(done) + kBlock);
+      std::memset(window(done), 0, size_t(size) * sizeof(T));
+    }
+    // The row above the image, which shares its place with row 2.
+    if (i == 0) std::memset(window(-1), 0, size_t(size) * sizeof(T));
+  }
+}
+
+}  // namespace edge
+
+template <class T>
+void mixed_op_first_backward(const Plan<T>& plan, int64_t group, T* memory) {
+  using namespace edge;
+  const FlushDenormals flush;
+  Scratch<T> scratch{memory};
+  const int64_t pixels = plan.pixels(), out_pixels = plan.out_pixels(), columns = plan.out_width;
+  T* dense_x = scratch.take(plan.blocks * pixels * kBlock);
+  T* dense_g = scratch.take(plan.blocks * out_pixels * kBlock);
+  const bool pools = plan.max_pool || plan.avg_pool;
+  const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
+  const Back<T> back = take_back(plan, scratch, pixels);
+  T* halves = scratch.take(plan.padded() * plan.chunk_rows() * columns);
+  const Finish<T> own{
+      framed(scratch, plan.blocks, plan.height, plan.width, 1, -std::numeric_limits<T>::infinity()),
+      scratch.take(columns * kBlock),
+      scratch.take(columns * kBlock),
+      scratch.zeros(columns * kBlock),
+      scratch.zeros(columns * kBlock),
+      scratch.take(3 * (plan.width + 3) * kBlock),
+      scratch.take(plan.width * kBlock),
+  };
+  clear_gradients(plan, group, 0, plan.first);
+  for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, pixels, dense_x);
+    const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, out_pixels, dense_g);
+    with_storage<T>(plan.value_storage, [&](auto* own_type) {
+      using S = std::remove_pointer_t<decltype(own_type)>;
+      if (plan.first > 0) first_stages_backward<S>(plan, group, n, x, g, rectified, back, halves);
+    });
+    if (pools) fill(own.raw, x, plan.blocks, plan.height, plan.width, Same<T>{});
+    for (int64_t b = 0; b < plan.blocks; ++b)
+      finish(plan, x, g, group, n, b, plan.first > 0 ? back.dx + b * pixels * kBlock : nullptr, own);
+  }
+}
+
+}  // namespace BF_ISA
+}  // namespace base_fast

@@ -1,0 +1,218 @@
+// The passes that compute the stages' values.
+namespace base_fast {
+namespace BF_ISA {
+namespace edge {
+
+// relu(x), framed by zeros; the frame of `to` is written once and stays.
+template <class T>
+void fill_relu(const Plan<T>& plan, const Framed<T>& to, const View<T>& x) {
+  fill(to, x, plan.blocks, plan.height, plan.width, Rectified<T>{});
+}
+
+// A block's rows [begin, end) of a stage's depthwise convolution, dense; `ahead(i)` is called between rows.
+template <class T, class F>
+void depthwise_rows(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, int64_t b, int64_t begin,
+                    int64_t end, T* out, const F& ahead) {
+  const int k = stage.kernel, d = stage.dilation, s = stage.stride, pad = d * (k / 2);
+  const CorrelateRow<T> correlate = correlate_of<T>(k, s, d);
+  for (int64_t i = begin; i < end; ++i, out += plan.out_width * kBlock) {
+    ahead(i);
+    correlate(in.at(b, i * s - pad, -pad), d * in.row, k, stage.depthwise + b * k * k * kBlock, out, kBlock,
+              plan.out_width, false);
+  }
+}
+
+// Every other pixel of a block, from (shift, shift) on, rows [begin, end) of the output.
+template <class T>
+void gather_rows(const Plan<T>& plan, const Framed<T>& in, int64_t b, int64_t shift, int64_t begin, int64_t end,
+                 T* out) {
+  for (int64_t i = begin; i < end; ++i) {
+    const T* from = in.at(b, 2 * i + shift, shift);
+    for (int64_t j = 0; j < plan.out_width; ++j, from += 2 * kBlock, out += kBlock)
+      std::memcpy(out, from, kBlock * sizeof(T));
+  }
+}
+
+// Where a factorized reduction's second half of the output channels begins.
+template <class T>
+int64_t half_of(const Plan<T>& plan) {
+  return plan.channels / 2;
+}
+
+// Values on their way to memory, dense blocks `from_block` apart: rounded there and here, so that whoever uses them now
+// sees what backward will see.
+template <class T, class S>
+void keep(T* from, int64_t from_block, int64_t blocks, int64_t count, S* to, int64_t to_block) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    T* p = from + b * from_block;
+    S* q = to + b * to_block;
+    for (int64_t j = 0; j < count * kBlock; j += kWidth<T>) {
+      store(q + j, load(p + j));
+      store(p + j, load(q + j));
+    }
+  }
+}
+
+// Chunks of all blocks.
+template <class T>
+struct Chunks {
+  T *filtered, *other, *rounded;
+  static Chunks take(const Plan<T>& plan, Scratch<T>& scratch) {
+    const int64_t size = plan.padded() * plan.chunk_rows() * plan.out_width;
+    return {scratch.take(size), scratch.take(size), scratch.take(size)};
+  }
+};
+
+// A stage on one image: v and, unless they are known, its moments. `next`, of `next_pixels`, is what will be read after
+// this stage, if not null.
+template <class T, class S, class N>
+void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, S* v, const Chunks<T>& chunks,
+                   Moments<T>* moments, const View<N>& next, int64_t next_pixels) {
+  constexpr bool kRounds = !std::is_same_v<S, T>;
+  const int64_t step = plan.chunk_rows(), columns = plan.out_width, pixels = plan.out_pixels();
+  const int64_t chunk_block = step * columns * kBlock, out_block = kRounds ? chunk_block : pixels * kBlock;
+  const View<S> own{v, pixels * kBlock, kBlock};
+  const int64_t share = (next_pixels + plan.out_height - 1) / plan.out_height;
+  T* chunk = chunks.filtered;
+  if (moments != nullptr) moments->reset();
+  for (int64_t begin = 0; begin < plan.out_height; begin += step) {
+    const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
+    T* out = chunks.rounded;
+    if constexpr (!kRounds) out = v + begin * columns * kBlock;
+    if (stage.kernel > 0) {
+      for (int64_t b = 0; b < plan.blocks; ++b)
+        depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block, [&](int64_t i) {
+          prefetch(own, b, i * columns, columns);
+          prefetch(next, b, i * share, std::min(share, next_pixels - i * share));
+        });
+      product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, count);
+    } else {
+      // Each half apart, so that an infinity among the pixels of one does not meet zeros of the other.
+      const int64_t half = half_of(plan), matrix = plan.padded() * plan.padded();
+      for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 0, begin, end, chunk + b * chunk_block);
+      product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, count);
+      for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 1, begin, end, chunk + b * chunk_block);
+      product(chunk, chunk_block, plan.blocks, stage.pointwise + matrix, chunks.other, chunk_block, count);
+      for (int64_t b = half / kBlock; b < plan.blocks; ++b) {
+        const int64_t kept = std::max<int64_t>(0, half - b * kBlock);
+        for (int64_t j = 0; j < count; ++j)
+          std::memcpy(out + b * out_block + j * kBlock + kept, chunks.other + b * chunk_block + j * kBlock + kept,
+                      size_t(kBlock - kept) * sizeof(T));
+      }
+    }
+    if constexpr (kRounds) keep(out, out_block, plan.blocks, count, v + begin * columns * kBlock, pixels * kBlock);
+    if (moments == nullptr) continue;
+    for (int64_t b = 0; b < plan.blocks; ++b) moments->add(b, out + b * out_block, count);
+    moments->empty = false;
+  }
+}
+
+// Elements of one image inside.
+template <class T>
+int64_t image(const Plan<T>& plan) {
+  return plan.blocks * plan.out_pixels() * kBlock;
+}
+
+// A stage's values of image n.
+template <class S, class T>
+View<S> values_of(const Plan<T>& plan, const Stage<T>& stage, int64_t n) {
+  return {static_cast<const S*>(stage.v) + n * image(plan), plan.out_pixels() * kBlock, kBlock};
+}
+template <class S, class T>
+S* values_at(const Plan<T>& plan, const Stage<T>& stage, int64_t n) {
+  return static_cast<S*>(stage.v) + n * image(plan);
+}
+
+// The input of a second stage: the first's values of image n, normalized and rectified.
+template <class S, class T>
+void fill_normalized(const Plan<T>& plan, const Stage<T>& from, int64_t n, const Framed<T>& to) {
+  fill(to, values_of<S>(plan, from, n), plan.blocks, plan.out_height, plan.out_width, Normalized<T>{from.norm});
+}
+
+template <class T>
+void merge_moments(const Plan<T>& plan, int64_t group, const Moments<T>& moments, int64_t n, int norm) {
+  double* sums = plan.sums_of(group, norm);
+  moments.merge(sums, sums + plan.padded(), (n - plan.begin(group)) * plan.out_pixels(), plan.out_pixels());
+}
+
+// The stages that read x, on image n. Moments are taken where there is a place for them.
+template <class S, class T>
+void first_stages(const Plan<T>& plan, int64_t group, int64_t n, const View<T>& x, const Framed<T>& rectified,
+                  const Chunks<T>& chunks, Moments<T>* moments) {
+  if (plan.first > 0) fill_relu(plan, rectified, x);
+  for (int s = 0; s < plan.first; ++s) {
+    // The next image, during the last stage. Where it has to be copied first, nothing is gained.
+    const bool last = s + 1 == plan.first && n + 1 < plan.images && x.block == kBlock;
+    const View<T> next{last ? x.base + plan.pixels() * x.pixel : nullptr, x.block, x.pixel};
+    const Stage<T>& stage = plan.stages[s];
+    stage_forward(plan, stage, rectified, values_at<S>(plan, stage, n), chunks, moments, next, plan.pixels());
+    if (moments != nullptr) merge_moments(plan, group, *moments, n, s);
+  }
+}
+
+// The stages that continue them.
+template <class S, class T>
+void second_stages(const Plan<T>& plan, int64_t group, int64_t n, const Framed<T>& hidden, const Chunks<T>& chunks,
+                   Moments<T>* moments) {
+  for (int s = plan.first; s < plan.first + plan.second; ++s) {
+    const Stage<T>& stage = plan.stages[s];
+    fill_normalized<S>(plan, plan.stages[stage.input], n, hidden);
+    const bool last = s + 1 == plan.first + plan.second;
+    View<S> next = values_of<S>(plan, plan.stages[plan.stages[last ? plan.first : s + 1].input], n + last);
+    if (n + last == plan.images) next.base = nullptr;
+    stage_forward(plan, stage, hidden, values_at<S>(plan, stage, n), chunks, moments, next, plan.out_pixels());
+    if (moments != nullptr) merge_moments(plan, group, *moments, n, s);
+  }
+}
+
+}  // namespace edge
+
+template <class T>
+void mixed_op_first(const Plan<T>& plan, int64_t group, T* memory) {
+  using namespace edge;
+  const FlushDenormals flush;
+  Scratch<T> scratch{memory};
+  T* dense = scratch.take(plan.blocks * plan.pixels() * kBlock);
+  const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
+  const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
+  Moments<T> moments = Moments<T>::take(scratch, plan.padded());
+  Moments<T> averages = Moments<T>::take(scratch, plan.padded());
+  for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense);
+    with_storage<T>(plan.value_storage, [&](auto* own) {
+      first_stages<std::remove_pointer_t<decltype(own)>>(plan, group, n, x, rectified, chunks, &moments);
+    });
+    if (!plan.max_pool && !plan.avg_pool) continue;
+    T *maximum = chunks.filtered, *average = chunks.other;
+    moments.reset();
+    averages.reset();
+    for (int64_t i = 0; i < plan.out_height; i += plan.chunk_rows()) {
+      const int64_t end = std::min(i + plan.chunk_rows(), plan.out_height), count = (end - i) * plan.out_width;
+      for (int64_t b = 0; b < plan.blocks; ++b) {
+        pool_rows(plan, x, b, i, end, maximum, average);
+        if (plan.max_pool) moments.add(b, maximum, count);
+        if (plan.avg_pool) averages.add(b, average, count);
+      }
+      moments.empty = averages.empty = false;
+    }
+    if (plan.max_pool) merge_moments(plan, group, moments, n, plan.norms() - 2);
+    if (plan.avg_pool) merge_moments(plan, group, averages, n, plan.norms() - 1);
+  }
+}
+
+template <class T>
+void mixed_op_second(const Plan<T>& plan, int64_t group, T* memory) {
+  using namespace edge;
+  const FlushDenormals flush;
+  Scratch<T> scratch{memory};
+  const Framed<T> hidden = framed(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0));
+  const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
+  Moments<T> moments = Moments<T>::take(scratch, plan.padded());
+  with_storage<T>(plan.value_storage, [&](auto* own) {
+    for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n)
+      second_stages<std::remove_pointer_t<decltype(own)>>(plan, group, n, hidden, chunks, &moments);
+  });
+}
+
+}  // namespace BF_ISA
+}  // namespace base_fast

@@ -1,0 +1,123 @@
+// The last forward pass: the weighted sum.
+namespace base_fast {
+namespace BF_ISA {
+namespace edge {
+
+// What y sums, some pixels of one block at a time: values of the last stages, as they are stored, and both pools.
+template <class T, class S>
+struct Terms {
+  struct Term {
+    const void* row;
+    const Norm<T>* norm;
+    int index;
+  };
+  Term all[32 + 2];
+  int stored, count;
+
+  void add(const void* row, const Norm<T>& norm, int index) { all[count++] = {row, &norm, index}; }
+
+  // f(term, row) for each, the row of its own type.
+  template <class F>
+  BF_INLINE void each(const F& f) const {
+    for (int k = 0; k < stored; ++k) f(all[k], static_cast<const S*>(all[k].row));
+    for (int k = stored; k < count; ++k) f(all[k], static_cast<const T*>(all[k].row));
+  }
+};
+
+template <class T, class S>
+void terms_of(const Plan<T>& plan, const View<T>& x, int64_t n, int64_t b, int64_t begin, int64_t end, T* maxima,
+              T* averages, Terms<T, S>& terms) {
+  terms.count = 0;
+  for (int s = 0; s < plan.first + plan.second; ++s) {
+    const Stage<T>& stage = plan.stages[s];
+    if (stage.last) terms.add(values_of<S>(plan, stage, n).at(b, begin * plan.out_width), stage.norm, s);
+  }
+  terms.stored = terms.count;
+  if (plan.max_pool || plan.avg_pool) pool_rows(plan, x, b, begin, end, maxima, averages);
+  if (plan.max_pool) terms.add(maxima, plan.max_norm, plan.norms() - 2);
+  if (plan.avg_pool) terms.add(averages, plan.avg_norm, plan.norms() - 1);
+}
+
+// Pixels of a stored value between one that is read and the one asked for meanwhile: as many as are worked on at once.
+template <class S>
+BF_INLINE void prefetch_ahead(const S* row, int64_t pixels) {
+  __builtin_prefetch(row + pixels * kBlock, 0, 2);
+}
+
+// y: constant + Σ gain·(value − mean) + identity·x, N pixels at a time.
+template <class T, int N, class S>
+BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, int64_t ahead, Vec<T> constant,
+                        Vec<T> identity, const T* x, int64_t x_step, T* y) {
+  Vec<T> sum[N];
+#pragma GCC unroll 16
+  for (int j = 0; j < N; ++j) sum[j] = x == nullptr ? constant : fma(identity, load(x + j * x_step), constant);
+  terms.each([&](const auto& term, const auto* row) __attribute__((always_inline)) {
+    const Vec<T> gain = load(term.norm->gain + c), mean = load(term.norm->mean + c);
+    row += at;
+#pragma GCC unroll 16
+    for (int j = 0; j < N; ++j) {
+      prefetch_ahead(row + j * kBlock, ahead);
+      sum[j] = fma(gain, load(row + j * kBlock) - mean, sum[j]);
+    }
+  });
+#pragma GCC unroll 16
+  for (int j = 0; j < N; ++j) store(y + j * kBlock, sum[j]);
+}
+
+template <class T, class S>
+void sum_pixels(const Plan<T>& plan, const Terms<T, S>& terms, int64_t b, const T* x, int64_t x_step, int64_t count,
+                T* y) {
+  constexpr int N = kRegisters == 32 ? 8 : 4;
+  for (int part = 0; part < kBlock; part += kWidth<T>) {
+    const int64_t c = b * kBlock + part;
+    const Vec<T> constant = load(plan.constant + c), identity = all(plan.identity);
+    const auto from = [&](int64_t j) { return x == nullptr ? nullptr : x + part + j * x_step; };
+    int64_t j = 0;
+    for (; j + N <= count; j += N)
+      sum_tile<T, N>(terms, c, part + j * kBlock, count, constant, identity, from(j), x_step, y + part + j * kBlock);
+    for (; j < count; ++j)
+      sum_tile<T, 1>(terms, c, part + j * kBlock, count, constant, identity, from(j), x_step, y + part + j * kBlock);
+  }
+}
+
+}  // namespace edge
+
+template <class T>
+void mixed_op_sum(const Plan<T>& plan, int64_t group, T* memory) {
+  using namespace edge;
+  const FlushDenormals flush;
+  Scratch<T> scratch{memory};
+  T* dense = scratch.take(plan.blocks * plan.pixels() * kBlock);
+  const int64_t step = plan.chunk_rows(), columns = plan.out_width;
+  T *maxima = scratch.take(step * columns * kBlock), *averages = scratch.take(step * columns * kBlock);
+  T* sums = scratch.take(step * columns * kBlock);
+  const Sink y{plan.y, plan.y_pixel, plan.y_addend, plan.y_addend_pixel};
+  const bool reads_x = plan.max_pool || plan.avg_pool || plan.has_identity;
+  with_storage<T>(plan.value_storage, [&](auto* own) {
+    Terms<T, std::remove_pointer_t<decltype(own)>> terms;
+    for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
+      const View<T> x = reads_x ? view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense) : View<T>{};
+      for (int64_t i = 0; i < plan.out_height; i += step) {
+        const int64_t end = std::min(i + step, plan.out_height), count = (end - i) * columns;
+        for (int64_t b = 0; b < plan.blocks; ++b) {
+          terms_of(plan, x, n, b, i, end, maxima, averages, terms);
+          sum_pixels(plan, terms, b, plan.has_identity ? x.at(b, i * columns) : nullptr, x.pixel, count, sums);
+          put_pixels(plan, sums, b, count, y, n * plan.out_pixels() + i * columns);
+        }
+      }
+    }
+  });
+}
+
+template <class T>
+int64_t mixed_op_scratch(const Plan<T>& plan) {
+  const int64_t padded = plan.padded(), frame = 2 * plan.halo;
+  const int64_t image = plan.pixels(), out = plan.out_pixels(), chunk = plan.chunk_rows() * plan.out_width;
+  const int64_t framed_in = (plan.height + frame) * (plan.width + frame) + 2 * (plan.height + 2) * (plan.width + 2);
+  const int64_t framed_out = 3 * (plan.out_height + frame) * (plan.out_width + frame);
+  const int64_t rows = 4 * plan.out_width + 6 * (plan.width + 2);
+  return (2 * image + out + 8 * chunk + framed_in + framed_out + rows + 32) * padded + 32 * edge::Scratch<T>::kStagger;
+}
+
+}  // namespace BF_ISA
+}  // namespace base_fast

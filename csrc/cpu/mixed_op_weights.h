@@ -1,0 +1,81 @@
+// A mixed edge's weights by blocks of channels, and their gradients back. Included by mixed_op_edge.h.
+#pragma once
+
+#include "mixed_op_edge.h"
+
+namespace base_fast {
+
+template <class T>
+void Edge<T>::pack() {
+  const int64_t channels = plan.channels, padded = plan.padded(), square = padded * padded;
+  packed_ = Buffer<T>::zeros(2 * plan.weights);
+  T* forward = packed_.get();
+  T* back = forward + plan.weights;
+  for (size_t s = 0; s < stages_.size(); ++s) {
+    Stage<T>& stage = stages_[s];
+    const int k = stage.kernel;
+    stage.depthwise = forward + stage.depthwise_at;
+    stage.scattered = back + stage.depthwise_at;
+    stage.pointwise = forward + stage.pointwise_at;
+    stage.transposed = back + stage.pointwise_at;
+    const T* w = weights_[sources_[s].depthwise];
+    for (int64_t c = 0; c < channels && k > 0; ++c) {
+      T* to = forward + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
+      T* from = back + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
+      for (int t = 0; t < k * k; ++t) to[t * kBlock] = w[c * k * k + t];
+      for (int a = 0; a < stage.stride; ++a) {
+        for (int b = 0; b < stage.stride; ++b) {
+          // The taps that pixels of this parity meet, last first.
+          const int pad = stage.dilation * (k / 2);
+          for (int t = k - 1; t >= 0; --t) {
+            for (int u = k - 1; u >= 0; --u) {
+              if ((a + pad - t * stage.dilation) % stage.stride != 0) continue;
+              if ((b + pad - u * stage.dilation) % stage.stride != 0) continue;
+              *from = w[c * k * k + t * k + u];
+              from += kBlock;
+            }
+          }
+        }
+      }
+    }
+    const int64_t half = channels / 2;
+    for (int part = 0; part < (k > 0 ? 1 : 2); ++part) {
+      const T* matrix = weights_[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
+      const int64_t begin = k > 0 || part == 0 ? 0 : half, end = k > 0 || part == 1 ? channels : half;
+      T* to = forward + stage.pointwise_at + part * square;
+      T* transposed = back + stage.pointwise_at + part * square;
+      for (int64_t o = begin; o < end; ++o) {
+        for (int64_t c = 0; c < channels; ++c) {
+          const T value = matrix[(o - begin) * channels + c];
+          to[(o / kBlock * padded + c) * kBlock + o % kBlock] = value;
+          transposed[(c / kBlock * padded + o) * kBlock + c % kBlock] = value;
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void Edge<T>::unpack(const T* gradients, const std::vector<T*>& to) const {
+  const int64_t channels = plan.channels, padded = plan.padded(), square = padded * padded;
+  for (size_t s = 0; s < stages_.size(); ++s) {
+    const Stage<T>& stage = stages_[s];
+    const int k = stage.kernel;
+    for (int64_t c = 0; c < channels && k > 0; ++c) {
+      const T* from = gradients + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
+      for (int t = 0; t < k * k; ++t) to[sources_[s].depthwise][c * k * k + t] = from[t * kBlock];
+    }
+    const int64_t half = channels / 2;
+    for (int part = 0; part < (k > 0 ? 1 : 2); ++part) {
+      T* matrix = to[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
+      const int64_t begin = k > 0 || part == 0 ? 0 : half, end = k > 0 || part == 1 ? channels : half;
+      const T* from = gradients + stage.pointwise_at + part * square;
+      for (int64_t o = begin; o < end; ++o) {
+        for (int64_t c = 0; c < channels; ++c)
+          matrix[(o - begin) * channels + c] = from[(c / kBlock * padded + o) * kBlock + c % kBlock];
+      }
+    }
+  }
+}
+
+}  // namespace base_fast
