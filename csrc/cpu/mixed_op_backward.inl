@@ -26,19 +26,17 @@ void depthwise_transposed(const Stage<T>& stage, const Framed<T>& g, int64_t b, 
   const T* w = stage.scattered + b * k * k * kBlock;
   if (s == 1) {
     const int pad = d * (k / 2);
-    const CorrelateRow<T> correlate = correlate_of<T>(k, 1, d);
-    for (int64_t i = 0; i < height; ++i)
-      correlate(g.at(b, i - pad, -pad), d * g.row, k, w, dx + i * width * kBlock, kBlock, width, add);
+    const CorrelateRows<T> correlate = correlate_of<T>(k, 1, d);
+    correlate(g.at(b, -pad, -pad), g.row, k, w, dx, width * kBlock, kBlock, height, width, add);
     return;
   }
   for (int row = 0; row < 2; ++row) {
     for (int column = 0; column < 2; ++column) {
       const Parity p = parity_of(k, d, s, row, column);
       if (p.rows == 0 || p.columns == 0) continue;
-      const CorrelateRow<T> correlate = correlate_of<T>(p.columns, 1, 1);
-      for (int64_t i = row; i < height; i += 2)
-        correlate(g.at(b, i / 2 + p.row, p.column), g.row, p.rows, w, dx + (i * width + column) * kBlock, 2 * kBlock,
-                  (width - column + 1) / 2, true);
+      const CorrelateRows<T> correlate = correlate_of<T>(p.columns, 1, 1);
+      correlate(g.at(b, p.row, p.column), g.row, p.rows, w, dx + (row * width + column) * kBlock, 2 * width * kBlock,
+                2 * kBlock, (height - row + 1) / 2, (width - column + 1) / 2, true);
       w += p.rows * p.columns * kBlock;
     }
   }

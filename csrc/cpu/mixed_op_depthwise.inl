@@ -3,77 +3,133 @@ namespace base_fast {
 namespace BF_ISA {
 namespace edge {
 
-// N neighbouring outputs: every input that is loaded serves all the taps of a row that it meets.
-template <class T, int K, int S, int D, int N>
-BF_INLINE void correlate_tile(const T* in, int64_t row, int rows, const T* w, T* out, int64_t step, bool add) {
-  Vec<T> sum[N];
-#pragma GCC unroll 16
-  for (int j = 0; j < N; ++j) sum[j] = add ? load(out + j * step) : Vec<T>{};
-  for (int t = 0; t < rows; ++t, in += row, w += K * kBlock) {
+// What one row of input adds to rows [From, To) of a tile of outputs: an input is loaded once for all taps that it meets.
+template <class T, int K, int S, int D, int N, int From, int To>
+BF_INLINE void correlate_line(const T* in, const Vec<T> (*weight)[K], Vec<T> (*sum)[N]) {
+#pragma GCC unroll 32
+  for (int p = 0; p <= (N - 1) * S + (K - 1) * D; ++p) {
+    const Vec<T> x = held(load(in + p * kBlock));
+#pragma GCC unroll 2
+    for (int q = From; q < To; ++q) {
 #pragma GCC unroll 8
-    for (int u = 0; u < K; ++u) {
-      const Vec<T> weight = load(w + u * kBlock);
-#pragma GCC unroll 16
-      for (int j = 0; j < N; ++j) sum[j] = fma(weight, load(in + (j * S + u * D) * kBlock), sum[j]);
+      for (int u = K - 1; u >= 0; --u) {
+        const int j = (p - u * D) / S;
+        if (p >= u * D && (p - u * D) % S == 0 && j < N) sum[q][j] = fma(weight[q][u], x, sum[q][j]);
+      }
     }
   }
-#pragma GCC unroll 16
-  for (int j = 0; j < N; ++j) store(out + j * step, sum[j]);
 }
 
-// out[j] (+)= Σ_tu w[t][u]·in[t·row + j·S + u·D] for a row of `count` outputs, `step` elements apart.
-template <class T, int K, int S, int D>
-void correlate_row(const T* in, int64_t row, int rows, const T* w, T* out, int64_t step, int64_t count, bool add) {
-  constexpr int N = kRegisters == 32 ? 16 : 4;
+// R × N outputs. Two rows that are one dilation apart share the input rows between.
+template <class T, int K, int S, int D, int R, int N>
+BF_INLINE void correlate_tile(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
+                              bool add) {
+  Vec<T> sum[R][N], weight[R][K];
+#pragma GCC unroll 2
+  for (int q = 0; q < R; ++q) {
+    const T* from = out + q * D * out_row;
+#pragma GCC unroll 16
+    for (int j = 0; j < N; ++j, from += step) sum[q][j] = add ? load(from) : Vec<T>{};
+  }
+  const auto next = [&]() __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (int u = 0; u < K; ++u) {
+      weight[R - 1][u] = weight[0][u];
+      weight[0][u] = held(load(w + u * kBlock));
+    }
+    w += K * kBlock;
+  };
+  for (int u = 0; u < K; ++u) weight[0][u] = Vec<T>{};
+  int t = 0;
+  if constexpr (R == 2) {
+    next();
+    correlate_line<T, K, S, D, N, 0, 1>(in, weight, sum);
+    in += D * in_row, ++t;
+  }
+  for (; t < taps; ++t, in += D * in_row) {
+    next();
+    correlate_line<T, K, S, D, N, 0, R>(in, weight, sum);
+  }
+  if constexpr (R == 2) {
+#pragma GCC unroll 8
+    for (int u = 0; u < K; ++u) weight[1][u] = weight[0][u];
+    correlate_line<T, K, S, D, N, 1, 2>(in, weight, sum);
+  }
+#pragma GCC unroll 2
+  for (int q = 0; q < R; ++q) {
+    T* to = out + q * D * out_row;
+#pragma GCC unroll 16
+    for (int j = 0; j < N; ++j, to += step) store(to, sum[q][j]);
+  }
+}
+
+template <class T, int K, int S, int D, int R>
+BF_INLINE void correlate_width(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
+                               int64_t width, bool add) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const T* i = in + part;
     T* o = out + part;
-    int64_t left = count;
-    for (; left >= N; left -= N, i += N * S * kBlock, o += N * step)
-      correlate_tile<T, K, S, D, N>(i, row, rows, w + part, o, step, add);
-    if (left >= 8 && N > 8) {
-      correlate_tile<T, K, S, D, 8>(i, row, rows, w + part, o, step, add);
-      left -= 8, i += 8 * S * kBlock, o += 8 * step;
-    }
-    if (left >= 4 && N > 4) {
-      correlate_tile<T, K, S, D, 4>(i, row, rows, w + part, o, step, add);
+    int64_t left = width;
+    for (; left >= 8; left -= 8, i += 8 * S * kBlock, o += 8 * step)
+      correlate_tile<T, K, S, D, R, 8>(i, in_row, taps, w + part, o, out_row, step, add);
+    if (left >= 4) {
+      correlate_tile<T, K, S, D, R, 4>(i, in_row, taps, w + part, o, out_row, step, add);
       left -= 4, i += 4 * S * kBlock, o += 4 * step;
     }
     if (left >= 2) {
-      correlate_tile<T, K, S, D, 2>(i, row, rows, w + part, o, step, add);
+      correlate_tile<T, K, S, D, R, 2>(i, in_row, taps, w + part, o, out_row, step, add);
       left -= 2, i += 2 * S * kBlock, o += 2 * step;
     }
-    if (left > 0) correlate_tile<T, K, S, D, 1>(i, row, rows, w + part, o, step, add);
+    if (left > 0) correlate_tile<T, K, S, D, R, 1>(i, in_row, taps, w + part, o, out_row, step, add);
+  }
+}
+
+// out[i][j] (+)= Σ_tu w[t][u]·in[i·S + t·D][j·S + u·D] for `taps` rows of K taps; outputs are `step` elements apart.
+template <class T, int K, int S, int D>
+void correlate_rows(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
+                    int64_t height, int64_t width, bool add) {
+  constexpr bool kPairs = S == 1 && kRegisters == 32;
+  for (int64_t i = 0; i < height; ++i) {
+    const T* from = in + i * S * in_row;
+    T* to = out + i * out_row;
+    if (kPairs && i / D % 2 == 1) continue;
+    if constexpr (kPairs) {
+      if (i + D < height) {
+        correlate_width<T, K, S, D, 2>(from, in_row, taps, w, to, out_row, step, width, add);
+        continue;
+      }
+    }
+    correlate_width<T, K, S, D, 1>(from, in_row, taps, w, to, out_row, step, width, add);
   }
 }
 
 template <class T>
-using CorrelateRow = void (*)(const T*, int64_t, int, const T*, T*, int64_t, int64_t, bool);
+using CorrelateRows = void (*)(const T*, int64_t, int, const T*, T*, int64_t, int64_t, int64_t, int64_t, bool);
 
 template <class T>
-CorrelateRow<T> correlate_of(int kernel, int stride, int dilation) {
+CorrelateRows<T> correlate_of(int kernel, int stride, int dilation) {
   if (dilation == 2) {
-    if (stride == 2) return kernel == 3 ? &correlate_row<T, 3, 2, 2> : &correlate_row<T, 5, 2, 2>;
-    return kernel == 3 ? &correlate_row<T, 3, 1, 2> : &correlate_row<T, 5, 1, 2>;
+    if (stride == 2) return kernel == 3 ? &correlate_rows<T, 3, 2, 2> : &correlate_rows<T, 5, 2, 2>;
+    return kernel == 3 ? &correlate_rows<T, 3, 1, 2> : &correlate_rows<T, 5, 1, 2>;
   }
   if (stride == 2) {
-    return kernel == 3   ? &correlate_row<T, 3, 2, 1>
-           : kernel == 5 ? &correlate_row<T, 5, 2, 1>
-                         : &correlate_row<T, 7, 2, 1>;
+    return kernel == 3   ? &correlate_rows<T, 3, 2, 1>
+           : kernel == 5 ? &correlate_rows<T, 5, 2, 1>
+                         : &correlate_rows<T, 7, 2, 1>;
   }
   switch (kernel) {
     case 1:
-      return &correlate_row<T, 1, 1, 1>;
+      return &correlate_rows<T, 1, 1, 1>;
     case 2:
-      return &correlate_row<T, 2, 1, 1>;
+      return &correlate_rows<T, 2, 1, 1>;
     case 3:
-      return &correlate_row<T, 3, 1, 1>;
+      return &correlate_rows<T, 3, 1, 1>;
     case 4:
-      return &correlate_row<T, 4, 1, 1>;
+      return &correlate_rows<T, 4, 1, 1>;
     case 5:
-      return &correlate_row<T, 5, 1, 1>;
+      return &correlate_rows<T, 5, 1, 1>;
     default:
-      return &correlate_row<T, 7, 1, 1>;
+      return &correlate_rows<T, 7, 1, 1>;
   }
 }
 

@@ -14,11 +14,14 @@ template <class T, class F>
 void depthwise_rows(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, int64_t b, int64_t begin,
                     int64_t end, T* out, const F& ahead) {
   const int k = stage.kernel, d = stage.dilation, s = stage.stride, pad = d * (k / 2);
-  const CorrelateRow<T> correlate = correlate_of<T>(k, s, d);
-  for (int64_t i = begin; i < end; ++i, out += plan.out_width * kBlock) {
-    ahead(i);
-    correlate(in.at(b, i * s - pad, -pad), d * in.row, k, stage.depthwise + b * k * k * kBlock, out, kBlock,
-              plan.out_width, false);
+  const CorrelateRows<T> correlate = correlate_of<T>(k, s, d);
+  // A pair of rows for each phase of the dilation.
+  const int64_t step = 2 * d;
+  for (int64_t i = begin; i < end; i += step, out += step * plan.out_width * kBlock) {
+    const int64_t rows = std::min(step, end - i);
+    for (int64_t r = 0; r < rows; ++r) ahead(i + r);
+    correlate(in.at(b, i * s - pad, -pad), in.row, k, stage.depthwise + b * k * k * kBlock, out,
+              plan.out_width * kBlock, kBlock, rows, plan.out_width, false);
   }
 }
 

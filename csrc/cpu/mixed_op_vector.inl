@@ -64,6 +64,15 @@ BF_INLINE Vec<T> all(T x) {
   return x - Vec<T>{};
 }
 
+// v, in a register: the compiler would rather load a value again for each use, and loads are what kernels wait for.
+template <class V>
+BF_INLINE V held(V v) {
+#if BF_LEVEL(BF_ISA) > 0
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 // The one operation that the vector extension cannot name without leave to fuse elsewhere too.
 BF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if BF_LEVEL(BF_ISA) == 512
