@@ -133,27 +133,75 @@ CorrelateRows<T> correlate_of(int kernel, int stride, int dilation) {
   }
 }
 
+// What R × P pixels of the gradient add to G rows of taps. A value of the input is loaded once for all pixels and taps
+// that bring it together; so that dilated taps share as well, the pixels then lie one dilation apart.
+template <class T, int K, int S, int D, int G, int R, int P>
+BF_INLINE void weight_gradient_tile(const T* in, int64_t in_row, const T* g, int64_t g_row, Vec<T>* sum) {
+  constexpr int kApart = S == 1 && K > 3 ? D : 1, kTap = D / kApart;
+  Vec<T> gradient[R][P];
+  // Loads shared with the next tile would need more registers than there are.
+  asm volatile("" ::: "memory");
+#pragma GCC unroll 2
+  for (int q = 0; q < R; ++q) {
+#pragma GCC unroll 16
+    for (int m = 0; m < P; ++m) gradient[q][m] = held(load(g + q * D * g_row + m * kApart * kBlock));
+  }
+#pragma GCC unroll 32
+  for (int p = 0; p <= (P - 1) * S + (K - 1) * kTap; ++p) {
+#pragma GCC unroll 8
+    for (int r = 0; r < G + R - 1; ++r) {
+      const Vec<T> x = held(load(in + r * D * in_row + p * kApart * kBlock));
+#pragma GCC unroll 2
+      for (int q = 0; q < R; ++q) {
+#pragma GCC unroll 8
+        for (int u = 0; u < K; ++u) {
+          const int t = r - q, m = (p - u * kTap) / S;
+          if (t >= 0 && t < G && p >= u * kTap && (p - u * kTap) % S == 0 && m < P)
+            sum[t * K + u] = fma(gradient[q][m], x, sum[t * K + u]);
+        }
+      }
+    }
+  }
+}
+
+template <class T, int K, int S, int D, int G, int R>
+BF_INLINE void weight_gradient_width(const T* in, int64_t in_row, const T* g, int64_t g_row, int64_t columns,
+                                     Vec<T>* sum) {
+  constexpr int kApart = S == 1 && K > 3 ? D : 1, kFree = kRegisters - G * K - 1, P = kFree / R >= 8 ? 8 : kFree / R >= 4 ? 4 : 2;
+  for (int64_t phase = 0; phase < kApart; ++phase) {
+    const T *p = in + phase * kBlock, *q = g + phase * kBlock;
+    int64_t left = (columns - phase + kApart - 1) / kApart;
+    const auto tile = [&](auto pixels) __attribute__((always_inline)) {
+      constexpr int N = decltype(pixels)::value;
+      weight_gradient_tile<T, K, S, D, G, R, N>(p, in_row, q, g_row, sum);
+      p += N * kApart * S * kBlock, q += N * kApart * kBlock, left -= N;
+    };
+    while (left >= P) tile(std::integral_constant<int, P>{});
+    if (P > 4 && left >= 4) tile(std::integral_constant<int, 4>{});
+    if (P > 2 && left >= 2) tile(std::integral_constant<int, 2>{});
+    if (left > 0) tile(std::integral_constant<int, 1>{});
+  }
+}
+
 // G rows of taps: their sums stay in registers over the whole image.
 template <class T, int K, int S, int D, int G>
 BF_INLINE void weight_gradient_taps(const T* in, int64_t in_row, const T* g, int64_t g_row, int64_t rows,
                                     int64_t columns, T* dw) {
+  constexpr bool kPairs = S == 1 && kRegisters == 32 && G == K && K == 3;
   Vec<T> sum[G * K];
 #pragma GCC unroll 32
   for (int t = 0; t < G * K; ++t) sum[t] = Vec<T>{};
   for (int64_t i = 0; i < rows; ++i) {
     const T* p = in + i * S * in_row;
     const T* q = g + i * g_row;
-    for (int64_t j = 0; j < columns; ++j, p += S * kBlock, q += kBlock) {
-      const Vec<T> gradient = load(q);
-      // Loads shared with the next pixel would need more registers than there are.
-      asm volatile("" ::: "memory");
-#pragma GCC unroll 8
-      for (int t = 0; t < G; ++t) {
-#pragma GCC unroll 8
-        for (int u = 0; u < K; ++u)
-          sum[t * K + u] = fma(gradient, load(p + t * D * in_row + u * D * kBlock), sum[t * K + u]);
+    if (kPairs && i / D % 2 == 1) continue;
+    if constexpr (kPairs) {
+      if (i + D < rows) {
+        weight_gradient_width<T, K, S, D, G, 2>(p, in_row, q, g_row, columns, sum);
+        continue;
       }
     }
+    weight_gradient_width<T, K, S, D, G, 1>(p, in_row, q, g_row, columns, sum);
   }
 #pragma GCC unroll 32
   for (int t = 0; t < G * K; ++t) store(dw + t * kBlock, load(dw + t * kBlock) + sum[t]);
