@@ -36,6 +36,7 @@ NAMES = (
     "mixed_sum",
     "mixed_norm_sum",
     "mixed_op",
+    "relu_conv_norm",
     "outer_step",
     "sgd_step",
     "bayesian_layers",

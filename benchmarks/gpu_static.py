@@ -28,7 +28,7 @@ from benchmarks.result import Result
 from benchmarks.table import speed
 from benchmarks.timing import Effort
 
-OPS = tuple(name for name in NAMES if name not in ("bayesian_layers", "inner_step", "mixed_op"))
+OPS = tuple(name for name in NAMES if name not in ("bayesian_layers", "inner_step", "mixed_op", "relu_conv_norm"))
 
 
 @dataclass(frozen=True)

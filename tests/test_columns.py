@@ -26,6 +26,7 @@ NO_OPS = {
 
 _SMALL = "it sees a few hundred numbers: PyTorch's own operations are no loss"
 _TRITON = "its CPU kernel is made of the fused edge's parts, and Triton serves it on CUDA"
+_PRODUCT = "it is a matrix product around one norm: on a GPU PyTorch's own kernels do it"
 _CPU_ONLY = "the fused edge is for the CPU so far; its arithmetic is in csrc/cpu"
 
 # (op, row) -> why this op lacks it.
@@ -40,6 +41,7 @@ HOLES |= {
     for op in ("depthwise_conv", "pool_pair")
     for row in ("core", "cpu", "cuda", "triton", "benchmarks")
 }
+HOLES |= {("relu_conv_norm", row): _PRODUCT for row in ("core", "cuda", "triton")}
 
 DEFINITIONS = {path.stem for path in (ROOT / "base_fast" / "reference").glob("*.py")} - {"__init__"}
 OPS = sorted(DEFINITIONS - set(NO_OPS))

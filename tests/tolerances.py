@@ -98,6 +98,15 @@ EDGE_GRADIENT_STORED_BFLOAT16 = 0.2
 # Batch norm divides by √(variance + 1e-5): 6.2e-6 of the variance.
 BATCH_NORM_EPSILON = 5e-5
 
+# ReLU, 1×1 convolution, batch norm and their gradients, of up to 48 channels: 1.1e-14.
+CONV_NORM_FLOAT64 = 5e-14
+# 4.9e-7.
+CONV_NORM_FLOAT32 = 2e-6
+# 4.1e-3.
+CONV_NORM_BFLOAT16 = 1.2e-2
+# Means 1000 standard deviations away: 1.2e-7.
+CONV_NORM_FAR_FLOAT32 = 5e-7
+
 # Triton's kernels in its interpreter.
 # The KL of one element, where no sum averages roundings out: 1.6e-7.
 KL_KERNEL_FLOAT32 = 6e-7
@@ -148,6 +157,9 @@ _KERNEL = {
     "pool_pair_backward": (4e-7, 1e-15),
     "outer_step": (8e-7, 1e-15),  # 2.5e-7, 2.2e-16
     "sgd_step": (2e-7, 1e-15),  # 5.4e-8, 2.2e-16
+    "relu_conv_norm": (2e-6, 1e-14),  # 5.0e-7, 2.1e-15
+    # Where the norm takes a gradient away altogether, the roundings of what cancels are left.
+    "relu_conv_norm_backward": (5e-5, 2e-13),  # 1.2e-5, 3.6e-14
 }
 KERNEL = {
     op: {torch.float32: single, torch.float64: double, torch.bfloat16: 5e-3} for op, (single, double) in _KERNEL.items()

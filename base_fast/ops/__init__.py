@@ -15,6 +15,7 @@ from base_fast.ops.mixed_sum import mixed_sum
 from base_fast.ops.outer_step import outer_step
 from base_fast.ops.pool_pair import pool_pair
 from base_fast.ops.registry import backends
+from base_fast.ops.relu_conv_norm import relu_conv_norm
 from base_fast.ops.sgd_step import sgd_step
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "mixed_sum",
     "outer_step",
     "pool_pair",
+    "relu_conv_norm",
     "sgd_step",
 ]

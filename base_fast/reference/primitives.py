@@ -63,7 +63,11 @@ def relu_conv_bn(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def factorized_reduce(x: Tensor, weights: list[Tensor]) -> Tensor:
-    """Halve the resolution: two 1×1 convolutions of stride 2, the second on the input shifted by one pixel.
+    return batch_norm(factorized_convolution(x, weights))
+
+
+def factorized_convolution(x: Tensor, weights: list[Tensor]) -> Tensor:
+    """ReLU, then half the resolution: two 1×1 convolutions of stride 2, the second on the input shifted by one pixel.
 
     Odd sizes are padded by one at the bottom and right, so that both halves have ⌈H/2⌉ × ⌈W/2⌉ pixels.
 
@@ -74,7 +78,7 @@ def factorized_reduce(x: Tensor, weights: list[Tensor]) -> Tensor:
     shifted = F.pad(x[:, :, 1::2, 1::2], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
     # Of a single output channel the first half is empty, and PyTorch convolves with one filter or more.
     halves = [(part, w) for part, w in zip((x[:, :, ::2, ::2], shifted), weights, strict=True) if len(w)]
-    return batch_norm(torch.cat([F.conv2d(part, w) for part, w in halves], dim=1))
+    return torch.cat([F.conv2d(part, w) for part, w in halves], dim=1)
 
 
 def _depthwise_pointwise(x: Tensor, depthwise: Tensor, pointwise: Tensor, stride: int, dilation: int) -> Tensor:

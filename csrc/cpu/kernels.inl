@@ -7,4 +7,5 @@
 #include "mixed_op.inl"
 #include "mixed_sum.inl"
 #include "outer_step.inl"
+#include "relu_conv_norm.inl"
 #include "sgd_step.inl"

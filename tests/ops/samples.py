@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from base_fast.reference.mixed_norm_sum import statistics
+from base_fast.reference.relu_conv_norm import relu_conv_norm as reference_of_relu_conv_norm
 
 Arguments = tuple[Any, ...]
 
@@ -240,6 +241,25 @@ def sgd_step(draws: Draws) -> Iterator[Arguments]:
             yield [lay(draws(c)) for c in counts], [lay(draws(c)) for c in counts], lrs, clip
 
 
+def relu_conv_norm(draws: Draws) -> Iterator[Arguments]:
+    filters = itertools.cycle((1, 16, 5, 33, 48, 2))
+    lays = itertools.cycle((torch.Tensor.contiguous, channels_last, every_other, shifted))
+    for (b, c, h, w), out, lay in zip(IMAGES, filters, lays, strict=False):
+        for stride in (1, 2):
+            if b * -(-h // stride) * -(-w // stride) == 1:
+                continue
+            x = draws(b, c, h, w, shift=0.5)
+            yield lay(x), draws(out, c, scale=c**-0.5), stride
+            # Some channels of wider images.
+            yield channels_last(draws(b, c + 9, h, w))[:, 4 : 4 + c], draws(out, c, scale=c**-0.5), stride
+
+
+def relu_conv_norm_backward(draws: Draws) -> Iterator[Arguments]:
+    for i, (x, weight, stride) in enumerate(relu_conv_norm(draws)):
+        y, rstd = reference_of_relu_conv_norm(x, weight, stride)
+        yield upstream(draws, y, i), x, weight, stride, y, rstd
+
+
 SAMPLES: dict[str, Callable[[Draws], Iterator[Arguments]]] = {
     f.__name__: f
     for f in (
@@ -253,5 +273,6 @@ SAMPLES: dict[str, Callable[[Draws], Iterator[Arguments]]] = {
         *(depthwise_conv, depthwise_conv_backward),
         *(pool_pair, pool_pair_backward),
         *(outer_step, sgd_step),
+        *(relu_conv_norm, relu_conv_norm_backward),
     )
 }
