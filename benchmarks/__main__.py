@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import torch
@@ -23,9 +24,10 @@ from benchmarks.allocator import keep_freed_memory
 from benchmarks.case import Case
 from benchmarks.machine import machine
 from benchmarks.measure import measure
-from benchmarks.plot import speed_ups
+from benchmarks.plot import speed_ups, time_and_memory
 from benchmarks.result import Result
-from benchmarks.table import document, speed
+from benchmarks.table import aims, document, speed
+from benchmarks.targets import Aim
 from benchmarks.timing import Effort
 
 NAMES = (
@@ -37,6 +39,7 @@ NAMES = (
     "mixed_norm_sum",
     "mixed_op",
     "relu_conv_norm",
+    "supernet_step",
     "outer_step",
     "sgd_step",
     "bayesian_layers",
@@ -55,8 +58,8 @@ class Bench:
     """Folder for benchmarks.md, benchmarks.json and benchmarks.png."""
     threads: int | None = None
     """Threads of every contender; as many as torch takes by itself when not given."""
-    seconds: float = 10.0
-    """How long the rounds of one case go on; at least five rounds are run."""
+    seconds: float = 6.0
+    """How long the rounds of one case go on; at least five rounds are run, three of the slowest."""
     system_allocator: bool = False
     """Leave malloc as it is, which makes the times of large tensors depend on what was freed before them."""
     quick: bool = False
@@ -79,37 +82,52 @@ def run(bench: Bench) -> int:
     kept = not bench.system_allocator and keep_freed_memory()
     effort = QUICK if bench.quick else Effort(seconds=bench.seconds)
     results: list[Result] = []
+    goals = [aim for name in chosen(bench.names) for aim in getattr(module(name), "AIMS", ())]
     with progress("benchmarks", len(cases)) as bar:
         for case in cases:
             bar.advance(0, case=case.title(bench.quick))
             results.append(measure(case, effort, bench.quick))
             bar.advance(1)
             # After every case: an interrupted run leaves what it found.
-            write(bench.out, results, kept)
+            write(bench.out, results, kept, goals)
     # Off a terminal nobody sets the width, and the table has many columns.
     console = Console() if sys.stdout.isatty() else Console(width=200)
-    print_table(speed(results), console)
-    console.print(f"every opponent, memory and the picture: {bench.out}")
+    for table in (aims(results, goals), speed(results)):
+        if table.rows:
+            print_table(table, console)
+    console.print(f"every contender, memory and the pictures: {bench.out}")
     return int(any(result.wrong for result in results))
 
 
-def cases_of(names: Sequence[str]) -> list[Case]:
-    """The cases of the named files, in the order of the table."""
+def chosen(names: Sequence[str]) -> list[str]:
+    """The named files, or all of them, in the order of the table."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise InputError(f"names: got {', '.join(unknown)}, expected some of {', '.join(NAMES)}")
-    chosen = [name for name in NAMES if not names or name in names]
-    return [case for name in chosen for case in importlib.import_module(f"benchmarks.{name}").CASES]
+    return [name for name in NAMES if not names or name in names]
 
 
-def write(folder: Path, results: Sequence[Result], kept: bool) -> None:
-    """The table as Markdown, everything as JSON, the speed-ups as a picture."""
+def module(name: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def cases_of(names: Sequence[str]) -> list[Case]:
+    return [case for name in chosen(names) for case in module(name).CASES]
+
+
+def write(folder: Path, results: Sequence[Result], kept: bool, goals: Sequence[Aim]) -> None:
+    """The tables as Markdown, everything as JSON, speed-ups and the memory of processes as pictures."""
     where = {**machine(), "freed_memory": "kept and reused" if kept else "left to the system's allocator"}
-    picture = "benchmarks.png" if any(result.ratios for result in results) else None
-    if picture is not None:
-        atomic_write(folder / picture, png(speed_ups(results)))
-    atomic_write(folder / "benchmarks.md", document(results, where, picture).encode())
-    data = {**where, "results": [result.to_json() for result in results]}
+    pictures = {}
+    if any(result.ratios for result in results):
+        pictures["benchmarks.png"] = speed_ups(results)
+    if any(result.processes for result in results):
+        pictures["memory.png"] = time_and_memory(results)
+    for name, figure in pictures.items():
+        atomic_write(folder / name, png(figure))
+    atomic_write(folder / "benchmarks.md", document(results, where, list(pictures), goals).encode())
+    found = [{"measure": g.measure, "aim": str(g.target), "found": g.found(results)} for g in goals]
+    data = {**where, "aims": found, "results": [result.to_json() for result in results]}
     atomic_write(folder / "benchmarks.json", (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
 
 

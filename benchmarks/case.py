@@ -6,6 +6,7 @@ work and returns what it computed, by name; gradients are named "grad ...".
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 import base_fast
-from benchmarks.targets import Target
+from benchmarks.targets import OURS, Target
 
 Outputs: TypeAlias = Mapping[str, Tensor]
 Run: TypeAlias = Callable[[], Any]
@@ -28,12 +29,16 @@ class Absent(Exception):
     """A contender that this machine or this version does not have, with the reason."""
 
 
-def public(path: str) -> Callable[..., Any]:
-    """`base_fast.<path>`, looked up when it is needed; `Absent` where it does not exist."""
+def public(path: str, *arguments: str) -> Callable[..., Any]:
+    """`base_fast.<path>`, looked up when it is needed; `Absent` where it does not exist or lacks an argument."""
     try:
-        return reduce(getattr, path.split("."), base_fast)
+        found: Callable[..., Any] = reduce(getattr, path.split("."), base_fast)
     except AttributeError:
         raise Absent(f"base_fast.{path} does not exist") from None
+    missing = [name for name in arguments if name not in inspect.signature(found).parameters]
+    if missing:
+        raise Absent(f"base_fast.{path} has no argument {', '.join(missing)}")
+    return found
 
 
 def gradients(outputs: Mapping[str, Tensor], given: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> Outputs:
@@ -54,13 +59,16 @@ class Contender:
         build: from the set-up to the call that is timed. May raise `Absent`.
         read: from the set-up and what the call returned to named outputs, not timed.
         other_work: why this contender computes something else, so that its outputs are not compared.
-        tolerance: instead of the case's, for an opponent that rounds more than ours may.
+        tolerance: instead of the case's, for a contender that rounds more than others may.
+        yardstick: contenders whose errors measure this one's: every output may be off by twice as much as the worst of
+            them, or by the tolerance where that is more.
     """
 
     build: Callable[[Any], Run]
     read: Callable[[Any, Any], Outputs] = as_is
     other_work: str = ""
     tolerance: float | None = None
+    yardstick: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +80,16 @@ class Case:
         name: what is done, for instance "forward + backward".
         setup: from `sizes` to tensors that all contenders share and none changes.
         expected: what ours has to return: the reference on the same key, or the formula in float64.
-        ours, opponents: the contenders.
+        ours, opponents, variants: the contenders. Variants are other ways of ours, checked and timed like the others;
+            the best opponent is never one of them.
         tolerance: largest error allowed, relative to the largest expected magnitude.
+        by_mean: compare every output's root mean square instead (`agreement.mean_error`).
         noisy: outputs in which the opponents' own noise stands; those are compared by mean and variance.
         floor: bytes that any implementation has to read and write; None where arithmetic is the bound.
+        multiply_adds: how many of them any implementation needs, for contenders that are held against arithmetic.
+        rounds: at least so many.
+        in_process: False where the call is too slow to be repeated for an account of its allocations.
+        processes: contenders whose peak memory is that of a process of its own.
         quick: sizes at which the case takes a moment, for a check of the harness; targets do not apply there.
     """
 
@@ -88,9 +102,19 @@ class Case:
     sizes: Mapping[str, int]
     quick: Mapping[str, int]
     tolerance: float = 1e-5
+    by_mean: bool = False
     noisy: frozenset[str] = frozenset()
     floor: Callable[[Any], int] | None = None
+    variants: Mapping[str, Contender] = field(default_factory=dict)
+    multiply_adds: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
+    rounds: int = 5
+    in_process: bool = True
+    processes: tuple[str, ...] = ()
     targets: tuple[Target, ...] = field(default=())
+
+    @property
+    def contenders(self) -> dict[str, Contender]:
+        return {OURS: self.ours, **self.variants, **self.opponents}
 
     def title(self, quick: bool = False) -> str:
         sizes = self.quick if quick else self.sizes

@@ -13,6 +13,7 @@ import torch
 
 import base_fast as bf
 from base_fast.runs.provenance import provenance
+from benchmarks.arithmetic import multiply_add_rate, source
 from benchmarks.timing import Timer, wall
 
 COPY_BYTES = 256 * 2**20
@@ -32,7 +33,7 @@ def copy_bandwidth(device: str = "cpu", timer: Timer = wall, size: int = COPY_BY
 
 
 def machine() -> dict[str, Any]:
-    """Provenance, threads, copy bandwidth, and which kernel serves which op: JSON values."""
+    """Provenance, threads, rates of copies and arithmetic, and which kernel serves which op: JSON values."""
     return {
         **provenance(),
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
@@ -41,6 +42,8 @@ def machine() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "transparent_hugepages": _hugepages(),
         "copy_bytes_per_second": copy_bandwidth(),
+        "multiply_adds_per_second": multiply_add_rate(),
+        "multiply_adds_by": source(),
         "backends": bf.backends(),
     }
 

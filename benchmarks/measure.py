@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 
 import base_fast as bf
-from benchmarks import memory
-from benchmarks.agreement import compare
+from benchmarks import memory, process_memory
+from benchmarks.agreement import compare, error, errors, mean_error
+from benchmarks.arithmetic import multiply_add_rate
 from benchmarks.case import Absent, Case, Contender, Outputs, Run
 from benchmarks.device import cuda_events, on_device
 from benchmarks.machine import copy_bandwidth
 from benchmarks.result import ABSENT, AGREES, DIFFERS, FAILED, Result, Verdict
 from benchmarks.targets import OURS
 from benchmarks.timing import Effort, Spread, race, ratios, wall
+
+T = TypeVar("T")
 
 # A compiler that needs longer than this is no help to a user either.
 FIRST_CALL_SECONDS = 60
@@ -41,23 +44,34 @@ def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
     torch.compiler.reset()
     setup = on_device(case.setup(**(case.quick if quick else case.sizes)), device)
     expected = case.expected(setup)
-    contenders = {OURS: case.ours, **case.opponents}
     runs: dict[str, Run] = {}
     verdicts: dict[str, Verdict] = {}
-    for name, contender in contenders.items():
-        noisy = frozenset() if name == OURS else case.noisy
+    found: dict[str, dict[str, float]] = {}
+    norm = mean_error if case.by_mean else error
+    # Opponents first: their errors may be the yardstick of ours.
+    for name, contender in reversed(case.contenders.items()):
+        noisy = case.noisy if name in case.opponents else frozenset()
         try:
             run, outputs = _first_call(contender, setup)
         except Absent as absence:
             verdicts[name] = Verdict(ABSENT, str(absence))
             continue
         except Exception as failure:  # whatever it raises, the other contenders go on
-            verdicts[name] = Verdict(ABSENT if name != OURS else FAILED, _one_line(failure))
+            verdicts[name] = Verdict(ABSENT if name in case.opponents else FAILED, _one_line(failure))
             continue
-        verdicts[name] = _verdict(contender, outputs, expected, contender.tolerance or case.tolerance, noisy)
+        yardsticks = [found[other] for other in contender.yardstick if other in found]
+        tolerance = contender.tolerance or case.tolerance
+        if contender.other_work:
+            verdicts[name] = Verdict(AGREES, contender.other_work)
+        else:
+            agreement = compare(outputs, expected, tolerance, noisy, yardsticks, norm)
+            status = DIFFERS if agreement.problem else AGREES
+            verdicts[name] = Verdict(status, agreement.problem, agreement.error)
         if verdicts[name].takes_part:
             runs[name] = run
-    return Ready(setup, runs, verdicts)
+            found[name] = errors(outputs, expected, norm)
+    order = list(case.contenders)
+    return Ready(setup, _ordered(runs, order), _ordered(verdicts, order))
 
 
 def measure(case: Case, effort: Effort, quick: bool = False, device: str = "cpu") -> Result:
@@ -67,10 +81,11 @@ def measure(case: Case, effort: Effort, quick: bool = False, device: str = "cpu"
     if OURS not in ready.runs:
         return Result(case, quick, device, kernel, ready.verdicts)
     timer = wall if device == "cpu" else cuda_events
-    rounds = race(ready.runs, effort, timer)
+    rounds = race(ready.runs, replace(effort, least=min(effort.least, case.rounds)), timer)
     floor = None if case.floor is None else case.floor(ready.setup) / copy_bandwidth(device, timer)
-    # The profiler's account of allocations is that of the CPU.
-    counted = ready.runs if device == "cpu" else {}
+    # The profiler's account of allocations is that of the CPU, and so is the peak of a process.
+    counted = ready.runs if device == "cpu" and case.in_process else {}
+    processes = [name for name in case.processes if name in ready.runs and device == "cpu"]
     return Result(
         case,
         quick,
@@ -82,6 +97,12 @@ def measure(case: Case, effort: Effort, quick: bool = False, device: str = "cpu"
         memory={name: memory.measure(ready.setup, run) for name, run in counted.items()},
         rounds=len(rounds[OURS]),
         floor=floor,
+        limits={
+            name: count(ready.setup) / multiply_add_rate()
+            for name, count in case.multiply_adds.items()
+            if name in ready.runs and device == "cpu"
+        },
+        processes={name: process_memory.measure(case, name, quick) for name in processes},
     )
 
 
@@ -93,13 +114,8 @@ def _first_call(contender: Contender, setup: Any) -> tuple[Run, Outputs]:
     return run, {name: x.detach().clone() for name, x in contender.read(setup, result).items()}
 
 
-def _verdict(
-    contender: Contender, outputs: Outputs, expected: Outputs, tolerance: float, noisy: frozenset[str]
-) -> Verdict:
-    if contender.other_work:
-        return Verdict(AGREES, contender.other_work)
-    agreement = compare(outputs, expected, tolerance, noisy)
-    return Verdict(DIFFERS if agreement.problem else AGREES, agreement.problem, agreement.error)
+def _ordered(values: Mapping[str, T], names: Sequence[str]) -> dict[str, T]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _one_line(failure: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -29,17 +30,18 @@ class Memory:
         extra: the peak above what was there before the call, less the gradients returned (every user keeps those).
         saved: distinct storages kept for backward, the inputs' among them.
         saved_beyond: the same without the inputs' storages.
+        activations: `saved` without the parameters of modules: what grows with the batch.
     """
 
     extra: int
     saved: int
     saved_beyond: int
+    activations: int = 0
 
 
 def measure(setup: Any, run: Run) -> Memory:
     """Of two calls of `run`; `setup` holds its inputs."""
-    saved, beyond = saved_bytes(setup, run)
-    return Memory(extra_bytes(run), saved, beyond)
+    return Memory(extra_bytes(run), *saved_bytes(setup, run))
 
 
 def extra_bytes(run: Run) -> int:
@@ -84,9 +86,10 @@ def _gradient_addresses(result: Any) -> set[int]:
     return {x.untyped_storage().data_ptr() for name, x in named if name.startswith("grad ")}
 
 
-def saved_bytes(setup: Any, run: Run) -> tuple[int, int]:
-    """Bytes of distinct storages saved for backward: all of them, and those that are no input's."""
+def saved_bytes(setup: Any, run: Run) -> tuple[int, int, int]:
+    """Bytes of distinct storages saved for backward: all of them, those that are no input's, and no parameter's."""
     inputs = {x.untyped_storage().data_ptr() for x in tensors_in(setup)}
+    parameters = {x.untyped_storage().data_ptr() for x in tensors_in(setup) if isinstance(x, torch.nn.Parameter)}
     storages: dict[int, torch.UntypedStorage] = {}
 
     def pack(x: Tensor) -> Tensor:
@@ -101,9 +104,11 @@ def saved_bytes(setup: Any, run: Run) -> tuple[int, int]:
 
     with saved_tensors_hooks(pack, lambda x: x):
         run()
-    everything = sum(storage.nbytes() for storage in storages.values())
-    beyond = sum(storage.nbytes() for address, storage in storages.items() if address not in inputs)
-    return everything, beyond
+
+    def total(without: AbstractSet[int]) -> int:
+        return sum(storage.nbytes() for address, storage in storages.items() if address not in without)
+
+    return total(frozenset()), total(inputs), total(parameters)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Speed-ups as a picture: per case the opponent that its target names, else the best; faint marks for the others."""
+"""Pictures: speed-ups, per case against the opponent that its target names, else the best; time against memory."""
 
 from __future__ import annotations
 
@@ -49,10 +49,39 @@ def _line(axes: Axes, y: int, result: Result) -> None:
     for ratio in result.ratios.values():
         axes.plot(ratio.median, y, marker="|", color=MUTED, markersize=7, linestyle="none", alpha=0.8)
     targets = [t for t in result.targets() if isinstance(t, (Faster, AtMost))]
-    named = next((t.than for t in targets if t.than in result.ratios), None)
+    named = next((name for t in targets if (name := t.opponent(result)) in result.ratios), None)
     ratio = result.ratios[named or result.best or ""]
     colour = MISSED if any(t.met(result) is False for t in targets) else REACHED
     axes.plot([ratio.low, ratio.high], [y, y], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
     axes.plot(ratio.median, y, marker="o", color=colour, markersize=5, linestyle="none")
     for target in targets:
         axes.plot(target.ratio, y - 0.28, marker="v", color=TARGET, markersize=5, linestyle="none")
+
+
+@styled
+def time_and_memory(results: Sequence[Result]) -> Figure:
+    """Per case whose processes were weighed, its contenders side by side: how long, how much memory at the peak."""
+    shown = [r for r in results if r.processes]
+    figure = new_figure(9.0, 0.9 + 0.35 * sum(1 + len(r.processes) for r in shown))
+    left, right = figure.subplots(1, 2, sharey=True)
+    labels: list[str] = []
+    for result in shown:
+        for name, peak in result.processes.items():
+            colour = REACHED if name not in result.case.opponents else MUTED
+            y = len(labels)
+            labels.append(name)
+            _bar(left, y, result.times[name].median, colour, "{:.2f} s")
+            _bar(right, y, peak / 1e9, colour, "{:.2f} GB")
+    left.set_yticks(range(len(labels)), labels)
+    left.set_ylim(len(labels) - 0.4, -0.6)
+    for axes, label in ((left, "time of a step"), (right, "memory at the peak")):
+        axes.set_xlim(0.0, 1.18 * axes.get_xlim()[1])
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(label)
+    figure.suptitle("; ".join(r.title for r in shown), fontsize="medium")
+    return figure
+
+
+def _bar(axes: Axes, y: int, value: float, colour: str, text: str) -> None:
+    axes.barh(y, value, color=colour, height=0.6)
+    axes.annotate(text.format(value), (value, y), xytext=(4, 0), textcoords="offset points", va="center")

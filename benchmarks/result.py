@@ -41,6 +41,8 @@ class Result:
         verdicts: of every contender; ours is called `OURS`.
         ratios: how many times ours fits into the opponent's time.
         floor: seconds that moving the bytes takes; None without a bound.
+        limits: seconds that the multiply-adds take, of contenders that are held against arithmetic.
+        processes: bytes that a process of its own needs at most, of contenders whose peak was taken.
     """
 
     case: Case
@@ -53,6 +55,8 @@ class Result:
     memory: dict[str, Memory] = field(default_factory=dict)
     rounds: int = 0
     floor: float | None = None
+    limits: dict[str, float] = field(default_factory=dict)
+    processes: dict[str, int] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -65,7 +69,8 @@ class Result:
     @property
     def best(self) -> str | None:
         """The opponent with the smallest median."""
-        return min(self.ratios, key=lambda name: self.times[name].median, default=None)
+        opponents = [name for name in self.ratios if name in self.case.opponents]
+        return min(opponents, key=lambda name: self.times[name].median, default=None)
 
     @property
     def over_floor(self) -> float | None:
@@ -77,9 +82,14 @@ class Result:
         """Whether anything disagreed or broke."""
         return any(verdict.status in (DIFFERS, FAILED) for verdict in self.verdicts.values())
 
+    @property
+    def counts(self) -> bool:
+        """Whether targets apply: they are set for the full sizes, on a CPU."""
+        return self.device == "cpu" and not self.quick
+
     def targets(self) -> tuple[Target, ...]:
-        """Those that apply: they are set for the full sizes, on a CPU."""
-        return self.case.targets if self.device == "cpu" and not self.quick else ()
+        """Those that apply."""
+        return self.case.targets if self.counts else ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -94,6 +104,8 @@ class Result:
             "best": self.best,
             "floor_seconds": self.floor,
             "over_floor": self.over_floor,
+            "limit_seconds": self.limits,
+            "process_bytes": self.processes,
             "targets": [{"target": str(t), "found": t.found(self), "met": t.met(self)} for t in self.targets()],
             **{
                 part: {name: asdict(value) for name, value in getattr(self, part).items()}

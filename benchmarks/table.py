@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from base_fast.reports.tables import ResultTable, Value, facts, to_markdown
 from benchmarks.result import Result, Verdict
-from benchmarks.targets import OURS
+from benchmarks.targets import OURS, Aim
 from benchmarks.timing import Spread
 
+WORDS = MappingProxyType({True: "met", False: "missed", None: "open"})
 QUICK = "Quick sizes: a check of the harness. The numbers say nothing, and targets do not apply."
 
 
@@ -34,8 +36,7 @@ def times(ratio: Spread) -> str:
 
 def targets(result: Result) -> str:
     """≥ 3× eager: 4.1, met"""
-    words = {True: "met", False: "missed", None: "open"}
-    found = [(str(t), t.found(result), words[t.met(result)]) for t in result.targets()]
+    found = [(str(t), t.found(result), WORDS[t.met(result)]) for t in result.targets()]
     return "; ".join(f"{text}: {word}" if x is None else f"{text}: {x:.3g}, {word}" for text, x, word in found)
 
 
@@ -59,6 +60,19 @@ def speed(results: Sequence[Result]) -> ResultTable:
     return ResultTable("Speed", columns, tuple(rows), notes)
 
 
+def aims(results: Sequence[Result], goals: Sequence[Aim]) -> ResultTable:
+    """Those of which at least one case was measured."""
+    rows: list[tuple[Value, ...]] = []
+    for goal in goals:
+        if any(r.counts and r.case in goal.cases for r in results):
+            found, met = goal.found(results), goal.met(results)
+            beyond = None if goal.beyond is None else f"{goal.beyond:.3g}×"
+            value = None if found is None else f"{found:.3g}×"
+            rows.append((goal.measure, len(goal.cases), str(goal.target), beyond, value, WORDS[met]))
+    notes = ("Geometric means over the cases. Beyond: more than was aimed at.",)
+    return ResultTable("Aims", ("measure", "cases", "aim", "beyond", "found", "aim is"), tuple(rows), notes)
+
+
 def opponents(results: Sequence[Result]) -> ResultTable:
     rows: list[tuple[Value, ...]] = []
     for r in results:
@@ -68,23 +82,41 @@ def opponents(results: Sequence[Result]) -> ResultTable:
                 t = r.times[name]
                 time = f"{seconds(t.median)} ({seconds(t.low)}–{seconds(t.high)})"
                 ratio = times(r.ratios[name])
-            rows.append(("" if i else r.title, name, time, ratio, verdict(found)))
-    columns = ("case", "opponent", "time", "its time / ours", "values")
-    return ResultTable("Every opponent", columns, tuple(rows))
+            limit = f"{r.times[name].median / r.limits[name]:.2f}" if name in r.limits else None
+            rows.append(("" if i else r.title, name, time, ratio, limit, verdict(found)))
+    columns = ("case", "contender", "time", "its time / ours", "× arithmetic", "values")
+    notes = (
+        "Ours in other ways, then the opponents. × arithmetic: the time over that of the multiply-adds which are "
+        "needed, at the machine's rate.",
+    )
+    return ResultTable("Every other contender", columns, tuple(rows), notes)
 
 
 def memory(results: Sequence[Result]) -> ResultTable:
     rows: list[tuple[Value, ...]] = [
-        ("" if i else r.title, name, size(m.extra), size(m.saved), size(m.saved_beyond))
+        ("" if i else r.title, name, size(m.extra), size(m.saved), size(m.saved_beyond), size(m.activations))
         for r in results
         for i, (name, m) in enumerate(r.memory.items())
     ]
-    columns = ("case", "contender", "peak", "saved", "saved beyond inputs")
+    columns = ("case", "contender", "peak", "saved", "saved beyond inputs", "saved activations")
     notes = (
         "Peak: what a call allocates at most at one time, without the gradients that it returns. Saved: distinct "
-        "storages kept for the backward pass, with and without those of the inputs.",
+        "storages kept for the backward pass, with and without those of the inputs, and without parameters.",
     )
     return ResultTable("Memory", columns, tuple(rows), notes)
+
+
+def processes(results: Sequence[Result]) -> ResultTable:
+    rows: list[tuple[Value, ...]] = []
+    for r in results:
+        for i, (name, peak) in enumerate(r.processes.items()):
+            ratio = f"{peak / r.processes[OURS]:.3g}×" if OURS in r.processes else None
+            rows.append(("" if i else r.title, name, size(peak), ratio))
+    notes = (
+        "The largest resident size of a process that does nothing else, less what it held after imports and set-up, "
+        "with the system's allocator as it is.",
+    )
+    return ResultTable("Memory of a process", ("case", "contender", "peak", "its peak / ours"), tuple(rows), notes)
 
 
 def verdict(found: Verdict) -> str:
@@ -96,11 +128,14 @@ def verdict(found: Verdict) -> str:
     return f"{found.status} ({'in distribution' if found.error is None else f'{found.error:.0e}'})"
 
 
-def tables(results: Sequence[Result]) -> tuple[ResultTable, ...]:
-    return tuple(table for table in (speed(results), opponents(results), memory(results)) if table.rows)
+def tables(results: Sequence[Result], goals: Sequence[Aim] = ()) -> tuple[ResultTable, ...]:
+    found = (aims(results, goals), speed(results), opponents(results), memory(results), processes(results))
+    return tuple(table for table in found if table.rows)
 
 
-def document(results: Sequence[Result], machine: Mapping[str, Any], picture: str | None = None) -> str:
+def document(
+    results: Sequence[Result], machine: Mapping[str, Any], pictures: Sequence[str] = (), goals: Sequence[Aim] = ()
+) -> str:
     """The whole run as Markdown."""
     lines = ["# Benchmarks", ""]
     lines += [f"- {name}: {text}" for name, text in facts({**machine, "kind": None})]
@@ -108,10 +143,12 @@ def document(results: Sequence[Result], machine: Mapping[str, Any], picture: str
     lines.append(f"- freed memory: {machine['freed_memory']}")
     bandwidth = machine["copy_bytes_per_second"] / 1e9
     lines.append(f"- copy bandwidth: {bandwidth:.1f} GB/s (all threads, mapped buffers, read + write counted)")
+    rate, source = machine["multiply_adds_per_second"] / 1e9, machine["multiply_adds_by"]
+    lines.append(f"- float32 multiply-adds: {rate:.0f} G/s (all threads, {source})")
     if any(r.quick for r in results):
         lines += ["", QUICK]
-    if picture is not None:
-        lines += ["", f"![speed-ups]({picture})"]
-    for table in tables(results):
+    for picture in pictures:
+        lines += ["", f"![{picture.partition('.')[0]}]({picture})"]
+    for table in tables(results, goals):
         lines += ["", to_markdown(table).rstrip()]
     return "\n".join(lines) + "\n"

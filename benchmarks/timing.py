@@ -22,6 +22,8 @@ Timer: TypeAlias = Callable[[Run, int], float]
 
 SHORTEST = 2e-3
 WARM_UP = 0.1
+# Calls that take longer have been warmed up by the one before.
+SLOW = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
 def _repeats(run: Run, timer: Timer) -> int:
     """Warm up, and count the calls that make a measurable time."""
     spent, calls, last = 0.0, 0, 0.0
-    while calls < 2 or (spent < WARM_UP and calls < 1000):
+    while not calls or (calls == 1 and spent < SLOW) or (spent < WARM_UP and calls < 1000):
         last = timer(run, 1)
         spent += last
         calls += 1

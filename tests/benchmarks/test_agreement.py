@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from benchmarks.agreement import compare, error, standard_errors
+from benchmarks.agreement import compare, error, errors, mean_error, standard_errors
 
 
 def test_the_error_is_relative_to_the_largest_expected_magnitude():
@@ -47,3 +47,25 @@ def test_noisy_outputs_are_compared_by_distribution_alone():
     assert compare({"y": actual["y"]}, {"y": expected["y"]}, 1e-6, frozenset({"y"})).error is None
     actual["y"] = actual["y"] + 1.0
     assert compare(actual, expected, 1e-6, frozenset({"y"})).problem.startswith("y is distributed otherwise")
+
+
+def test_another_ones_errors_are_a_yardstick():
+    exact, ours = {"y": torch.tensor([1.0, 2.0])}, {"y": torch.tensor([1.0, 2.03])}
+    theirs = errors({"y": torch.tensor([1.02, 2.0])}, exact)
+    assert theirs == {"y": pytest.approx(0.01)}
+    assert compare(ours, exact, 1e-6, yardsticks=[theirs]).problem == ""
+    assert compare(ours, exact, 1e-6, yardsticks=[{"y": 1e-4}, theirs]).problem == ""
+    assert "allowed 0.0002" in compare(ours, exact, 1e-6, yardsticks=[{"y": 1e-4}]).problem
+    # However exact the others are, rounding is allowed.
+    assert compare(ours, exact, 0.1, yardsticks=[{"y": 0.0}]).problem == ""
+    assert errors({}, exact) == {"y": math.inf}
+
+
+def test_the_mean_error_is_that_of_the_norm():
+    assert mean_error(torch.tensor([3.0, 5.0]), torch.tensor([3.0, 4.0])) == pytest.approx(0.2)
+    assert mean_error(torch.tensor([0.5]), torch.zeros(1)) == 0.5
+    assert mean_error(torch.tensor([math.nan]), torch.zeros(1)) == math.inf
+    assert mean_error(torch.ones(2), torch.ones(1)) == math.inf
+    ours, exact = {"y": torch.tensor([3.0, 4.1])}, {"y": torch.tensor([3.0, 4.0])}
+    assert compare(ours, exact, 0.0201, norm=mean_error).problem == ""
+    assert compare(ours, exact, 0.0201).problem != ""

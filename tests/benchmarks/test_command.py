@@ -24,6 +24,7 @@ def toys(monkeypatch):
     monkeypatch.setattr(machine, "COPY_BYTES", 4096)
     monkeypatch.setattr(measure, "copy_bandwidth", lambda *_: 1e9)
     monkeypatch.setattr(machine, "copy_bandwidth", lambda: 1e9)
+    monkeypatch.setattr(machine, "multiply_add_rate", lambda: 1e9)
     return cases
 
 

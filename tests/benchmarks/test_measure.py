@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,33 @@ def test_other_work_is_timed_without_comparison():
     other = Contender(times(3.0).build, other_work="triples")
     result = measure(case(plain=other), EFFORT)
     assert result.verdicts["plain"].reason == "triples" and set(result.ratios) == {"plain"} and not result.wrong
+
+
+def test_variants_are_checked_and_timed_but_never_the_best_opponent():
+    result = measure(replace(case(), variants={"other way": times(2.0), "wrong way": times(2.1)}), EFFORT)
+    assert list(result.verdicts) == [OURS, "other way", "wrong way", "plain"]
+    assert set(result.ratios) == {"other way", "plain"} and result.best == "plain"
+    assert result.verdicts["wrong way"].status == DIFFERS and result.wrong
+    assert measure(replace(case(), variants={"other way": Contender(broken)}), EFFORT).wrong
+
+
+def test_an_opponents_error_is_a_yardstick():
+    close, rough = Contender(times(2.015).build, yardstick=("rough",)), Contender(times(2.01).build, tolerance=0.1)
+    assert measure(case(close, rough=rough), EFFORT).ours.status == AGREES
+    exact = Contender(times(2.0).build)
+    assert measure(case(close, rough=exact), EFFORT).ours.status == DIFFERS
+    assert measure(case(close, plain=exact), EFFORT).ours.status == DIFFERS
+
+
+def test_slow_cases_take_few_rounds_and_no_account_of_allocations():
+    result = measure(replace(case(), rounds=1, in_process=False), EFFORT)
+    assert result.rounds == 1 and not result.memory
+
+
+def test_multiply_adds_have_a_limit(monkeypatch):
+    monkeypatch.setattr(measuring, "multiply_add_rate", lambda: 1e6)
+    result = measure(replace(case(), multiply_adds={OURS: lambda s: s.x.numel()}), EFFORT)
+    assert result.limits == {OURS: pytest.approx(1e-3)}
 
 
 def test_targets_are_for_full_sizes():

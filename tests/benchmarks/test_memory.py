@@ -37,7 +37,14 @@ def test_storages_saved_for_backward_count_once():
         # exp saves its result; the products save x (an input) twice and that result once more.
         return gradients({"y": y * setup.x + y.detach() * setup.x}, {"y": setup.grad}, {"x": setup.x})
 
-    assert memory.saved_bytes(setup, run) == (2 * BYTES, BYTES)
+    assert memory.saved_bytes(setup, run) == (2 * BYTES, BYTES, 2 * BYTES)
+
+
+def test_parameters_are_no_activations():
+    layer = torch.nn.Linear(10, 20, bias=False)
+    x = torch.randn(30, 10, requires_grad=True)
+    everything, beyond, activations = memory.saved_bytes([layer, x], lambda: layer(x))
+    assert (everything, beyond, activations) == (4 * (200 + 300), 0, 4 * 300)
 
 
 def test_tensors_are_found_in_trees():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from benchmarks.memory import Memory
-from benchmarks.plot import speed_ups
+from benchmarks.plot import speed_ups, time_and_memory
 from benchmarks.result import ABSENT, AGREES, DIFFERS, Result, Verdict
 from benchmarks.table import document, seconds, size
-from benchmarks.targets import OURS
+from benchmarks.targets import OURS, Aim, Faster
 from benchmarks.timing import Spread
 from tests.benchmarks.toy import case, times
 
@@ -21,6 +21,8 @@ MACHINE = {
     "threads": 2,
     "cpu_capability": "AVX512",
     "copy_bytes_per_second": 2e10,
+    "multiply_adds_per_second": 1e11,
+    "multiply_adds_by": "a toy",
     "freed_memory": "kept and reused",
 }
 CASE = case(plain=times(2.0), inductor=times(2.0), later=times(2.0))
@@ -41,9 +43,11 @@ GOOD = Result(
         "inductor": Spread(4.2e-5, 4e-5, 5e-5),
     },
     ratios={"plain": Spread(2.5, 2.2, 2.7), "inductor": Spread(0.0042, 0.004, 0.005)},
-    memory={OURS: Memory(40_000_000, 80, 0), "plain": Memory(1_200, 3_000_000_000, 4)},
+    memory={OURS: Memory(40_000_000, 80, 0, 40), "plain": Memory(1_200, 3_000_000_000, 4, 2_000_000_000)},
     rounds=5,
     floor=0.008,
+    limits={"inductor": 2e-5},
+    processes={OURS: 100_000_000, "plain": 2_500_000_000},
 )
 BAD = Result(CASE, False, "cpu", "reference", {OURS: Verdict(DIFFERS, "y is off by 0.1", 0.1)})
 
@@ -58,8 +62,18 @@ GOLDEN = """\
 - threads: 2; torch uses AVX512
 - freed memory: kept and reused
 - copy bandwidth: 20.0 GB/s (all threads, mapped buffers, read + write counted)
+- float32 multiply-adds: 100 G/s (all threads, a toy)
 
-![speed-ups](a.png)
+![a](a.png)
+
+**Aims**
+
+| measure | cases | aim | beyond | found | aim is |
+|---|---:|---|---:|---:|---|
+| a toy | 1 | ≥ 2× plain | 3× | 2.5× | met |
+| both | 2 | inductor: ≥ 2× plain | – | – | open |
+
+Geometric means over the cases. Beyond: more than was aimed at.
 
 **Speed**
 
@@ -71,24 +85,35 @@ GOLDEN = """\
 ≥ 3× the best: open; ≥ 2× plain: open |
 """
 OPPONENTS = """\
-| case | opponent | time | its time / ours | values |
-|---|---|---|---|---|
-| toy: double, P = 1,000 | plain | 25 ms (20 ms–30 ms) | 2.5× (2.2–2.7) | agrees (1e-07) |
-|  | inductor | 42 µs (40 µs–50 µs) | 0.0042× (0.004–0.005) | not compared: draws nothing |
-|  | later | – | – | absent: not installed |
+| case | contender | time | its time / ours | × arithmetic | values |
+|---|---|---|---|---:|---|
+| toy: double, P = 1,000 | plain | 25 ms (20 ms–30 ms) | 2.5× (2.2–2.7) | – | agrees (1e-07) |
+|  | inductor | 42 µs (40 µs–50 µs) | 0.0042× (0.004–0.005) | 2.10 | not compared: draws nothing |
+|  | later | – | – | – | absent: not installed |
 """
 MEMORY = """\
-| case | contender | peak | saved | saved beyond inputs |
-|---|---|---|---|---|
-| toy: double, P = 1,000 | base_fast | 40 MB | 80 B | 0 B |
-|  | plain | 1.2 kB | 3 GB | 4 B |
+| case | contender | peak | saved | saved beyond inputs | saved activations |
+|---|---|---|---|---|---|
+| toy: double, P = 1,000 | base_fast | 40 MB | 80 B | 0 B | 40 B |
+|  | plain | 1.2 kB | 3 GB | 4 B | 2 GB |
+"""
+PROCESSES = """\
+| case | contender | peak | its peak / ours |
+|---|---|---|---:|
+| toy: double, P = 1,000 | base_fast | 100 MB | 1× |
+|  | plain | 2.5 GB | 25× |
 """
 
 
 def test_a_document_is_written_as_it_was():
-    text = document([GOOD, BAD], MACHINE, "a.png")
+    goals = (
+        Aim("a toy", (CASE,), Faster(2.0, "plain"), beyond=3.0),
+        Aim("both", (CASE, case()), Faster(2.0, "plain", by="inductor")),
+        Aim("another", (case(),), Faster(2.0, "plain")),
+    )
+    text = document([GOOD, BAD], MACHINE, ["a.png"], goals)
     assert text.startswith(GOLDEN)
-    assert OPPONENTS in text and MEMORY in text
+    assert OPPONENTS in text and MEMORY in text and PROCESSES in text
 
 
 def test_a_result_is_json():
@@ -107,3 +132,9 @@ def test_units():
 def test_a_picture_has_a_line_per_case_with_a_speed_up():
     (axes,) = speed_ups([GOOD, BAD, GOOD]).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["toy: double, P = 1,000"] * 2
+
+
+def test_a_picture_weighs_the_processes_of_each_contender():
+    left, right = time_and_memory([GOOD, BAD]).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["base_fast", "plain"]
+    assert [bar.get_width() for bar in right.patches] == [0.1, 2.5]

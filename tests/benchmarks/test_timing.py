@@ -38,8 +38,8 @@ def test_rounds_are_interleaved_and_rotated():
     machine = Machine(a=1.0, b=2.0, c=3.0)
     times = race(machine.runs, Effort(seconds=0.0, least=4, most=4), machine.timer)
     assert times == {"a": (1.0,) * 4, "b": (2.0,) * 4, "c": (3.0,) * 4}
-    # Two calls each to warm up, then the rounds.
-    assert "".join(machine.calls) == "aabbcc" + "abc" + "bca" + "cab" + "abc"
+    # A call each to warm up, then the rounds.
+    assert "".join(machine.calls) == "abc" + "abc" + "bca" + "cab" + "abc"
 
 
 def test_short_calls_are_repeated_within_a_round():
@@ -47,7 +47,13 @@ def test_short_calls_are_repeated_within_a_round():
     race(machine.runs, Effort(seconds=0.0, least=1, most=1), machine.timer)
     after_warm_up = machine.calls[machine.calls.index("long") :]
     assert after_warm_up.count("short") == 200
-    assert after_warm_up.count("long") == 2 + 1
+    assert after_warm_up.count("long") == 1 + 1
+
+
+def test_calls_of_less_than_a_second_are_warmed_up_twice():
+    machine = Machine(a=0.5)
+    race(machine.runs, Effort(seconds=0.0, least=1, most=1), machine.timer)
+    assert machine.calls == ["a"] * 3
 
 
 @pytest.mark.parametrize(
