@@ -124,27 +124,30 @@ class PlainMixedOp(nn.Module):
 
 
 class PlainCell(nn.Module):
-    def __init__(self, ins: tuple[int, int], channels: int, reduction: bool, reduction_before: bool) -> None:
+    def __init__(
+        self, ins: tuple[int, int], channels: int, reduction: bool, reduction_before: bool, nodes: int = 4
+    ) -> None:
         super().__init__()
         self.preprocess0 = FactorizedReduce(ins[0], channels) if reduction_before else ReLUConvBN(ins[0], channels, 1)
         self.preprocess1 = ReLUConvBN(ins[1], channels, 1)
+        self.nodes = nodes
         self._ops = nn.ModuleList(
-            PlainMixedOp(channels, 2 if reduction and j < 2 else 1) for i in range(4) for j in range(2 + i)
+            PlainMixedOp(channels, 2 if reduction and j < 2 else 1) for i in range(nodes) for j in range(2 + i)
         )
 
     def forward(self, before: Tensor, last: Tensor, z: Tensor) -> Tensor:
         states = [self.preprocess0(before), self.preprocess1(last)]
         offset = 0
-        for _ in range(4):
+        for _ in range(self.nodes):
             states.append(sum(self._ops[offset + j](state, z[offset + j]) for j, state in enumerate(states)))
             offset += len(states) - 1
         return torch.cat(states[2:], dim=1)
 
 
 class PlainDarts(nn.Module):
-    """z (2, 14, 8): weights of the primitives on the edges of the normal and of the reduction cells."""
+    """z (2, 14, 8): weights of the primitives on the edges of the normal and of the reduction cells (of four nodes)."""
 
-    def __init__(self, channels: int, layers: int, num_classes: int) -> None:
+    def __init__(self, channels: int, layers: int, num_classes: int, nodes: int = 4) -> None:
         super().__init__()
         stem_channels = 3 * channels
         self.stem = nn.Sequential(
@@ -157,9 +160,9 @@ class PlainDarts(nn.Module):
         for i in range(layers):
             reduction = i in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(PlainCell((before, last), channels, reduction, bool(i) and self.reductions[-1]))
+            self.cells.append(PlainCell((before, last), channels, reduction, bool(i) and self.reductions[-1], nodes))
             self.reductions.append(reduction)
-            before, last = last, 4 * channels
+            before, last = last, nodes * channels
         self.classifier = nn.Linear(last, num_classes)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:

@@ -11,8 +11,11 @@
 
 #include "isa.h"
 
-// Clang has no `#pragma GCC target`, and other processors have no AVX: there the baseline is the only set.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// Clang has no `#pragma GCC target`, and other processors have no AVX: there the baseline is the only set. A build may
+// ask for it alone.
+#ifdef BF_BASELINE_ONLY
+#define BF_MULTI_ISA 0
+#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define BF_MULTI_ISA 1
 #else
 #define BF_MULTI_ISA 0

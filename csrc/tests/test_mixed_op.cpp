@@ -1,10 +1,13 @@
-// Gradients of a mixed edge against finite differences in double, and float against double; scratch memory is exactly
-// as large as the kernels ask for, so that an address sanitizer sees what they write.
+// Gradients of a mixed edge against finite differences in double, float against double, and several threads against one.
+// Scratch memory is exactly as large as the kernels ask for, so that an address sanitizer sees what they write; threads
+// take the groups of images one by one, so that a thread sanitizer sees what they share.
 #define BF_DECLARATIONS "mixed_op.h"
 #include "../cpu/declare.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstdio>
+#include <thread>
 
 #include "../cpu/mixed_op_passes.h"
 #include "check.h"
@@ -25,6 +28,7 @@ struct Run {
   std::vector<T> y, dx;
   std::vector<double> dz;
   std::vector<std::vector<T>> d_weights;
+  int threads = 1;
   // Channels beside the edge's own that the pixels of all images have; y and dx are then added to what is there.
   int64_t beside = 0;
   // Values rounded to bfloat16, and computed again for backward.
@@ -45,16 +49,27 @@ struct Run {
     }
   }
 
+  using Pass = void (*)(const Plan<T>&, int64_t, T*);
+  void run_groups(const Plan<T>& plan, Pass pass, bool last_first) const {
+    std::atomic<int64_t> next{0};
+    const auto work = [&] {
+      const Buffer<T> scratch(BF_KERNEL(mixed_op_scratch<T>)(plan));
+      for (int64_t i = next++; i < plan.groups; i = next++)
+        pass(plan, last_first ? plan.groups - 1 - i : i, scratch.get());
+    };
+    std::vector<std::thread> others;
+    for (int t = 1; t < threads; ++t) others.emplace_back(work);
+    work();
+    for (std::thread& other : others) other.join();
+  }
+
   // y, then the gradients of Σ number(i)·y_i.
   void operator()() {
     std::vector<const T*> pointers;
     for (const auto& w : weights) pointers.push_back(w.data());
     Edge<T> edge(shape, primitives, z.data(), pointers);
     Plan<T>& plan = edge.plan;
-    const auto run = [&](void (*pass)(const Plan<T>&, int64_t, T*)) {
-      const Buffer<T> scratch(BF_KERNEL(mixed_op_scratch<T>)(plan));
-      for (int64_t group = 0; group < plan.groups; ++group) pass(plan, group, scratch.get());
-    };
+    const auto run = [&](Pass pass) { run_groups(plan, pass, false); };
     const int64_t outputs = shape.images * shape.channels * plan.out_pixels();
     std::vector<T> grad;
     for (int64_t i = 0; i < outputs; ++i) grad.push_back(T(number(7 * i)));
@@ -77,10 +92,7 @@ struct Run {
     back.plan.weight_gradients = gradients.get();
     back.use_values(recompute ? again.get() : values.get(), storage, recompute);
     back.use_hidden_gradients(hidden.get());
-    const auto run_back = [&](void (*pass)(const Plan<T>&, int64_t, T*)) {
-      const Buffer<T> scratch(BF_KERNEL(mixed_op_scratch<T>)(back.plan));
-      for (int64_t group = back.plan.groups; group-- > 0;) pass(back.plan, group, scratch.get());
-    };
+    const auto run_back = [&](Pass pass) { run_groups(back.plan, pass, true); };
     const std::vector<double> of_norm = backward_passes(back, statistics.data(), run_back);
     merge_gradients(back.plan, 0, back.plan.weights);
     dz.clear();
@@ -192,11 +204,22 @@ void check_slices(const EdgeShape& shape, const std::vector<int64_t>& primitives
   CHECK(dense.y == slice.y && dense.dx == slice.dx && dense.dz == slice.dz && dense.d_weights == slice.d_weights);
 }
 
+// Threads change no bit.
+void check_threads(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
+  Run<float> alone(shape, primitives), several(shape, primitives);
+  several.threads = 3;
+  alone();
+  several();
+  CHECK(alone.y == several.y && alone.dx == several.dx && alone.dz == several.dz);
+  CHECK(alone.d_weights == several.d_weights);
+}
+
 }  // namespace
 
 int main() {
   BF_ISA_OR_SKIP();
   const std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  for (const int stride : {1, 2}) check_threads({13, 17, 8, 9, stride}, all);
   for (const int stride : {1, 2}) {
     for (const EdgeShape& shape : {EdgeShape{3, 3, 6, 7, stride}, EdgeShape{2, 16, 5, 9, stride},
                                    EdgeShape{2, 17, 1, 4, stride}, EdgeShape{5, 4, 3, 1, stride},
