@@ -126,8 +126,8 @@ WINDOW_BFLOAT16 = 1.2e-2
 SUPERNET_FLOAT64 = 1e-12
 # Losses of the first steps of a training: 5e-7 of up to 2.4.
 LOSS_FLOAT32 = 2e-6
-# How far loss curves of 200 steps are from those of PyTorch, by how far two of PyTorch are from each other, over any three
-# of eight seeds: 0.4 to 1.1.
+# How far loss curves of 200 steps are from those of PyTorch, by how far two of PyTorch are from each other, over any
+# three of eight seeds: 0.4 to 1.1.
 TIMES_PYTORCH_APART = 2.0
 # Logits of five cells: 3.4e-6.
 SUPERNET_FLOAT32 = 2e-5
