@@ -61,7 +61,7 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
     """Give a kernel op its gradient, as `torch.library.register_autograd` takes it."""
     name = str(op).rpartition(".")[2]
     schema = torch._C._get_schema(f"base_fast::{name}", "")
-    if any("[]" in str(r.type) for r in schema.returns):
+    if any(str(r.type) == "List[Tensor]" for r in schema.returns):
         # A function gives tensors, no lists of them. PyTorch's own way costs more than the one below.
         torch.library.register_autograd(f"base_fast::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
         return
