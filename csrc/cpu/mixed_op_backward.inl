@@ -100,11 +100,12 @@ void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>
   }
 }
 
-// What a stage reads: the gradient of its normalized value, and the value before the norm.
+// What a stage reads: the gradient of its normalized value, the value before the norm, and the values that its input is
+// made of, where that is not at hand.
 template <class T, class S>
 struct Pair {
   View<T> g;
-  View<S> v;
+  View<S> v, input;
 };
 
 // A stage on one image: the gradients of its weights, and of its rectified input. `next` is what the stage after it
@@ -124,6 +125,7 @@ void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>&
         const int64_t first = (within ? i + step : i - begin) * columns;
         prefetch(within ? now.g : next.g, b, first, columns);
         prefetch(within ? now.v : next.v, b, first, columns);
+        prefetch(next.input, b, i * columns, columns);
       });
     }
     outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at, count);
@@ -151,10 +153,8 @@ void reduce_pixels(const Plan<T>& plan, const Terms<T, S>& terms, int64_t group,
       int64_t j = 0;
       for (; j + 4 <= count; j += 4) {
 #pragma GCC unroll 4
-        for (int l = 0; l < 4; ++l) {
-          prefetch_ahead(value + (j + l) * kBlock, count);
+        for (int l = 0; l < 4; ++l)
           sum[l] = fma(load(g + (j + l) * g_step + part), load(value + (j + l) * kBlock + part) - mean, sum[l]);
-        }
       }
       for (; j < count; ++j)
         sum[0] = fma(load(g + j * g_step + part), load(value + j * kBlock + part) - mean, sum[0]);
@@ -256,10 +256,12 @@ void second_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const
     const Stage<T>& stage = plan.stages[s];
     const Stage<T>& from = plan.stages[stage.input];
     const bool last = s + 1 == plan.first + plan.second;
-    View<S> ahead = values_of<S>(plan, plan.stages[last ? plan.first : s + 1], n + last);
-    if (n + last == plan.images) ahead.base = nullptr;
+    const Stage<T>& following = plan.stages[last ? plan.first : s + 1];
+    Pair<T, S> next{{}, values_of<S>(plan, following, n + last),
+                    values_of<S>(plan, plan.stages[following.input], n + last)};
+    if (n + last == plan.images) next = {};
     fill_normalized<S>(plan, from, n, hidden);
-    const Pair<T, S> now{g, values_of<S>(plan, stage, n)}, next{{nullptr, 0, 0}, ahead};
+    const Pair<T, S> now{g, values_of<S>(plan, stage, n), {}};
     stage_backward(plan, stage, hidden, now, next, height, width, back,
                    plan.weight_gradients + group * plan.weights, false);
     for (int64_t b = 0; b < plan.blocks; ++b)
@@ -277,7 +279,7 @@ void first_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const 
     const Stage<T>& stage = plan.stages[s];
     const View<T> gradient = stage.last ? (of == n ? g : View<T>{nullptr, 0, 0})
                                         : View<T>{stage.gradient + of * image(plan), plan.out_pixels() * kBlock, kBlock};
-    return Pair<T, S>{gradient, values_of<S>(plan, stage, of)};
+    return Pair<T, S>{gradient, values_of<S>(plan, stage, of), {}};
   };
   T* gradients = plan.weight_gradients + group * plan.weights;
   // The first convolution of stride 1 writes dx, whatever else comes adds to it.

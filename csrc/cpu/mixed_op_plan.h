@@ -117,7 +117,7 @@ struct Plan {
     int64_t pixels = 6144 / padded();
     pixels = pixels < 32 ? 32 : pixels > 128 ? 128 : pixels;
     // Rows are computed in pairs, dilated ones two apart.
-    const int64_t rows = (pixels + 4 * out_width - 1) / (4 * out_width) * 4;
+    const int64_t rows = pixels < 8 * out_width ? 4 : pixels / (4 * out_width) * 4;
     return rows < out_height ? rows : out_height;
   }
 };

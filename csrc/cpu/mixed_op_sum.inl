@@ -38,16 +38,10 @@ void terms_of(const Plan<T>& plan, const View<T>& x, int64_t n, int64_t b, int64
   if (plan.avg_pool) terms.add(averages, plan.avg_norm, plan.norms() - 1);
 }
 
-// Pixels of a stored value between one that is read and the one asked for meanwhile: as many as are worked on at once.
-template <class S>
-BF_INLINE void prefetch_ahead(const S* row, int64_t pixels) {
-  __builtin_prefetch(row + pixels * kBlock, 0, 2);
-}
-
 // y: constant + Σ gain·(value − mean) + identity·x, N pixels at a time.
 template <class T, int N, class S>
-BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, int64_t ahead, Vec<T> constant,
-                        Vec<T> identity, const T* x, int64_t x_step, T* y) {
+BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, Vec<T> constant, Vec<T> identity,
+                        const T* x, int64_t x_step, T* y) {
   Vec<T> sum[N];
 #pragma GCC unroll 16
   for (int j = 0; j < N; ++j) sum[j] = x == nullptr ? constant : fma(identity, load(x + j * x_step), constant);
@@ -55,10 +49,7 @@ BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, int64_t
     const Vec<T> gain = load(term.norm->gain + c), mean = load(term.norm->mean + c);
     row += at;
 #pragma GCC unroll 16
-    for (int j = 0; j < N; ++j) {
-      prefetch_ahead(row + j * kBlock, ahead);
-      sum[j] = fma(gain, load(row + j * kBlock) - mean, sum[j]);
-    }
+    for (int j = 0; j < N; ++j) sum[j] = fma(gain, load(row + j * kBlock) - mean, sum[j]);
   });
 #pragma GCC unroll 16
   for (int j = 0; j < N; ++j) store(y + j * kBlock, sum[j]);
@@ -74,9 +65,9 @@ void sum_pixels(const Plan<T>& plan, const Terms<T, S>& terms, int64_t b, const 
     const auto from = [&](int64_t j) { return x == nullptr ? nullptr : x + part + j * x_step; };
     int64_t j = 0;
     for (; j + N <= count; j += N)
-      sum_tile<T, N>(terms, c, part + j * kBlock, count, constant, identity, from(j), x_step, y + part + j * kBlock);
+      sum_tile<T, N>(terms, c, part + j * kBlock, constant, identity, from(j), x_step, y + part + j * kBlock);
     for (; j < count; ++j)
-      sum_tile<T, 1>(terms, c, part + j * kBlock, count, constant, identity, from(j), x_step, y + part + j * kBlock);
+      sum_tile<T, 1>(terms, c, part + j * kBlock, constant, identity, from(j), x_step, y + part + j * kBlock);
   }
 }
 
