@@ -1,10 +1,12 @@
-// Every CPU kernel, compiled once by each isa_<name>.cpp.
+// Every CPU kernel, compiled once by each isa_<name>.cpp; after mixed_op what uses its parts.
 #include "gaussian_kl.inl"
 #include "gaussian_sample.inl"
 #include "gaussian_sample_kl.inl"
 #include "gumbel_softmax.inl"
 #include "mixed_norm_sum.inl"
 #include "mixed_op.inl"
+#include "depthwise_conv.inl"
+#include "pool_pair.inl"
 #include "mixed_sum.inl"
 #include "outer_step.inl"
 #include "relu_conv_norm.inl"

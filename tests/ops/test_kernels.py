@@ -195,6 +195,49 @@ def test_mixtures(
     agrees(name, dtype, (draws(*shape), *arguments) if "backward" in name else arguments)
 
 
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(
+    dtypes,
+    seeds,
+    images,
+    strategies.sampled_from((3, 5, 7)),
+    strategies.integers(1, 2),
+    strategies.integers(1, 2),
+    strategies.booleans(),
+    strategies.booleans(),
+)
+@pytest.mark.parametrize("name", ["depthwise_conv", "depthwise_conv_backward"])
+def test_depthwise_conv(
+    name: str,
+    dtype: torch.dtype,
+    seed: int,
+    shape: tuple[int, ...],
+    k: int,
+    stride: int,
+    dilation: int,
+    relu: bool,
+    last: bool,
+) -> None:
+    needs_kernel(name)
+    draws = Draws(dtype, seed)
+    x, weight = draws(*shape), draws(shape[1], 1, k, k)
+    grad = draws(*x[:, :, ::stride, ::stride].shape)
+    if last:
+        x, grad = samples.channels_last(x), samples.channels_last(grad)
+    agrees(name, dtype, (*([grad] if "backward" in name else []), x, weight, stride, dilation, relu))
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(dtypes, seeds, images, strategies.integers(1, 2), strategies.booleans())
+@pytest.mark.parametrize("name", ["pool_pair", "pool_pair_backward"])
+def test_pool_pair(name: str, dtype: torch.dtype, seed: int, shape: tuple[int, ...], stride: int, last: bool) -> None:
+    needs_kernel(name)
+    draws = Draws(dtype, seed)
+    x = samples.channels_last(draws(*shape)) if last else draws(*shape)
+    grads = [draws(*x[:, :, ::stride, ::stride].shape) for _ in range(2)]
+    agrees(name, dtype, (*(grads if "backward" in name else []), x, stride))
+
+
 def test_every_op_with_kernels_has_samples_and_tolerances() -> None:
     from base_fast.ops import backends
 
