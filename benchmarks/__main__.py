@@ -40,6 +40,8 @@ NAMES = (
     "mixed_op",
     "relu_conv_norm",
     "supernet_step",
+    "depthwise_conv",
+    "pool_pair",
     "outer_step",
     "sgd_step",
     "bayesian_layers",

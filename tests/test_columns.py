@@ -36,7 +36,7 @@ HOLES: dict[tuple[str, str], str] = {
     for row in ("core", "cpu", "cuda", "triton", "benchmarks")
 }
 HOLES |= {("mixed_op", row): _CPU_ONLY for row in ("core", "cuda", "triton")}
-HOLES |= {(op, row): _TRITON for op in ("depthwise_conv", "pool_pair") for row in ("core", "cuda", "benchmarks")}
+HOLES |= {(op, row): _TRITON for op in ("depthwise_conv", "pool_pair") for row in ("core", "cuda")}
 HOLES |= {("relu_conv_norm", row): _PRODUCT for row in ("core", "cuda", "triton")}
 
 DEFINITIONS = {path.stem for path in (ROOT / "base_fast" / "reference").glob("*.py")} - {"__init__"}
