@@ -26,11 +26,11 @@ def _add_up(partials, outs, sizes, rows, ROWS: tl.constexpr, WIDTH: tl.constexpr
                 there = (row < rows[k])[:, None] & (column < sizes[k])[None, :]
                 at = row.to(tl.int64)[:, None] * sizes[k] + column[None, :]
                 total += tl.sum(tl.load(partials[k] + at, mask=there, other=0.0).to(tl.float64), 0)
-            _store(outs[k] + column, total, column < sizes[k])
+            store(outs[k] + column, total, column < sizes[k])
 
 
 @triton.jit
-def _store(to, value, mask):
+def store(to, value, mask):
     # By way of the dtype of arithmetic: not every backend rounds float64 to bfloat16.
     if to.dtype.element_ty == tl.float64:
         tl.store(to, value, mask=mask)

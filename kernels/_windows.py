@@ -126,18 +126,18 @@ def convolve_backward(
     which the program's `first` tile fills. Each tap meets the same elements of `grad` in both.
     """
     total = tl.zeros(x.shape, x.dtype)
-    for u in range(K):
-        row, line = _center(at[1] - (u - K // 2) * DILATION, height, STRIDE)
-        for v in tl.static_range(K):
-            column, exists = _center(at[2] - (v - K // 2) * DILATION, width, STRIDE)
-            mask = (inside & line & exists)[:, None] & there[None, :]
-            g = tl.load(grad + offset(strides, at[0], row, column, channel), mask=mask, other=0.0).to(x.dtype)
-            total += g * _tap(weight, channel, there, u * K + v, K, x.dtype)
-            # A pair that does not exist adds nothing, be its x infinite.
-            sums = tl.sum(tl.where(mask, g * x, 0.0), 0)
-            to = contributions + channel * (K * K) + u * K + v
-            sums += tl.load(to, mask=there & (first == 0), other=0.0)
-            tl.store(to, sums, mask=there)
+    # One at a time: with several in flight, threads run out of registers.
+    for tap in range(K * K):
+        row, line = _center(at[1] - (tap // K - K // 2) * DILATION, height, STRIDE)
+        column, exists = _center(at[2] - (tap % K - K // 2) * DILATION, width, STRIDE)
+        mask = (inside & line & exists)[:, None] & there[None, :]
+        g = tl.load(grad + offset(strides, at[0], row, column, channel), mask=mask, other=0.0).to(x.dtype)
+        total += g * _tap(weight, channel, there, tap, K, x.dtype)
+        # A pair that does not exist adds nothing, be its x infinite.
+        sums = tl.sum(tl.where(mask, g * x, 0.0), 0)
+        to = contributions + channel * (K * K) + tap
+        sums += tl.load(to, mask=there & (first == 0), other=0.0)
+        tl.store(to, sums, mask=there)
     # What was stored is seen by every thread that adds the next tile to it.
     tl.debug_barrier()
     return total
@@ -176,6 +176,7 @@ def pool(x, strides, height, width, at, inside, channel, there, STRIDE: tl.const
             place = tl.where(larger, 3 * u + v, place)
             total += value
             count += exists.to(tl.int32)
+    maximum = tl.where(inside[:, None] & there[None, :], maximum, 0.0)
     return maximum, place, total / tl.maximum(count, 1)[:, None]
 
 

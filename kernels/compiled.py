@@ -30,7 +30,7 @@ from base_fast.kernels import gaussian_sample as sample
 from base_fast.kernels import gaussian_sample_kl as sample_kl
 from base_fast.kernels import gumbel_softmax as gumbel
 from base_fast.kernels import mixed_norm_sum as norm_sum
-from base_fast.kernels import mixed_sum, outer_step, pool_pair, sgd_step
+from base_fast.kernels import mixed_op, mixed_sum, outer_step, pool_pair, sgd_step
 
 ARCHITECTURES = (80, 90, 100)
 
@@ -244,6 +244,25 @@ def _pools_backward(dtype: torch.dtype, stride: int, last: bool = True) -> None:
     pool_pair.pool_pair_backward(grad, grad, _images(dtype, last=last), stride)
 
 
+# none, the pools, the identity or factorized reduction, separable and dilated convolutions: those of DARTS.
+PRIMITIVES = [0, 1, 2, 3, 4, 5, 7, 8]
+
+
+def _edge(dtype: torch.dtype, stride: int, channels: int) -> tuple[Tensor, Tensor, list[Tensor], list[int], int, int]:
+    x = _empty(dtype, SHAPE[0], channels, *SHAPE[2:]).to(memory_format=torch.channels_last)
+    reduction = [(channels // 2, channels, 1, 1)] * 2 if stride == 2 else []
+    kernels = (3, 3, 5, 5, 3, 5)
+    filters = [s for k in kernels for s in ((channels, 1, k, k), (channels, channels, 1, 1))]
+    weights = [_empty(dtype, *shape) for shape in (*reduction, *filters)]
+    return x, _empty(dtype, len(PRIMITIVES)), weights, PRIMITIVES, stride, 0
+
+
+def _edge_backward(dtype: torch.dtype, stride: int, channels: int) -> None:
+    arguments = _edge(dtype, stride, channels)
+    y, values, statistics = (torch.empty_like(t) for t in mixed_op.empty(*arguments))
+    mixed_op.mixed_op_backward(y, *arguments, values, statistics)
+
+
 CASES = (
     Case("gumbel_softmax", lambda d: gumbel.gumbel_softmax(_rows(d), _key(), 0.5, False, 1.0), 2, 2),
     Case("gumbel_softmax hard", lambda d: gumbel.gumbel_softmax(_rows(d), _key(), 0.5, True, 1.0), 2, 2),
@@ -288,6 +307,12 @@ CASES = (
     Case("pool_pair backward", lambda d: _pools_backward(d, 1), 4, 4.5),
     Case("pool_pair stride 2 backward", lambda d: _pools_backward(d, 2), 5 / 2, 5 / 2 + 1 / 8),
     Case("pool_pair contiguous backward", lambda d: _pools_backward(d, 1, last=False), 4, 4.5),
+    # In words per element of y: x, four first stages, two second ones read and written, four of the six summed up.
+    Case("mixed_op", lambda d: mixed_op.mixed_op(*_edge(d, 1, 64)), 2, 15),
+    Case("mixed_op 16 channels stride 2", lambda d: mixed_op.mixed_op(*_edge(d, 2, 16)), 5, 22),
+    # Projections read 6; pointwise convolutions 16 and 8, with what they write; pools 4¼; second stages 6; the last 9¼.
+    Case("mixed_op backward", lambda d: _edge_backward(d, 1, 64), 9, 49.5),
+    Case("mixed_op 16 channels stride 2 backward", lambda d: _edge_backward(d, 2, 16), 16, 71),
     Case("outer_step", lambda d: outer_step.outer_step(_vectors(1, d)[0], _vectors(4, d), 0.5), 6, 6),
     Case("sgd_step", lambda d: sgd_step.sgd_step(_vectors(3, d), _vectors(3, d), [0.1, 0.2, 0.3], 1.0), 3, 4),
 )

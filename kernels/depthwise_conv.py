@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from base_fast.kernels import _windows
-from base_fast.kernels._launch import OPTIONS, images_like
+from base_fast.kernels._launch import BOUNDED, images_like
 from base_fast.kernels._partials import add_up, contributions
 
 
@@ -84,7 +84,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: int, dilation: int, relu: 
     with torch.cuda.device_of(x):
         _forward[(triton.cdiv(count, BM), triton.cdiv(channels, BC))](
             x, weight, out, (channels, height, width, *out.shape[2:], count), (x.stride(), out.stride()),
-            K=weight.shape[-1], DILATION=dilation, STRIDE=stride, RELU=relu, BM=BM, BC=BC, **OPTIONS,
+            K=weight.shape[-1], DILATION=dilation, STRIDE=stride, RELU=relu, BM=BM, BC=BC, **BOUNDED,
         )  # fmt: skip
     return out
 
@@ -102,7 +102,7 @@ def depthwise_conv_backward(
         _backward[(partials.shape[0], triton.cdiv(channels, BC))](
             grad, x, weight, d_x, partials, (channels, *grad.shape[2:], height, width, count),
             (grad.stride(), x.stride(), d_x.stride()),
-            K=weight.shape[-1], DILATION=dilation, STRIDE=stride, RELU=relu, BM=BM, BC=BC, **OPTIONS,
+            K=weight.shape[-1], DILATION=dilation, STRIDE=stride, RELU=relu, BM=BM, BC=BC, **BOUNDED,
         )  # fmt: skip
         add_up([partials], [d_weight])
     return d_x, d_weight

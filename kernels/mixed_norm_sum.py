@@ -74,7 +74,7 @@ def _some_tiles(start, k, channel, sizes, tiles, BX: tl.constexpr, TILES: tl.con
 
 
 @triton.jit(do_not_specialize=["normalized"])
-def _statistics(
+def statistics(
     means,
     squares,
     mean,
@@ -233,7 +233,7 @@ def mixed_norm_sum(
             xs, means, squares, bits, partly.sizes, partly.strides, partly.pixel_tiles,
             BY=partly.tile[0], BX=partly.tile[1], **OPTIONS,
         )  # fmt: skip
-        _statistics[(triton.cdiv(C, CHANNELS), K)](
+        statistics[(triton.cdiv(C, CHANNELS), K)](
             means, squares, mean, rstd, bits, eps, partly.sizes, partly.pixel_tiles,
             BX=partly.tile[1], TILES=TILES, CHANNELS=CHANNELS, **OPTIONS,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from base_fast.kernels import _windows
-from base_fast.kernels._launch import OPTIONS, images_like
+from base_fast.kernels._launch import BOUNDED, images_like
 from base_fast.ops.branches import format_of
 
 
@@ -66,7 +66,7 @@ def pool_pair(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     sizes = (*x.shape[1:], *maximum.shape[2:], count)
     with torch.cuda.device_of(x):
         _forward[grid](
-            x, maximum, average, sizes, (x.stride(), maximum.stride()), STRIDE=stride, BM=BM, BC=BC, **OPTIONS
+            x, maximum, average, sizes, (x.stride(), maximum.stride()), STRIDE=stride, BM=BM, BC=BC, **BOUNDED
         )
     return maximum, average
 
@@ -78,10 +78,10 @@ def pool_pair_backward(d_max: Tensor, d_average: Tensor, x: Tensor, stride: int)
     with torch.cuda.device_of(x):
         grid, count, BM, BC = _grid(places)
         sizes = (*x.shape[1:], *places.shape[2:], count)
-        _places[grid](x, places, sizes, (x.stride(), places.stride()), STRIDE=stride, BM=BM, BC=BC, **OPTIONS)
+        _places[grid](x, places, sizes, (x.stride(), places.stride()), STRIDE=stride, BM=BM, BC=BC, **BOUNDED)
         grid, count, BM, BC = _grid(d_x)
         _backward[grid](
             d_max, d_average, places, d_x, (*x.shape[1:], count, *places.shape[2:]), (places.stride(), d_x.stride()),
-            STRIDE=stride, BM=BM, BC=BC, **OPTIONS,
+            STRIDE=stride, BM=BM, BC=BC, **BOUNDED,
         )  # fmt: skip
     return d_x
