@@ -241,7 +241,7 @@ def _pools(
     STRIDE: tl.constexpr,
     BM: tl.constexpr,
 ):
-    """Into `pools` (d_max, d_average, places). POOLS: rows and positions of the maximum and the average; row 0: none."""
+    """Into `pools` (d_max, d_average, places). POOLS: row and positions of the maximum, of the average; row 0: none."""
     there = channel < sizes[0]
     for tile in range(tl.program_id(0), tl.cdiv(sizes[5], BM), tl.num_programs(0)):
         at, inside = _windows.pixels(tile, sizes[3], sizes[4], sizes[5], BM)

@@ -14,6 +14,7 @@ from torch import Tensor
 from base_fast.kernels import _windows
 from base_fast.kernels._launch import BOUNDED, images_like
 from base_fast.kernels._partials import add_up, contributions
+from base_fast.ops.branches import dense_like
 
 
 @triton.jit
@@ -94,7 +95,7 @@ def depthwise_conv_backward(
 ) -> tuple[Tensor, Tensor]:
     weight = weight.contiguous()
     channels, height, width = x.shape[1:]
-    d_x, d_weight = torch.empty_like(x), torch.empty_like(weight)
+    d_x, d_weight = dense_like(x), torch.empty_like(weight)
     BM, BC = _windows.tile(d_x)
     count = x.numel() // channels
     partials = contributions(min(triton.cdiv(count, BM), _windows.CONTRIBUTORS), weight)

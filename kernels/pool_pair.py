@@ -13,7 +13,7 @@ from torch import Tensor
 
 from base_fast.kernels import _windows
 from base_fast.kernels._launch import BOUNDED, images_like
-from base_fast.ops.branches import format_of
+from base_fast.ops.branches import dense_like, format_of
 
 
 @triton.jit
@@ -72,7 +72,7 @@ def pool_pair(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 
 
 def pool_pair_backward(d_max: Tensor, d_average: Tensor, x: Tensor, stride: int) -> Tensor:
-    d_x = torch.empty_like(x)
+    d_x = dense_like(x)
     d_max, d_average = (d.contiguous(memory_format=format_of(x)) for d in (d_max, d_average))
     places = images_like(x, stride, torch.int8)
     with torch.cuda.device_of(x):

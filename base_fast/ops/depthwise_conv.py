@@ -35,7 +35,7 @@ _op = define_kernel(
     "depthwise_conv(Tensor x, Tensor weight, int stride, int dilation, bool relu) -> Tensor",
     _value,
     _empty,
-    column=None,
+    column="depthwise_conv",
 )
 _backward = differentiable(
     define_kernel(
@@ -43,7 +43,7 @@ _backward = differentiable(
         " -> (Tensor, Tensor)",
         _gradients,
         lambda grad, x, weight, *_: (dense_like(x), torch.empty_like(weight, memory_format=torch.contiguous_format)),
-        column=None,
+        column="depthwise_conv",
     ),
     reference.depthwise_conv_backward,
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import checks, extension
-from base_fast.ops.registry import define_gradient, define_kernel
+from base_fast.ops.registry import _registered, define_gradient, define_kernel
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import SUPPORTED, apply, weight_shapes
 
@@ -87,7 +87,7 @@ _kernel = define_kernel(
     "-> (Tensor y, Tensor values, Tensor statistics)",
     _value,
     _like_value,
-    column=None,
+    column="mixed_op",
 )
 _backward = define_kernel(
     "mixed_op_backward(Tensor grad, Tensor x, Tensor z, Tensor[] weights, int[] primitives, int stride, "
@@ -97,7 +97,7 @@ _backward = define_kernel(
         torch.empty_like(x).contiguous(memory_format=torch.channels_last),
         *(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (z, *weights)),
     ],
-    column=None,
+    column="mixed_op",
 )
 
 
@@ -120,6 +120,13 @@ def _gradient(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
 
 
 define_gradient(_kernel, _save, _gradient)
+
+
+def _served(device: torch.device) -> bool:
+    """Whether compiled kernels serve this device."""
+    if device.type == "cpu":
+        return extension.CPU.module is not None
+    return device.type == "cuda" and _registered("mixed_op", "CUDA")
 
 
 def _fused(
@@ -157,8 +164,9 @@ def mixed_op(
     identity and `none` have none.
 
     On the CPU all primitives but the dense convolutions are one compiled kernel: it treats denormal numbers as zeros,
-    reads, writes and stores bfloat16 as it is and computes it in float32. Elsewhere, and where the compiled extension
-    is missing, the edge is PyTorch's own operations. Second derivatives recompute the edge by PyTorch's own operations
+    reads, writes and stores bfloat16 as it is and computes it in float32. On CUDA they are a few Triton kernels (for
+    bfloat16 the products over channels are of TensorFloat-32). Where neither is there, the edge is PyTorch's own
+    operations. Second derivatives recompute the edge by PyTorch's own operations
     everywhere. Under `torch.autocast(dtype=torch.bfloat16)` x is rounded to bfloat16 and the weights stay as they are;
     under other autocasts the edge is computed in the wider dtype of x and z.
 
@@ -223,7 +231,7 @@ def mixed_op(
         count = len(weight_shapes(primitives[chosen], x.shape[1], stride))
         z, weights, primitives = z[chosen : chosen + 1], weights[begin : begin + count], primitives[chosen : chosen + 1]
     known = any(p in _NUMBERED and p != "none" for p in primitives)
-    if x.device.type != "cpu" or extension.CPU.module is None or not known or x.numel() == 0:
+    if not _served(x.device) or not known or x.numel() == 0:
         return _computed(x, z, weights, primitives, stride)
     checks.no_tangents(x, z, *weights)
     return _fused(x, z, weights, primitives, stride, MEMORY.index(memory))

@@ -27,7 +27,7 @@ def _empty(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return maximum, average
 
 
-_op = define_kernel("pool_pair(Tensor x, int stride) -> (Tensor, Tensor)", _values, _empty, column=None)
+_op = define_kernel("pool_pair(Tensor x, int stride) -> (Tensor, Tensor)", _values, _empty, column="pool_pair")
 _backward = differentiable(
     define_kernel(
         "pool_pair_backward(Tensor d_max, Tensor d_average, Tensor x, int stride) -> Tensor",
@@ -35,7 +35,7 @@ _backward = differentiable(
             [reference.pool_pair_backward(d_max, d_average, x, stride)], [x]
         )[0],
         lambda d_max, d_average, x, stride: dense_like(x),
-        column=None,
+        column="pool_pair",
     ),
     reference.pool_pair_backward,
 )
