@@ -71,8 +71,10 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
         """Takes lists of tensors apart: PyTorch sees only what stands among the arguments themselves."""
 
         @staticmethod
-        def forward(ctx: Any, lengths: list[int], *flat: Any) -> Any:
-            rest = iter(flat)
+        def forward(ctx: Any, *flat: Any) -> Any:
+            # The lengths come last: `needs_input_grad` counts as the op's own arguments do, but for lists.
+            *tensors, lengths = flat
+            rest = iter(tensors)
             args = tuple(list(islice(rest, n)) if n >= 0 else next(rest) for n in lengths)
             ctx.lengths = lengths
             with torch._C._AutoDispatchBelowAutograd():
@@ -85,10 +87,10 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
             found = backward(ctx, *grads)
             if not isinstance(found, tuple):
                 found = (found,)
-            flat: list[Any] = [None]
+            flat: list[Any] = []
             for n, gradient in zip(ctx.lengths, found, strict=True):
                 flat += [gradient] if n < 0 else gradient or [None] * n
-            return tuple(flat)
+            return (*flat, None)
 
     Gradient.__name__ = Gradient.__qualname__ = "".join(part.title() for part in name.split("_"))
 
@@ -97,7 +99,7 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
             lengths = [len(a) if of_tensors else -1 for a, of_tensors in zip(args, is_list, strict=False)]
             flat = [x for a, n in zip(args, lengths, strict=True) for x in (a if n >= 0 else (a,))]
             if torch._C._any_requires_grad(*flat):
-                return Gradient.apply(lengths, *flat)
+                return Gradient.apply(*flat, lengths)
         with torch._C._AutoDispatchBelowAutograd():
             return op(*args)
 
