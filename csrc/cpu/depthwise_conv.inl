@@ -8,15 +8,10 @@ namespace depthwise {
 
 using namespace image_rows;
 
-// out[i][j] = Σ_tu w[t][u]·in[i·S + t·D][j·S + u·D] for rows that are `out_row` apart and pixels that are `step` apart.
 template <class T>
-void correlate(int kernel, int stride, int dilation, const T* in, int64_t in_row, int tap_rows, const T* w, T* out,
-               int64_t out_row, int64_t step, int64_t height, int64_t width) {
-  const CorrelateRow<T> row = kernel < 7 || dilation == 1 ? correlate_of<T>(kernel, stride, dilation)
-                              : stride == 1               ? &correlate_row<T, 7, 1, 2>
-                                                          : &correlate_row<T, 7, 2, 2>;
-  for (int64_t i = 0; i < height; ++i)
-    row(in + i * stride * in_row, dilation * in_row, tap_rows, w, out + i * out_row, step, width, false);
+CorrelateRows<T> correlate(int kernel, int stride, int dilation) {
+  if (kernel < 7 || dilation == 1) return correlate_of<T>(kernel, stride, dilation);
+  return stride == 1 ? &correlate_rows<T, 7, 1, 2> : &correlate_rows<T, 7, 2, 2>;
 }
 template <class T>
 WeightGradient<T> filter_gradient(int kernel, int stride, int dilation) {
@@ -75,9 +70,10 @@ void forward(const Band<E, T>& band, T* x, T* strip) {
   const int64_t columns = plan.out_width();
   const bool direct = in_place<E, T>(plan.y, band.channels());
   band.fill_x(x);
+  const CorrelateRows<T> rows = correlate<T>(plan.kernel, plan.stride, plan.dilation);
   const auto filter = [&](int64_t i, int64_t count, T* to, int64_t row, int64_t step) {
-    correlate(plan.kernel, plan.stride, plan.dilation, x + (i - band.begin) * plan.stride * plan.x_row(), plan.x_row(),
-              plan.kernel, plan.weight + band.b * plan.taps(), to, row, step, count, columns);
+    rows(x + (i - band.begin) * plan.stride * plan.x_row(), plan.x_row(), plan.kernel,
+         plan.weight + band.b * plan.taps(), to, row, step, count, columns, false);
   };
   if (direct) {
     T* y = reinterpret_cast<T*>(plan.y.at(band.n, band.b * kBlock, band.begin));
@@ -98,8 +94,8 @@ void transposed(const Band<E, T>& band, const T* grad, int64_t i, int64_t count,
   const int64_t frame = plan.grad_frame(), grad_row = plan.grad_row(), row = plan.width * kBlock;
   const T* w = plan.scattered + band.b * plan.taps();
   if (plan.stride == 1)
-    return correlate(plan.kernel, 1, plan.dilation, grad + (i - band.begin) * grad_row, grad_row, plan.kernel, w, to,
-                     row, kBlock, count, plan.width);
+    return correlate<T>(plan.kernel, 1, plan.dilation)(grad + (i - band.begin) * grad_row, grad_row, plan.kernel, w, to,
+                                                       row, kBlock, count, plan.width, false);
   for (int a = 0; a < 2; ++a) {
     for (int b = 0; b < 2; ++b) {
       const Parity p = parity_of(plan.kernel, plan.dilation, 2, a, b);
@@ -107,7 +103,7 @@ void transposed(const Band<E, T>& band, const T* grad, int64_t i, int64_t count,
       T* own = to + a * row + b * kBlock;
       if (p.rows > 0 && p.columns > 0) {
         const T* from = grad + (i / 2 - band.begin + frame + p.row) * grad_row + (frame + p.column) * kBlock;
-        correlate(p.columns, 1, 1, from, grad_row, p.rows, w, own, 2 * row, 2 * kBlock, rows, columns);
+        correlate<T>(p.columns, 1, 1)(from, grad_row, p.rows, w, own, 2 * row, 2 * kBlock, rows, columns, false);
         w += p.rows * p.columns * kBlock;
       } else {
         for (int64_t k = 0; k < rows * columns; ++k)

@@ -12,27 +12,6 @@ namespace image_rows {
 
 using namespace edge;
 
-BF_INLINE Vec<float> loaded(const float* p) { return load(p); }
-BF_INLINE Vec<double> loaded(const double* p) { return load(p); }
-BF_INLINE void stored(float* p, Vec<float> v) { store(p, v); }
-BF_INLINE void stored(double* p, Vec<double> v) { store(p, v); }
-
-typedef uint16_t Halves __attribute__((vector_size(kBytes / 2)));
-typedef uint16_t LooseHalves __attribute__((vector_size(kBytes / 2), aligned(2), may_alias));
-typedef uint32_t Words __attribute__((vector_size(kBytes)));
-
-BF_INLINE Vec<float> loaded(const bfloat16* p) {
-  const Halves halves = *reinterpret_cast<const LooseHalves*>(p);
-  return (Vec<float>)(__builtin_convertvector(halves, Words) << 16);
-}
-// To nearest and ties to even; NaN stays NaN.
-BF_INLINE void stored(bfloat16* p, Vec<float> v) {
-  const Words bits = (Words)v;
-  const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const Words kept = v != v ? (bits >> 16) | 0x40u : rounded;
-  *reinterpret_cast<LooseHalves*>(p) = __builtin_convertvector(kept, Halves);
-}
-
 template <bool Relu, class V>
 BF_INLINE V rectified(V v) {
   return Relu ? relu(v) : v;
@@ -44,7 +23,7 @@ void read_row(const E* from, const Image<const E>& strides, int64_t channels, in
   if (strides.channel == 1 && channels == kBlock) {
     for (int64_t j = 0; j < count; ++j, from += strides.pixel, to += kBlock) {
 #pragma GCC unroll 8
-      for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, rectified<Relu>(loaded(from + part)));
+      for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, rectified<Relu>(load(from + part)));
     }
     return;
   }
@@ -67,7 +46,7 @@ void write_row(const T* from, int64_t channels, int64_t count, E* to, const Imag
   if (strides.channel == 1 && channels == kBlock) {
     for (int64_t j = 0; j < count; ++j, from += kBlock, to += strides.pixel) {
 #pragma GCC unroll 8
-      for (int part = 0; part < kBlock; part += kWidth<T>) stored(to + part, load(from + part));
+      for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, load(from + part));
     }
   } else if (strides.channel == 1) {
     for (int64_t j = 0; j < count; ++j) {
