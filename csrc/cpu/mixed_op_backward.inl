@@ -244,6 +244,7 @@ namespace edge {
 template <class T>
 void clear_gradients(const Plan<T>& plan, int64_t group, int begin, int end) {
   const auto at = [&](int s) { return s < plan.first + plan.second ? plan.stages[s].depthwise_at : plan.weights; };
+  if (begin == end) return;
   std::memset(plan.weight_gradients + group * plan.weights + at(begin), 0, size_t(at(end) - at(begin)) * sizeof(T));
 }
 
