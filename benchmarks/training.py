@@ -9,6 +9,7 @@ noise that the distance of base_fast is compared with.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -155,7 +156,7 @@ def apart(all_curves: Sequence[Curves]) -> tuple[float, float]:
 
 @styled
 def picture(all_curves: Sequence[Curves]) -> Figure:
-    """Losses, a panel per seed; below them, how far the curves are apart step by step."""
+    """Losses, a panel per seed; below it, how far the others are from PyTorch, channels-last."""
     figure = new_figure(12.2, 5.4)
     panels = figure.subplots(2, len(all_curves), squeeze=False, sharex=True, sharey="row")
     for seed, (own, (above, below)) in enumerate(zip(all_curves, panels.T, strict=True)):
@@ -167,7 +168,7 @@ def picture(all_curves: Sequence[Curves]) -> Figure:
         above.set_title(f"seed {seed}")
         below.set_xlabel("step")
     panels[0][0].set_ylabel("loss")
-    panels[1][0].set_ylabel("distance from PyTorch, channels-last")
+    panels[1][0].set_ylabel("distance in loss")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(CURVES))
     return figure
 
@@ -202,7 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bar.advance(1)
     atomic_write(training.out / "training.png", png(picture(found)))
     setting = {**asdict(training), "out": str(training.out)}
-    data = {**machine(), "setting": setting, "curves": [asdict(c) for c in found]}
+    command = shlex.join(["python", "-m", "benchmarks.training", *(sys.argv[1:] if arguments is None else arguments)])
+    data = {**machine(), "command": command, "setting": setting, "curves": [asdict(c) for c in found]}
     atomic_write(training.out / "training.json", (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
     print(table(found))
     print(f"\nlosses and the picture: {training.out}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import base_fast as bf
 from base_fast.errors import InputError
 from base_fast.nn import MixedOp
+from base_fast.ops.mixed_op import MEMORY
 from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
 from tests import tolerances
 from tests.tolerances import assert_close
@@ -112,6 +115,60 @@ def test_it_trains() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+class Classifier(nn.Module):
+    """Edges among layers of PyTorch's own."""
+
+    def __init__(self, memory: str = "store") -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.edges = nn.ModuleList([MixedOp(4, memory=memory), MixedOp(4, 2, memory=memory)])
+        self.head = nn.Linear(4, 5)
+        self.alphas = nn.Parameter(torch.randn(2, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for edge, alpha in zip(self.edges, self.alphas, strict=True):
+            x = edge(x, alpha.softmax(0))
+        return self.head(x.mean((2, 3)))
+
+
+def loss_and_gradients(f: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor) -> list[Tensor]:
+    loss = nn.functional.cross_entropy(f(x), torch.arange(len(x)) % 5)
+    return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_a_model_compiles_without_breaks(memory: str) -> None:
+    torch.manual_seed(4)
+    model, x = Classifier(memory), torch.randn(4, 3, 6, 6)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for found, expected in zip(
+        loss_and_gradients(compiled, model, x), loss_and_gradients(model, model, x), strict=True
+    ):
+        assert_close(found, expected, tolerances.EDGE_FLOAT32)
+
+
+def test_a_model_under_autocast_keeps_its_weights() -> None:
+    torch.manual_seed(5)
+    model, x = Classifier(), torch.randn(32, 3, 12, 12)
+    dtypes = []
+    model.edges[1].register_forward_hook(lambda edge, inputs, y: dtypes.append((inputs[0].dtype, y.dtype)))
+
+    def autocast(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return model(x)
+
+    found = loss_and_gradients(autocast, model, x)
+    assert dtypes == [(torch.bfloat16, torch.bfloat16)]
+    expected = loss_and_gradients(model, model, x)
+    assert_close(found[0], expected[0], tolerances.EDGE_BFLOAT16)
+    # A gradient of many ReLUs, some of which rounding opens or closes: its direction stays.
+    one, other = (torch.cat([g.flatten() for g in gradients[1:]]) for gradients in (found, expected))
+    assert one.dtype == torch.float32
+    assert torch.cosine_similarity(one, other, 0) > tolerances.BFLOAT16_DIRECTION
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,10 @@ def draw(
     return [x, torch.softmax(z, 0), *rest]
 
 
-def edge(primitives: tuple[str, ...], stride: int, chosen: int | None = None) -> Callable[..., Tensor]:
-    return lambda x, z, *weights: mixed_op(x, z, weights, primitives, stride, chosen)
+def edge(
+    primitives: tuple[str, ...], stride: int, chosen: int | None = None, memory: str = "store"
+) -> Callable[..., Tensor]:
+    return lambda x, z, *weights: mixed_op(x, z, weights, primitives, stride, chosen, memory)
 
 
 def plain(

@@ -7,6 +7,7 @@ import torch
 
 from base_fast.errors import InputError
 from base_fast.ops import mixed_op
+from base_fast.ops.mixed_op import MEMORY
 from base_fast.reference.primitives import SUPPORTED
 from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES
 from tests import tolerances
@@ -21,7 +22,9 @@ SIZES = [(2, 4, 8, 8), (2, 6, 7, 5), (3, 1, 6, 9), (2, 3, 1, 6), (2, 2, 5, 1), (
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("primitives", [PRIMITIVES, NAS_BENCH_201_PRIMITIVES], ids=["darts", "nas_bench_201"])
-def test_value_and_gradients(primitives: tuple[str, ...], stride: int, size: tuple[int, ...]) -> None:
+def test_value_and_gradients(
+    primitives: tuple[str, ...], stride: int, size: tuple[int, ...], instruction_set: str
+) -> None:
     inputs = draw(size, primitives, stride)
     expected, expected_gradients = gradients(plain(primitives, stride, size[1]), inputs)
     value, found = gradients(edge(primitives, stride), inputs)
@@ -85,11 +88,13 @@ def test_batch_norm_uses_the_statistics_of_the_batch() -> None:
     assert_close(y.var(dim=(0, 2, 3), correction=0), torch.ones(3), tolerances.BATCH_NORM_EPSILON)
 
 
+@pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("primitives", [PRIMITIVES, NAS_BENCH_201_PRIMITIVES], ids=["darts", "nas_bench_201"])
-def test_derivatives(primitives: tuple[str, ...]) -> None:
+def test_derivatives(primitives: tuple[str, ...], memory: str) -> None:
     x, z, *weights = draw((2, 2, 3, 3), primitives, 2)
-    check_twice_differentiable(lambda x, z: edge(primitives, 2)(x, z, *weights), [x, z])
-    check_twice_differentiable(lambda *w: edge(primitives, 2)(x, z, *weights[:-2], *w), weights[-2:])
+    f = edge(primitives, 2, memory=memory)
+    check_twice_differentiable(lambda x, z: f(x, z, *weights), [x, z])
+    check_twice_differentiable(lambda *w: f(x, z, *weights[:-2], *w), weights[-2:])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 8, 16])
@@ -103,16 +108,16 @@ def test_backward_of_few_channels_in_channels_last(channels: int) -> None:
         assert_close(one, other, tolerances.EDGE_GRADIENT_FLOAT32)
 
 
-def test_registration() -> None:
+@pytest.mark.parametrize("memory", range(len(MEMORY)))
+def test_registration(memory: int) -> None:
     primitives = ("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3", "sep_conv_3x3")
     numbers = [0, 1, 3, 7, 4]  # as csrc/cpu/mixed_op_edge.h counts them
     for stride in (1, 2):
         x, z, *weights = (t.requires_grad_() for t in draw((2, 2, 4, 4), primitives, stride))
-        check_registration("mixed_op", (x, z, weights, numbers, stride, 0))
-        y, values, statistics = torch.ops.base_fast.mixed_op(x, z, weights, numbers, stride, 0)
-        detached = [t.detach() for t in weights]
-        arguments = (torch.ones_like(y), x.detach(), z.detach(), detached, numbers, stride, 0, values, statistics)
-        check_registration("mixed_op_backward", arguments)
+        check_registration("mixed_op", (x, z, weights, numbers, stride, memory))
+        y, values, statistics = torch.ops.base_fast.mixed_op(x, z, weights, numbers, stride, memory)
+        own = (x.detach(), z.detach(), [t.detach() for t in weights], numbers, stride, memory)
+        check_registration("mixed_op_backward", (torch.ones_like(y), *own, values, statistics))
 
 
 def test_compiled() -> None:

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import batch_norm, weight_shapes
 from benchmarks.plain_darts import PRIMITIVES
 from tests import tolerances
 from tests.ops.contract import gradients
 from tests.ops.edges import draw, edge, names, plain
+from tests.tolerances import assert_close
 
 BATCHES = 12
 SIZES = [(2, 3, 5, 6), (4, 6, 9, 7), (4, 16, 8, 8), (2, 33, 6, 6)]
@@ -104,3 +106,23 @@ def test_errors_of_one_primitive(name: str, stride: int, mean: float) -> None:
     # A single number, whose error in PyTorch may be nothing at all; above, z's gradient is that of all primitives.
     del found["z"]
     check(found)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_of_stored_bfloat16_are_those_of_rounded_values(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norms of values that were rounded, the rounding taken for the identity: no other error comes in."""
+
+    def rounded(v: Tensor) -> Tensor:
+        return batch_norm(v + (v.bfloat16().to(v) - v).detach())
+
+    # The pools' values are not stored.
+    stored = tuple(p for p in PRIMITIVES if "pool" not in p)
+    inputs = draw((2, 5, 6, 6), stored, stride, torch.float32)
+    value, found = gradients(edge(stored, stride, memory="store_bf16"), inputs)
+    monkeypatch.setattr("base_fast.reference.primitives.batch_norm", rounded)
+    exact, expected = gradients(
+        lambda x, z, *w: reference(x, z, list(w), list(stored), stride, None), [t.double() for t in inputs]
+    )
+    assert_close(value, exact, tolerances.EDGE_FLOAT32)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other, tolerances.EDGE_GRADIENT_FLOAT32)

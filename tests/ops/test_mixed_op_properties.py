@@ -1,4 +1,4 @@
-"""Edges of any shape, stride, primitives, dtype and layout, drawn by hypothesis."""
+"""Edges of any shape, stride, primitives, memory level, dtype and layout, drawn by hypothesis."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from hypothesis import strategies
 from torch import Tensor
 
+from base_fast.ops.mixed_op import MEMORY
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import SUPPORTED
 from tests import tolerances
@@ -40,6 +41,7 @@ def count(size: tuple[int, ...], stride: int) -> int:
     strategies.sampled_from([1, 2]),
     edges,
     strategies.one_of(strategies.none(), strategies.integers(0, 9)),
+    strategies.sampled_from(MEMORY),
     layouts,
     layouts,
     strategies.integers(0, 2**32),
@@ -49,6 +51,7 @@ def test_an_edge_is_its_reference(
     stride: int,
     primitives: tuple[str, ...],
     chosen: int | None,
+    memory: str,
     of_x: Callable[[Tensor], Tensor],
     of_weights: Callable[[Tensor], Tensor],
     seed: int,
@@ -60,7 +63,7 @@ def test_an_edge_is_its_reference(
         return reference(x, z, list(weights), list(primitives), stride, chosen)
 
     def found(x: Tensor, z: Tensor, *weights: Tensor) -> Tensor:
-        return edge(primitives, stride, chosen)(of_x(x), of_weights(z), *map(of_weights, weights))
+        return edge(primitives, stride, chosen, memory)(of_x(x), of_weights(z), *map(of_weights, weights))
 
     value, derivatives = gradients(found, inputs)
     expected_value, expected_derivatives = gradients(expected, inputs)
@@ -74,6 +77,7 @@ def test_an_edge_is_its_reference(
     sizes,
     strategies.sampled_from([1, 2]),
     edges,
+    strategies.sampled_from(MEMORY),
     layouts,
     strategies.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
 )
@@ -81,6 +85,7 @@ def test_neither_layout_nor_threads_change_a_bit(
     size: tuple[int, ...],
     stride: int,
     primitives: tuple[str, ...],
+    memory: str,
     layout: Callable[[Tensor], Tensor],
     dtype: torch.dtype,
 ) -> None:
@@ -88,11 +93,12 @@ def test_neither_layout_nor_threads_change_a_bit(
     primitives = tuple(p for p in primitives if not p.startswith("nor_conv")) or ("max_pool_3x3",)
     hypothesis.assume(count(size, stride) > 1)
     inputs = draw(size, primitives, stride, dtype)
-    value, derivatives = gradients(edge(primitives, stride), inputs)
+    f = edge(primitives, stride, memory=memory)
+    value, derivatives = gradients(f, inputs)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        again, others = gradients(lambda *xs: edge(primitives, stride)(*map(layout, xs)), inputs)
+        again, others = gradients(lambda *xs: f(*map(layout, xs)), inputs)
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(again, value)

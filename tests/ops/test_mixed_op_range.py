@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from base_fast.ops.mixed_op import MEMORY
 from benchmarks.plain_darts import PRIMITIVES
 from tests import tolerances
 from tests.ops.contract import gradients
@@ -39,11 +40,12 @@ def put(value: float, to: Tensor) -> Tensor:
     return changed
 
 
+@pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("primitives", EDGES, ids=lambda p: "-".join(p[:2]))
 def test_what_is_not_finite_spreads_as_in_pytorch(
-    primitives: tuple[str, ...], stride: int, value: float, instruction_set: str
+    primitives: tuple[str, ...], stride: int, value: float, memory: str, instruction_set: str
 ) -> None:
     inputs = draw(SIZE, primitives, stride, torch.float32)
     upstream = torch.randn(2, 6, *(-(-n // stride) for n in SIZE[2:]), generator=torch.Generator().manual_seed(0))
@@ -53,7 +55,7 @@ def test_what_is_not_finite_spreads_as_in_pytorch(
         changed = [put(value, t) if i == j else t for j, t in enumerate(everything)]
         expected, found = (
             with_gradient(f, changed[:-1], changed[-1])
-            for f in (plain(primitives, stride, SIZE[1], torch.float32), edge(primitives, stride))
+            for f in (plain(primitives, stride, SIZE[1], torch.float32), edge(primitives, stride, memory=memory))
         )
         for name, one, other in zip(names(primitives, stride), found, expected, strict=True):
             if name == "z":
