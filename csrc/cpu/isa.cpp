@@ -7,6 +7,12 @@
 
 #include "per_isa.h"
 
+#if BF_MULTI_ISA && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace base_fast {
 namespace {
 
@@ -51,7 +57,25 @@ std::atomic<Isa>& current() {
   return isa;
 }
 
+bool ask_for_tiles() {
+#if BF_MULTI_ISA && defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  const bool tiles = (d >> 24 & 1) != 0 && (d >> 22 & 1) != 0;
+  if (!tiles || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || (a >> 5 & 1) == 0) return false;
+  // ARCH_REQ_XCOMP_PERM for the tiles' contents: Linux gives it to a process that asks.
+  return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
+
+bool has_tiles() {
+  static const bool has = ask_for_tiles();
+  return has;
+}
 
 Isa isa() { return current().load(std::memory_order_relaxed); }
 

@@ -13,4 +13,7 @@ void select_isa(const char* name);
 
 const char* name_of(Isa isa);
 
+// Whether this process may use the matrix unit for bfloat16 (AMX); asks the operating system once.
+bool has_tiles();
+
 }  // namespace base_fast

@@ -49,13 +49,14 @@ struct Back {
   T* dv;               // a chunk
   T* values;           // a chunk of what the filter gives, computed again
   T* dx;               // the gradient of the rectified input, dense
+  Tiles<T> tiles;
 };
 
 template <class T>
 Back<T> take_back(const Plan<T>& plan, Scratch<T>& scratch, int64_t pixels) {
   const int64_t chunk = plan.padded() * plan.chunk_rows() * plan.out_width;
   return {framed(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0)), scratch.take(chunk),
-          scratch.take(chunk), scratch.take(plan.blocks * pixels * kBlock)};
+          scratch.take(chunk), scratch.take(plan.blocks * pixels * kBlock), Tiles<T>(plan, scratch)};
 }
 
 // The channels of one half of a factorized reduction, zeros for those of the other.
@@ -83,10 +84,11 @@ void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>
     for (int half = 0; half < 2; ++half) {
       for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, half, begin, end, back.values + b * block);
       // Of its rows only this half's are read.
-      outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at + half * matrix, count);
+      back.tiles.outer(back.dv, block, back.values, block, plan.blocks,
+                       gradients + stage.pointwise_at + half * matrix, count);
       for (int64_t b = 0; b < plan.blocks; ++b)
         keep_half(plan, half, b, back.dv + b * block, count, back.values + b * block);
-      product(back.values, block, plan.blocks, stage.transposed + half * matrix, halves, block, count);
+      back.tiles.product(back.values, block, plan.blocks, stage.transposed + half * matrix, halves, block, 0, 1, count);
       for (int64_t b = 0; b < plan.blocks; ++b) {
         for (int64_t i = begin; i < end && 2 * i + half < plan.height; ++i) {
           T* to = back.dx + ((b * plan.height + 2 * i + half) * plan.width + half) * kBlock;
@@ -128,10 +130,9 @@ void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>&
         prefetch(next.input, b, i * columns, columns);
       });
     }
-    outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at, count);
-    for (int64_t i = begin; i < end; ++i)
-      product(back.dv + (i - begin) * columns * kBlock, block, plan.blocks, stage.transposed, back.filtered.at(0, i, 0),
-              back.filtered.block, columns);
+    back.tiles.outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at, count);
+    back.tiles.product(back.dv, block, plan.blocks, stage.transposed, back.filtered.at(0, begin, 0),
+                       back.filtered.block, back.filtered.row, end - begin, columns);
   }
   const int k = stage.kernel, pad = stage.dilation * (k / 2);
   const WeightGradient<T> weight_gradient = weight_gradient_of<T>(k, stage.stride, stage.dilation);

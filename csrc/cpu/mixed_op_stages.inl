@@ -60,9 +60,10 @@ void keep(T* from, int64_t from_block, int64_t blocks, int64_t count, S* to, int
 template <class T>
 struct Chunks {
   T *filtered, *other, *rounded;
+  Tiles<T> tiles;
   static Chunks take(const Plan<T>& plan, Scratch<T>& scratch) {
     const int64_t size = plan.padded() * plan.chunk_rows() * plan.out_width;
-    return {scratch.take(size), scratch.take(size), scratch.take(size)};
+    return {scratch.take(size), scratch.take(size), scratch.take(size), Tiles<T>(plan, scratch)};
   }
 };
 
@@ -88,14 +89,15 @@ void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& 
           prefetch(own, b, i * columns, columns);
           prefetch(next, b, i * share, std::min(share, next_pixels - i * share));
         });
-      product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, count);
+      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count);
     } else {
       // Each half apart, so that an infinity among the pixels of one does not meet zeros of the other.
       const int64_t half = half_of(plan), matrix = plan.padded() * plan.padded();
       for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 0, begin, end, chunk + b * chunk_block);
-      product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, count);
+      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count);
       for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 1, begin, end, chunk + b * chunk_block);
-      product(chunk, chunk_block, plan.blocks, stage.pointwise + matrix, chunks.other, chunk_block, count);
+      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise + matrix, chunks.other, chunk_block, 0, 1,
+                           count);
       for (int64_t b = half / kBlock; b < plan.blocks; ++b) {
         const int64_t kept = std::max<int64_t>(0, half - b * kBlock);
         for (int64_t j = 0; j < count; ++j)

@@ -107,7 +107,8 @@ int64_t mixed_op_scratch(const Plan<T>& plan) {
   const int64_t framed_in = (plan.height + frame) * (plan.width + frame) + 2 * (plan.height + 2) * (plan.width + 2);
   const int64_t framed_out = 3 * (plan.out_height + frame) * (plan.out_width + frame);
   const int64_t rows = 4 * plan.out_width + 6 * (plan.width + 2);
-  return (2 * image + out + 8 * chunk + framed_in + framed_out + rows + 32) * padded + 32 * edge::Scratch<T>::kStagger;
+  return (2 * image + out + 8 * chunk + framed_in + framed_out + rows + 32) * padded +
+         edge::Tiles<T>::size(plan) + 33 * edge::Scratch<T>::kStagger;
 }
 
 }  // namespace BF_ISA
