@@ -109,6 +109,17 @@ CONV_NORM_BFLOAT16 = 1.2e-2
 # Means 1000 standard deviations away: 1.2e-7.
 CONV_NORM_FAR_FLOAT32 = 5e-7
 
+# A cell of fourteen such edges against its definition, channels of one value among them: 1.8e-14.
+CELL_FLOAT64 = 1e-13
+# Its value: 1.3e-7.
+CELL_FLOAT32 = 1e-6
+# Its value, nodes rounded at every edge: 4.5e-3.
+CELL_BFLOAT16 = 2e-2
+# Its value where values before batch norms are rounded to bfloat16: 1.3e-3.
+CELL_STORED_BFLOAT16 = 1e-2
+# Its gradients then: 0.14, where a ReLU opens or closes by rounding.
+CELL_GRADIENT_STORED_BFLOAT16 = 0.4
+
 # Triton's kernels in its interpreter.
 # The KL of one element, where no sum averages roundings out: 1.6e-7.
 KL_KERNEL_FLOAT32 = 6e-7

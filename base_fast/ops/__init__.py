@@ -9,6 +9,7 @@ from base_fast.ops.gaussian_kl import gaussian_kl
 from base_fast.ops.gaussian_sample import gaussian_sample
 from base_fast.ops.gaussian_sample_kl import gaussian_sample_kl
 from base_fast.ops.gumbel_softmax import gumbel_softmax, gumbel_softmax_log_density
+from base_fast.ops.mixed_cell import mixed_cell
 from base_fast.ops.mixed_norm_sum import mixed_norm_sum
 from base_fast.ops.mixed_op import mixed_op
 from base_fast.ops.mixed_sum import mixed_sum
@@ -28,6 +29,7 @@ __all__ = [
     "gaussian_sample_kl",
     "gumbel_softmax",
     "gumbel_softmax_log_density",
+    "mixed_cell",
     "mixed_norm_sum",
     "mixed_op",
     "mixed_sum",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,22 +13,11 @@ from base_fast import ops
 from base_fast.reference.primitives import (
     Shape,
     batch_norm,
-    factorized_reduce,
     factorized_reduce_shapes,
     relu_conv_bn,
     weight_shapes,
 )
 from base_fast.space import Space
-
-
-@dataclass(frozen=True)
-class EdgeSample:
-    """z of one cell type, cut into edges once per forward pass."""
-
-    weights: Sequence[Tensor]
-    """E tensors (L,)."""
-    chosen: Sequence[int | None]
-    """The primitive that a hard sample executes on each edge; None for soft samples."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +43,22 @@ class Cell:
     def stride(self, predecessor: int) -> int:
         return 2 if self.reduction and predecessor < self.space.inputs else 1
 
-    def _preprocesses(self, i: int) -> bool:
-        return self.space.inputs > 1 or self.channels_in[i] != self.channels
+    @property
+    def preprocessing(self) -> dict[int, int]:
+        """The inputs that a ReLU, a 1×1 convolution and a batch norm bring to the cell's size, and their strides."""
+        several = self.space.inputs > 1
+        return {
+            i: 2 if i == 0 and several and self.reduction_before else 1
+            for i, channels in enumerate(self.channels_in)
+            if several or channels != self.channels
+        }
 
     def shapes(self) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {}
-        for i, channels_in in enumerate(self.channels_in):
-            if not self._preprocesses(i):
-                continue
-            if i == 0 and self.reduction_before and self.space.inputs > 1:
-                own = factorized_reduce_shapes(channels_in, self.channels)
-            else:
-                own = {"op.1.weight": (self.channels, channels_in, 1, 1)}
+        for i, stride in self.preprocessing.items():
+            own: dict[str, Shape] = {"op.1.weight": (self.channels, self.channels_in[i], 1, 1)}
+            if stride == 2:
+                own = factorized_reduce_shapes(self.channels_in[i], self.channels)
             shapes |= {f"{self.prefix}.preprocess{i}.{name}": shape for name, shape in own.items()}
         for e, (predecessor, _) in enumerate(self.space.edges):
             for l, primitive in enumerate(self.space.primitives):
@@ -74,34 +66,28 @@ class Cell:
                 shapes |= {f"{self.prefix}._ops.{e}._ops.{l}.{name}": shape for name, shape in own.items()}
         return shapes
 
-    def apply(self, inputs: Sequence[Tensor], weights: Iterator[Tensor], sample: EdgeSample) -> Tensor:
-        """`inputs`: outputs of the previous blocks, oldest first; draws its weights from `weights`."""
-        space = self.space
-        states = list(inputs)
-        for i in range(space.inputs):
-            if not self._preprocesses(i):
-                continue
-            if i == 0 and self.reduction_before and space.inputs > 1:
-                states[i] = factorized_reduce(states[i], [next(weights), next(weights)])
-            else:
-                states[i] = relu_conv_bn(states[i], next(weights))
-        edges = iter(range(space.num_edges))
-        for node in range(space.inputs, space.inputs + space.nodes):
-            total: Tensor | None = None
-            for e in islice(edges, node):
-                predecessor, stride = space.edges[e][0], self.stride(space.edges[e][0])
-                own = [
-                    next(weights)
-                    for primitive in space.primitives
-                    for _ in weight_shapes(primitive, self.channels, stride)
-                ]
-                y = ops.mixed_op(
-                    states[predecessor], sample.weights[e], own, space.primitives, stride, sample.chosen[e]
-                )
-                total = y if total is None else total + y
-            assert total is not None
-            states.append(total)
-        return torch.cat([states[node] for node in space.concat], dim=1)
+    def pieces(self) -> dict[str, Shape]:
+        """The same weights as `apply` takes them: a matrix per input to preprocess, and the edges' as one vector."""
+        matrices: dict[str, Shape] = {
+            f"{self.prefix}.preprocess{i}": (self.channels, self.channels_in[i]) for i in self.preprocessing
+        }
+        of_edges = sum(math.prod(shape) for name, shape in self.shapes().items() if "._ops." in name)
+        return matrices | {f"{self.prefix}._ops": (of_edges,)}
+
+    def apply(
+        self, inputs: Sequence[Tensor], weights: Sequence[Tensor], z: Tensor, chosen: list[int] | None, memory: str
+    ) -> Tensor:
+        """The cell on the outputs of the previous blocks, oldest first.
+
+        Args:
+            weights: as `pieces` lists them.
+            z: (E, L).
+            chosen, memory: as for `ops.mixed_cell`.
+        """
+        states, (*matrices, own) = list(inputs), weights
+        for (i, stride), matrix in zip(self.preprocessing.items(), matrices, strict=True):
+            states[i] = ops.relu_conv_norm(states[i], matrix, stride)
+        return ops.mixed_cell(states, z, own, self.space, self.reduction, chosen, memory)
 
 
 @dataclass(frozen=True)
@@ -123,8 +109,11 @@ class ResidualReduction:
             f"{self.prefix}.downsample.1.weight": (self.channels, self.channels_in, 1, 1),
         }
 
-    def apply(self, x: Tensor, weights: Iterator[Tensor]) -> Tensor:
-        conv_a, conv_b, downsample = next(weights), next(weights), next(weights)
+    def pieces(self) -> dict[str, Shape]:
+        return self.shapes()
+
+    def apply(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        conv_a, conv_b, downsample = weights
         y = F.conv2d(F.relu(x), conv_a, stride=2, padding=1)
         y = relu_conv_bn(batch_norm(y), conv_b)
         shortcut = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from base_fast.errors import InputError
+from base_fast.ops.mixed_op import MEMORY
 from base_fast.space import Space, get
 from base_fast.supernet.stems import STEMS
 
@@ -27,6 +29,9 @@ class SupernetConfig:
     """Stems around the one cell stack: 32 keeps the resolution, 64 halves it, 224 divides it by eight."""
     reductions: tuple[int, ...] | None = None
     """Indices of the reduction cells; by default layers//3 and 2*layers//3."""
+    memory: Literal["store", "store_bf16", "recompute"] = "store"
+    """What edges keep for backward: the values before every batch norm, the same in bfloat16, or nothing, to
+    compute them again."""
 
     def __post_init__(self) -> None:
         for name in ("channels", "layers", "num_classes"):
@@ -36,6 +41,8 @@ class SupernetConfig:
         unknown = [stem for stem in self.stems if stem not in STEMS]
         if unknown or not self.stems or len(set(self.stems)) != len(self.stems):
             raise InputError(f"stems: got {self.stems}, expected different ones of {', '.join(STEMS)}")
+        if self.memory not in MEMORY:
+            raise InputError(f"memory: got {self.memory!r}, expected one of {', '.join(MEMORY)}")
         if any(not 0 <= i < self.layers for i in self.reductions or ()):
             raise InputError(f"reductions: got {self.reductions}, expected indices below layers = {self.layers}")
 

@@ -5,7 +5,7 @@ Every stem ends in the same number of channels, so one cell stack and one weight
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,12 +33,11 @@ def stem_shapes(stem: str, in_channels: int, out_channels: int) -> dict[str, Sha
     return shapes
 
 
-def apply_stem(stem: str, x: Tensor, weights: Iterator[Tensor]) -> Tensor:
+def apply_stem(stem: str, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     for i, stride in enumerate(STEMS[stem]):
-        if i:
-            x = F.relu(x)
-        x = F.conv2d(x, next(weights), stride=stride, padding=1)
-        x = batch_norm(x, next(weights), next(weights))
+        conv, scale, shift = weights[3 * i : 3 * i + 3]
+        x = F.conv2d(F.relu(x) if i else x, conv, stride=stride, padding=1)
+        x = batch_norm(x, scale, shift)
     return x
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,13 +16,9 @@ from base_fast.reference import philox
 from base_fast.reference.primitives import Shape, batch_norm
 from base_fast.runs import from_dict, to_dict
 from base_fast.space import Space, get
-from base_fast.supernet.cells import Cell, EdgeSample, ResidualReduction
+from base_fast.supernet.cells import Cell, ResidualReduction
 from base_fast.supernet.config import SupernetConfig
 from base_fast.supernet.stems import apply_stem, choose_stem, stem_shapes
-
-# Measured on 2 Sapphire-Rapids cores with 8 to 16 channels: below, contiguous images are up to twice as fast; from here
-# on channels-last ones are up to 1.4 times as fast.
-CHANNELS_LAST_FROM = 16
 
 
 class Supernet:
@@ -39,6 +35,7 @@ class Supernet:
         num_classes: outputs.
         stems: which stems stand before the stack (`supernet.stems`); the image size chooses among several.
         reductions: indices of the reduction cells; by default layers//3 and 2·layers//3.
+        memory: what its edges keep for backward, see `ops.mixed_op`.
 
     Raises:
         InputError: for sizes below one or unknown names.
@@ -52,19 +49,25 @@ class Supernet:
         num_classes: int = 10,
         stems: tuple[str, ...] = ("32",),
         reductions: tuple[int, ...] | None = None,
+        memory: Literal["store", "store_bf16", "recompute"] = "store",
     ) -> None:
         self.space = get(space) if isinstance(space, str) else space
         self.config = SupernetConfig(
-            self.space.name, self.space.nodes, channels, layers, num_classes, tuple(stems), reductions
+            self.space.name, self.space.nodes, channels, layers, num_classes, tuple(stems), reductions, memory
         )
         width = channels * (3 if self.space.inputs > 1 else 1)
         shapes: dict[str, Shape] = {}
-        self._stem_ranges: dict[str, tuple[int, int]] = {}
+        pieces: dict[str, Shape] = {}
+        self._pieces_of: dict[str, slice] = {}
+
+        def add(name: str, own: dict[str, Shape], cut: dict[str, Shape]) -> None:
+            self._pieces_of[name] = slice(len(pieces), len(pieces) + len(cut))
+            shapes.update(own)
+            pieces.update(cut)
+
         for stem in stems:
-            start = len(shapes)
-            shapes |= stem_shapes(stem, 3, width)
-            self._stem_ranges[stem] = (start, len(shapes))
-        self._cells_start = len(shapes)
+            own = stem_shapes(stem, 3, width)
+            add(f"stems.{stem}", own, own)
         self.blocks: list[Cell | ResidualReduction] = []
         before, last, reduced = width, width, False
         for i in range(layers):
@@ -76,12 +79,14 @@ class Supernet:
             else:
                 ins = (before, last) if self.space.inputs == 2 else (last,)
                 block = Cell(self.space, f"cells.{i}", ins, channels, reduction, reduced)
-            shapes |= block.shapes()
+            add(block.prefix, block.shapes(), block.pieces())
             self.blocks.append(block)
             before, last, reduced = last, block.channels_out, reduction
-        shapes["classifier.weight"] = (num_classes, last)
-        shapes["classifier.bias"] = (num_classes,)
+        head: dict[str, Shape] = {"classifier.weight": (num_classes, last), "classifier.bias": (num_classes,)}
+        add("classifier", head, head)
         self.layout = Layout.of(shapes)
+        # θ is cut into few views, by one split: the gradients of all weights are then one concatenation.
+        self._pieces = Layout.of(pieces)
         self.head = slice(self.layout.numel - num_classes * (last + 1), self.layout.numel)
 
     @classmethod
@@ -173,27 +178,26 @@ class Supernet:
         expected = (len(self.space.cell_types), self.space.num_edges, self.space.num_primitives)
         if tuple(z.shape) != expected:
             raise InputError(f"z: got shape {tuple(z.shape)}, expected {expected}")
-        # Every cell of a type shares its edges' samples: cut z once.
-        chosen = z.detach().argmax(dim=-1).tolist() if hard else [[None] * expected[1]] * expected[0]
-        samples = [EdgeSample(edges.unbind(0), picks) for edges, picks in zip(z.unbind(0), chosen, strict=True)]
-        tensors = self.layout.split(theta)
+        # Every cell of a type shares its edges' samples.
+        zs = z.unbind(0)
+        chosen = z.detach().argmax(dim=-1).tolist() if hard else [None] * len(zs)
+        pieces = self._pieces.split(theta)
         stem = choose_stem(self.config.stems, max(x.shape[2:]))
-        if max(x.shape[2:]) >= CHANNELS_LAST_FROM:
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = apply_stem(stem, x, iter(tensors[slice(*self._stem_ranges[stem])]))
-        weights = iter(tensors[self._cells_start :])
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = apply_stem(stem, x, pieces[self._pieces_of[f"stems.{stem}"]])
         before, last = x, x
         for block in self.blocks:
+            weights = pieces[self._pieces_of[block.prefix]]
             if isinstance(block, Cell):
                 inputs = (before, last) if self.space.inputs == 2 else (last,)
-                y = block.apply(inputs, weights, samples[block.cell_type])
+                t = block.cell_type
+                y = block.apply(inputs, weights, zs[t], chosen[t], self.config.memory)
             else:
                 y = block.apply(last, weights)
             before, last = last, y
         if self.space.inputs == 1:
             last = F.relu(batch_norm(last))
-        weight, bias = next(weights), next(weights)
-        return F.linear(last.mean(dim=(2, 3)), weight, bias)
+        return F.linear(last.mean(dim=(2, 3)), *pieces[self._pieces_of["classifier"]])
 
 
 def _arguments(config: SupernetConfig, space: Space) -> dict[str, Any]:

@@ -1,62 +1,11 @@
 #define BF_DECLARATIONS "mixed_op.h"
 #include "declare.h"
 
-#include "mixed_op_run.h"
+#include "mixed_op_tensors.h"
 #include "registration.h"
-
-#define BF_ISA host
-#include "../core/bfloat16.h"
-#undef BF_ISA
 
 namespace base_fast {
 namespace {
-
-// How much of the forward pass backward finds in memory.
-enum class Memory : int64_t { store, store_bfloat16, recompute };
-
-constexpr auto kChannelsLast = torch::headeronly::MemoryFormat::ChannelsLast;
-
-Tensor channels_last(const Tensor& x) { return torch::stable::contiguous(x, kChannelsLast); }
-
-Tensor empty_image(int64_t b, int64_t c, int64_t h, int64_t w, ScalarType dtype) {
-  return torch::stable::empty({b, c, h, w}, dtype, std::nullopt,
-                              torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt, kChannelsLast);
-}
-
-// What a tensor holds as T, in the tensor's own memory where it can.
-template <class T>
-class Numbers {
- public:
-  explicit Numbers(const Tensor& tensor) : dense_(dense(tensor)), converted_(is_own() ? 0 : dense_.numel()) {
-    for (int64_t i = 0; !is_own() && i < dense_.numel(); ++i)
-      converted_.get()[i] = host::to_float(data<bfloat16>(dense_)[i]);
-  }
-  const T* get() const { return is_own() ? data<T>(dense_) : converted_.get(); }
-
- private:
-  bool is_own() const { return dense_.scalar_type() != ScalarType::BFloat16; }
-  Tensor dense_;
-  Buffer<T> converted_;
-};
-
-// Memory for numbers that become a new tensor like another: its own, where the dtypes agree.
-template <class T>
-class Result {
- public:
-  explicit Result(const Tensor& like)
-      : tensor_(torch::stable::new_empty(like, like.sizes())), converted_(is_own() ? 0 : tensor_.numel()) {}
-  T* get() const { return is_own() ? mutable_data<T>(tensor_) : converted_.get(); }
-  Tensor finish() const {
-    for (int64_t i = 0; !is_own() && i < tensor_.numel(); ++i)
-      mutable_data<bfloat16>(tensor_)[i] = host::from_float<bfloat16>(float(converted_.get()[i]));
-    return tensor_;
-  }
-
- private:
-  bool is_own() const { return tensor_.scalar_type() != ScalarType::BFloat16; }
-  Tensor tensor_;
-  Buffer<T> converted_;
-};
 
 template <class T>
 struct Call {
@@ -64,30 +13,25 @@ struct Call {
        int64_t stride, int64_t memory)
       : z_numbers(z),
         numbers(weights.begin(), weights.end()),
-        level(Memory(memory)),
-        edge(checked(x, z, weights, primitives, stride, memory), primitives, z_numbers.get(), pointers()) {
+        level(memory_of(memory)),
+        edge(checked(x, z, weights, primitives, stride), primitives, z_numbers.get(), pointers()) {
     if (x.scalar_type() == ScalarType::BFloat16) edge.plan.image_storage = Storage::bfloat16;
   }
 
   static EdgeShape checked(const Tensor& x, const Tensor& z, const std::vector<Tensor>& weights,
-                           const std::vector<int64_t>& primitives, int64_t stride, int64_t memory) {
+                           const std::vector<int64_t>& primitives, int64_t stride) {
     STD_TORCH_CHECK(x.dim() == 4 && x.numel() > 0, "x: expected (B, C, H, W), not empty");
     STD_TORCH_CHECK(stride == 1 || stride == 2, "stride: expected 1 or 2");
-    STD_TORCH_CHECK(memory >= 0 && memory <= int64_t(Memory::recompute), "memory: expected 0, 1 or 2");
     STD_TORCH_CHECK(primitives.size() <= 32, "primitives: expected at most 32");
     for (int64_t primitive : primitives) {
       STD_TORCH_CHECK(primitive >= 0 && primitive < kPrimitives, "primitives: expected numbers of known ones");
     }
-    const auto fits = [&](const Tensor& t) {
-      const ScalarType x_type = x.scalar_type(), type = t.scalar_type();
-      return type == x_type || (x_type == ScalarType::BFloat16 && type == ScalarType::Float);
-    };
-    STD_TORCH_CHECK(z.numel() == int64_t(primitives.size()) && fits(z),
+    STD_TORCH_CHECK(z.numel() == int64_t(primitives.size()) && fits(z.scalar_type(), x.scalar_type()),
                     "z: expected one weight per primitive, of the input's dtype, or float32 beside bfloat16");
     const std::vector<int64_t> sizes = weight_sizes(primitives, x.size(1), int(stride));
     STD_TORCH_CHECK(weights.size() == sizes.size(), "weights: expected those of the primitives");
     for (size_t i = 0; i < sizes.size(); ++i)
-      STD_TORCH_CHECK(weights[i].numel() == sizes[i] && fits(weights[i]),
+      STD_TORCH_CHECK(weights[i].numel() == sizes[i] && fits(weights[i].scalar_type(), x.scalar_type()),
                       "weights: expected the primitives' sizes, and the input's dtype, or float32 beside bfloat16");
     return {x.size(0), x.size(1), x.size(2), x.size(3), int(stride)};
   }
@@ -96,19 +40,13 @@ struct Call {
     for (const Numbers<T>& w : numbers) all.push_back(w.get());
     return all;
   }
-  // How the stages' values are stored, kept or not: what backward computes again is rounded as before.
   Storage storage() const {
-    const bool rounds = edge.plan.image_storage == Storage::bfloat16 || level == Memory::store_bfloat16;
-    return rounds && std::is_same_v<T, float> ? Storage::bfloat16 : Storage::own;
+    const bool narrow = edge.plan.image_storage == Storage::bfloat16;
+    return storage_of<T>(narrow ? ScalarType::BFloat16 : ScalarType::Float, level);
   }
-  ScalarType dtype() const {
-    return storage() == Storage::bfloat16 ? ScalarType::BFloat16
-           : std::is_same_v<T, float>     ? ScalarType::Float
-                                          : ScalarType::Double;
-  }
+  ScalarType dtype() const { return dtype_of<T>(storage()); }
   // Memory that does not outlive this call.
   void use_temporary_values() {
-    struct Values;
     const int64_t size = storage() == Storage::own ? edge.values() : (edge.values() + 1) / 2;
     edge.use_values(thread_memory<Values, T>(size), storage(), true);
   }
@@ -169,10 +107,8 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   } else {
     call.use_temporary_values();
   }
-  struct Hidden;
-  edge.use_hidden_gradients(thread_memory<Hidden, T>(plan.second * plan.images * edge.image()));
-  struct Gradients;
-  plan.weight_gradients = thread_memory<Gradients, T>(plan.groups * plan.weights);
+  edge.use_hidden_gradients(thread_memory<HiddenGradients, T>(plan.second * plan.images * edge.image()));
+  plan.weight_gradients = thread_memory<WeightGradients, T>(plan.groups * plan.weights);
 
   const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { run_pass(pass, plan); });
   torch::stable::parallel_for(0, plan.weights, 4096,

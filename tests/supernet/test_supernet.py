@@ -170,6 +170,29 @@ def test_the_supernet_can_be_differentiated_twice() -> None:
     assert second.abs().max() > 0
 
 
+def test_what_is_kept_for_backward_does_not_matter() -> None:
+    theta, z = sample(Supernet(channels=4, layers=3))
+    results = []
+    for memory in ("store", "recompute", "store_bf16"):
+        supernet = Supernet(channels=4, layers=3, memory=memory)
+        leaves = [theta.clone().requires_grad_(), z.clone().requires_grad_()]
+        logits = supernet(images(2, 8), *leaves)
+        results.append([logits, *torch.autograd.grad(cosine_sum(logits), leaves)])
+    # In float64, which nothing rounds.
+    for other in results[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(other, results[0], strict=True))
+
+
+def test_the_memory_level_is_part_of_the_configuration() -> None:
+    config = SupernetConfig(nodes=4, channels=2, layers=1, memory="recompute")
+    supernet = Supernet.from_config(config)
+    assert supernet.config == config
+    assert Supernet.for_posterior(supernet.prior(KEY)).config == config
+    assert supernet.with_classes(3).config.memory == "recompute"
+    with pytest.raises(InputError, match="^memory: got 'keep', expected one of store, store_bf16, recompute"):
+        SupernetConfig(memory="keep")  # type: ignore[arg-type]
+
+
 # --- Hard samples -----------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +299,7 @@ def test_a_single_stem_serves_every_size() -> None:
 @pytest.mark.parametrize(("stem", "divisor"), [("32", 1), ("64", 2), ("224", 8)])
 def test_stems_divide_the_resolution(stem: str, divisor: int) -> None:
     weights = [torch.randn(shape) for shape in stem_shapes(stem, 3, 12).values()]
-    y = apply_stem(stem, images(2, 32, dtype=torch.float32), iter(weights))
+    y = apply_stem(stem, images(2, 32, dtype=torch.float32), weights)
     assert y.shape == (2, 12, 32 // divisor, 32 // divisor)
     # It ends in the affine batch norm.
     scale, shift = weights[-2:]

@@ -1,0 +1,247 @@
+"""A searched cell of a supernet: all its edges, the sums of its nodes and their concatenation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from base_fast.errors import InputError
+from base_fast.ops import checks, extension
+from base_fast.ops.mixed_op import _BLOCK, _MOST, _NUMBERED, _RECOMPUTE, _STORE_BF16, MEMORY, _names, mixed_op
+from base_fast.ops.registry import define_gradient, define_kernel
+from base_fast.reference.mixed_cell import edge_shapes, strides
+from base_fast.reference.mixed_cell import mixed_cell as reference
+from base_fast.reference.primitives import SUPPORTED, weight_shapes
+from base_fast.space import Space
+
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _plain(
+    states: list[Tensor],
+    z: Tensor,
+    weights: Tensor,
+    primitives: list[int],
+    concat: list[int],
+    reduction: bool,
+    chosen: list[int],
+) -> Tensor:
+    """The reference; bfloat16 is computed in float32."""
+    dtype = states[0].dtype
+    wide = torch.float32 if dtype == torch.bfloat16 else dtype
+    states, z, weights = [x.to(wide) for x in states], z.to(wide), weights.to(wide)
+    return reference(states, z, weights, _names(primitives), concat, reduction, chosen or [None] * len(z)).to(dtype)
+
+
+def _value(
+    states: list[Tensor],
+    z: Tensor,
+    weights: Tensor,
+    primitives: list[int],
+    concat: list[int],
+    reduction: bool,
+    chosen: list[int],
+    memory: int,
+) -> Outputs:
+    y = _plain(states, z, weights, primitives, concat, reduction, chosen)
+    # The kernel's other outputs serve its own backward.
+    _, inner, values, statistics = _like_value(states, z, weights, primitives, concat, reduction, chosen, memory)
+    return y.contiguous(memory_format=torch.channels_last), inner, values, statistics
+
+
+def _like_value(
+    states: list[Tensor],
+    z: Tensor,
+    weights: Tensor,
+    primitives: list[int],
+    concat: list[int],
+    reduction: bool,
+    chosen: list[int],
+    memory: int,
+) -> Outputs:
+    x = states[0]
+    images, channels, height, width = x.shape
+    if reduction:
+        height, width = (height + 1) // 2, (width + 1) // 2
+    edges = strides(len(states), len(z), reduction)
+    run = [[primitives[l]] for l in chosen] if chosen else [primitives] * len(edges)
+    stages = sum(_stages(own, stride) for own, stride in zip(run, edges, strict=True))
+    padded = (channels + _BLOCK - 1) // _BLOCK * _BLOCK
+    values = stages * images * padded * height * width if memory != _RECOMPUTE else 0
+    short = memory == _STORE_BF16 and x.dtype == torch.float32
+    nodes = next(n for n in range(len(z) + 1) if sum(range(len(states), len(states) + n)) == len(z))
+
+    def image(count: int) -> Tensor:
+        shape = (images, count * channels, height, width)
+        return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
+
+    return (
+        image(len(concat)),
+        image(nodes - len(concat)),
+        x.new_empty(values, dtype=torch.bfloat16 if short else x.dtype),
+        x.new_empty(stages + 2 * len(edges), 2, padded, dtype=torch.float64),
+    )
+
+
+def _stages(primitives: list[int], stride: int) -> int:
+    """How many tensors an edge keeps: one per depthwise convolution and reduction."""
+    return sum((2 if p.startswith("sep") else len(weight_shapes(p, 1, stride)) > 0) for p in _names(primitives))
+
+
+def _again(
+    grad: Tensor,
+    states: list[Tensor],
+    z: Tensor,
+    weights: Tensor,
+    primitives: list[int],
+    concat: list[int],
+    reduction: bool,
+    chosen: list[int],
+    *_: Any,
+) -> list[Tensor]:
+    """The gradients through the reference, which can be differentiated in turn."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views: an input may depend on another one, and is not differentiated through its own history.
+        leaves = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in (*states, z, weights)]
+        y = _plain(leaves[:-2], leaves[-2], leaves[-1], primitives, concat, reduction, chosen)
+        return list(torch.autograd.grad(y, leaves, grad, create_graph=again, allow_unused=True, materialize_grads=True))
+
+
+_kernel = define_kernel(
+    "mixed_cell(Tensor[] states, Tensor z, Tensor weights, int[] primitives, int[] concat, bool reduction, "
+    "int[] chosen, int memory) -> (Tensor y, Tensor inner, Tensor values, Tensor statistics)",
+    _value,
+    _like_value,
+    column=None,
+)
+_backward = define_kernel(
+    "mixed_cell_backward(Tensor grad, Tensor[] states, Tensor z, Tensor weights, int[] primitives, int[] concat, "
+    "bool reduction, int[] chosen, int memory, Tensor y, Tensor inner, Tensor values, Tensor statistics) -> Tensor[]",
+    _again,
+    lambda grad, states, z, weights, *_: [
+        *(torch.empty_like(x).contiguous(memory_format=torch.channels_last) for x in states),
+        *(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (z, weights)),
+    ],
+    column=None,
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+    states, z, weights, *ctx.settings = inputs
+    # The nodes are read from the output, which whatever follows the cell keeps too.
+    ctx.save_for_backward(z, weights, *output, *states)
+    # Only y has a gradient: without this, PyTorch would fill tensors with zeros for the others.
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _gradient(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    z, weights, y, inner, values, statistics, *states = ctx.saved_tensors
+    none = [None] * len(ctx.settings)
+    if grad is None:
+        return [None] * len(states), None, None, *none
+    backward = _again if torch.is_grad_enabled() else _backward
+    *d_states, d_z, d_weights = backward(grad, states, z, weights, *ctx.settings, y, inner, values, statistics)
+    return d_states, d_z, d_weights, *none
+
+
+define_gradient(_kernel, _save, _gradient)
+
+
+def mixed_cell(
+    states: Sequence[Tensor],
+    z: Tensor,
+    weights: Tensor,
+    space: Space,
+    reduction: bool = False,
+    chosen: Sequence[int] | None = None,
+    memory: str = "store",
+) -> Tensor:
+    """A cell of mixed edges: node_j = Σ_{i<j} mixed_op(node_i), and the concatenation of nodes (Liu et al. 2019).
+
+    On the CPU a cell whose primitives the compiled edge knows (all but dense convolutions) is one kernel. The edges of
+    a node add to it in turn, where it lies in the output; gradients of nodes are accumulated likewise. It keeps its
+    inputs, its output, and per edge what `memory` says. Elsewhere the cell is its edges, one
+    `mixed_op` each. Second derivatives recompute the cell by PyTorch's own operations.
+
+    Args:
+        states: `space.inputs` tensors (B, C, H, W), float32, float64 or bfloat16, channels-last or converted to it.
+        z: (E, L), a weight per edge and primitive, of the states' dtype; beside bfloat16 also float32.
+        weights: (W,), all edges' weights one after another: edge by edge, primitive by primitive, as
+            `reference.primitives.weight_shapes` lists them; dtypes as z. Its gradient is one vector, too.
+        space: nodes, edges, primitives, and which nodes are concatenated.
+        reduction: edges from the inputs have stride 2.
+        chosen: per edge the primitive that runs alone (a hard sample). The gradient reaches z through it only.
+        memory: what edges keep for backward: "store", "store_bf16" or "recompute", as in `mixed_op`.
+
+    Returns:
+        (B, N·C, H', W') for N = len(space.concat); H' = H, or ⌈H/2⌉ in a reduction. Channels-last, where the kernel
+        serves it.
+
+    Raises:
+        InputError: for mismatched arguments, or where batch statistics do not exist (B·H'·W' = 1).
+    """
+    states = list(states)
+    device = z.device.type
+    if states and torch.is_autocast_enabled(device):
+        if torch.get_autocast_dtype(device) == torch.bfloat16 and states[0].dtype != torch.float64:
+            states = [x.to(torch.bfloat16) for x in states]
+        else:
+            wide = torch.promote_types(states[0].dtype, z.dtype)
+            states, z, weights = [x.to(wide) for x in states], z.to(wide), weights.to(wide)
+    _check(states, z, weights, space, reduction, chosen, memory)
+    known = all(p in _NUMBERED for p in space.primitives) and len(space.primitives) <= _MOST
+    if device != "cpu" or extension.CPU.module is None or not known or states[0].numel() == 0:
+        edge = partial(mixed_op, memory=memory)
+        picks: list[int | None] = list(chosen) if chosen else [None] * len(z)
+        return reference(states, z, weights, list(space.primitives), list(space.concat), reduction, picks, edge)
+    checks.no_tangents(*states, z, weights)
+    numbers = [_NUMBERED.index(p) for p in space.primitives]
+    settings = (numbers, space.concat, reduction, list(chosen or ()), MEMORY.index(memory))
+    y: Tensor = _kernel(states, z, weights, *settings)[0]
+    return y
+
+
+def _check(
+    states: list[Tensor],
+    z: Tensor,
+    weights: Tensor,
+    space: Space,
+    reduction: bool,
+    chosen: Sequence[int] | None,
+    memory: str,
+) -> None:
+    if len(states) != space.inputs:
+        raise InputError(f"states: got {len(states)}, expected {space.inputs}, the inputs of {space.name}")
+    for i, x in enumerate(states):
+        checks.floating(f"states[{i}]", x, dims=4)
+        checks.like(f"states[{i}]", x, "states[0]", states[0])
+    x, primitives = states[0], space.primitives
+    checks.floating("z", z)
+    checks.floating("weights", weights)
+    for primitive in primitives:
+        if primitive not in SUPPORTED:
+            raise InputError(f"primitives: got {primitive!r}, expected one of {', '.join(SUPPORTED)}")
+    if z.shape != (space.num_edges, len(primitives)):
+        raise InputError(f"z: got {checks.describe(z)}, expected shape {(space.num_edges, len(primitives))}")
+    shapes = [edge_shapes(primitives, x.shape[1], s) for s in strides(len(states), len(z), reduction)]
+    count = sum(math.prod(shape) for own in shapes for shape in own)
+    if weights.shape != (count,):
+        raise InputError(f"weights: got {checks.describe(weights)}, expected shape ({count},)")
+    for name, tensor in (("z", z), ("weights", weights)):
+        fits = tensor.dtype == x.dtype or (x.dtype, tensor.dtype) == (torch.bfloat16, torch.float32)
+        if not fits or tensor.device != x.device:
+            raise InputError(f"{name}: got {checks.describe(tensor)}, expected {x.dtype} on {x.device}, as the states")
+    if chosen is not None and (len(chosen) != len(z) or any(not 0 <= l < len(primitives) for l in chosen)):
+        raise InputError(f"chosen: got {list(chosen)}, expected {len(z)} indices below {len(primitives)} or None")
+    if memory not in MEMORY:
+        raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
+    stride = 2 if reduction else 1
+    if x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) == 1:
+        raise InputError(f"states: got shape {tuple(x.shape)}, expected more than one value per channel for batch norm")
