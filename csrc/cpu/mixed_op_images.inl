@@ -100,11 +100,19 @@ struct Framed {
   T* at(int64_t b, int64_t i, int64_t j) const { return base + b * block + (i + frame) * row + (j + frame) * kBlock; }
 };
 
+// The frame holds `value`; the image is yet to be written.
 template <class T>
 Framed<T> framed(Scratch<T>& scratch, int64_t blocks, int64_t height, int64_t width, int64_t frame, T value) {
-  const int64_t row = (width + 2 * frame) * kBlock, block = (height + 2 * frame) * row;
+  const int64_t row = (width + 2 * frame) * kBlock, block = (height + 2 * frame) * row, side = frame * kBlock;
   T* base = scratch.take(blocks * block);
-  for (int64_t i = 0; i < blocks * block; ++i) base[i] = value;
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t i = -frame; i < height + frame; ++i) {
+      T* p = base + b * block + (i + frame) * row;
+      const bool outside = i < 0 || i >= height;
+      for (int64_t j = 0; j < (outside ? row : side); ++j) p[j] = value;
+      for (int64_t j = row - side; j < row && !outside; ++j) p[j] = value;
+    }
+  }
   return {base, row, block, frame};
 }
 
