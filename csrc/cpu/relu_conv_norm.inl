@@ -7,69 +7,90 @@ namespace base_fast {
 namespace BF_ISA {
 namespace conv {
 
-// Where x has the pixel that a part reads for output pixel (i, j); odd sizes have none beyond their edge.
+// The relu(x) that a piece convolves, zeros beyond the edge.
 template <class S, class T>
-BF_INLINE bool source(const ConvPlan<S>& plan, const ConvPart<T>& part, int64_t& i, int64_t& j) {
-  i = i * plan.stride + part.shift, j = j * plan.stride + part.shift;
-  return i < plan.height && j < plan.width;
-}
-
-// The relu(x) that a part convolves.
-template <class S, class T>
-void fetch_rectified(const ConvPlan<S>& plan, const ConvPart<T>& part, int64_t first, int64_t count,
-                     const Chunk<T>& to) {
-  each_pixel(plan, first, count, [&](int64_t n, int64_t i, int64_t j, int64_t k) {
-    if (source(plan, part, i, j)) {
-      read_pixel(plan.x.at(n, i, j), plan.in_channels, [&](int64_t c, Vec<T> x) { store(to.at(c, k), relu(x)); });
-    } else {
+void fetch_rectified(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>& to) {
+  each_run(plan, piece, [&](const Run& run) {
+    const S* x = plan.x.at(run.image, run.in_row, run.in_column);
+    int64_t k = run.k;
+    for (; k < run.k + run.inside; ++k, x += plan.stride * plan.x.pixel)
+      read_pixel(x, plan.in_channels, [&](int64_t c, Vec<T> v) { store(to.at(c, k), relu(v)); });
+    for (; k < run.k + run.count; ++k) {
       for (int64_t c = 0; c < plan.in_padded(); c += kBlock) std::memset(to.at(c, k), 0, kBlock * sizeof(T));
     }
   });
 }
 
-// A part's channels of y or, before the norm, of v.
+// A piece of y or, before the norm, of v.
 template <class S, class From, class T>
-void fetch_output(const ConvPlan<S>& plan, const ConvPart<T>& part, const From* from, int64_t first, int64_t count,
-                  const Chunk<T>& to) {
-  from += first * plan.out_channels + part.begin;
-  for (int64_t k = 0; k < count; ++k, from += plan.out_channels)
-    read_pixel(from, part.channels, [&](int64_t c, Vec<T> y) { store(to.at(c, k), y); });
+void fetch_output(const ConvPlan<S>& plan, const Piece<T>& piece, const From* from, const Chunk<T>& to) {
+  from += piece.first * plan.out_channels + piece.part->begin;
+  for (int64_t k = 0; k < piece.count; ++k, from += plan.out_channels)
+    read_pixel(from, piece.part->channels, [&](int64_t c, Vec<T> y) { store(to.at(c, k), y); });
 }
 template <class S, class T, class To>
-void put_output(const ConvPlan<S>& plan, const ConvPart<T>& part, const Chunk<T>& from, int64_t first, int64_t count,
-                To* to) {
-  to += first * plan.out_channels + part.begin;
-  for (int64_t k = 0; k < count; ++k, to += plan.out_channels)
-    write_pixel<T>(to, part.channels, [&](int64_t c) { return load(from.at(c, k)); });
+void put_output(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>& from, To* to) {
+  to += piece.first * plan.out_channels + piece.part->begin;
+  for (int64_t k = 0; k < piece.count; ++k, to += plan.out_channels)
+    write_pixel<T>(to, piece.part->channels, [&](int64_t c) { return load(from.at(c, k)); });
 }
 
 template <class S, class T>
-void fetch_grad(const ConvPlan<S>& plan, const ConvPart<T>& part, int64_t first, int64_t count, const Chunk<T>& to) {
-  each_pixel(plan, first, count, [&](int64_t n, int64_t i, int64_t j, int64_t k) {
-    read_pixel(plan.grad.at(n, i, j) + part.begin, part.channels,
-               [&](int64_t c, Vec<T> dy) { store(to.at(c, k), dy); });
+void fetch_grad(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>& to) {
+  each_run(plan, piece, [&](const Run& run) {
+    const S* grad = plan.grad.at(run.image, run.row, run.column) + piece.part->begin;
+    for (int64_t k = run.k; k < run.k + run.count; ++k, grad += plan.grad.pixel)
+      read_pixel(grad, piece.part->channels, [&](int64_t c, Vec<T> dy) { store(to.at(c, k), dy); });
   });
 }
 
-// dx from a part's product, and zeros where no part reads x.
+// dx from a piece's product. At stride 2 a part's rows have every other pixel from it, and zeros between.
 template <class S, class T>
-void put_gradient(const ConvPlan<S>& plan, const ConvPart<T>& part, const Chunk<T>& rectified, const Chunk<T>& product,
-                  int64_t first, int64_t count) {
-  const auto at = [&](int64_t n, int64_t i, int64_t j) {
-    return plan.dx + ((n * plan.height + i) * plan.width + j) * plan.in_channels;
-  };
-  const auto zero = [&](int64_t n, int64_t i, int64_t j) {
-    if (i < plan.height && j < plan.width) std::memset(at(n, i, j), 0, size_t(plan.in_channels) * sizeof(S));
-  };
-  each_pixel(plan, first, count, [&](int64_t n, int64_t i, int64_t j, int64_t k) {
-    if (source(plan, part, i, j)) {
-      // Where x is not a number the gradient passes, as in PyTorch.
-      write_pixel<T>(at(n, i, j), plan.in_channels, [&](int64_t c) {
-        return load(rectified.at(c, k)) <= Vec<T>{} ? Vec<T>{} : load(product.at(c, k));
-      });
+void put_gradient(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>& rectified, const Chunk<T>& product) {
+  each_run(plan, piece, [&](const Run& run) {
+    if (run.in_row >= plan.height) return;
+    const int64_t shift = piece.part->shift;
+    S* dx = plan.dx_at(run.image, run.in_row, run.column * plan.stride);
+    for (int64_t j = 0; j < run.count; ++j, dx += plan.stride * plan.in_channels) {
+      if (j < run.inside) {
+        // Where x is not a number the gradient passes, as in PyTorch.
+        write_pixel<T>(dx + shift * plan.in_channels, plan.in_channels, [&](int64_t c) {
+          return load(rectified.at(c, run.k + j)) <= Vec<T>{} ? Vec<T>{} : load(product.at(c, run.k + j));
+        });
+      }
+      if (plan.stride == 2 && (run.column + j) * 2 + 1 - shift < plan.width)
+        std::memset(dx + (1 - shift) * plan.in_channels, 0, size_t(plan.in_channels) * sizeof(S));
     }
-    if (plan.stride == 2 && part.shift == 0) zero(n, i, j + 1), zero(n, i + 1, j);
   });
+}
+
+// What a piece reads and writes, asked for ahead.
+template <class S, class T>
+void add_x(const ConvPlan<S>& plan, const Piece<T>& piece, Ahead& ahead) {
+  each_run(plan, piece, [&](const Run& run) {
+    ahead.add(plan.x.at(run.image, run.in_row, run.in_column), run.inside, plan.stride * plan.x.pixel,
+              plan.in_channels);
+  });
+}
+template <class S, class T>
+void add_grad(const ConvPlan<S>& plan, const Piece<T>& piece, Ahead& ahead) {
+  each_run(plan, piece, [&](const Run& run) {
+    ahead.add(plan.grad.at(run.image, run.row, run.column) + piece.part->begin, run.count, plan.grad.pixel,
+              piece.part->channels);
+  });
+}
+template <class S, class T>
+void add_dx(const ConvPlan<S>& plan, const Piece<T>& piece, Ahead& ahead) {
+  each_run(plan, piece, [&](const Run& run) {
+    const int64_t column = run.column * plan.stride, count = std::min(run.count * plan.stride, plan.width - column);
+    if (run.in_row < plan.height)
+      ahead.add(plan.dx_at(run.image, run.in_row, column), count, plan.in_channels, plan.in_channels);
+  });
+}
+template <class S, class From, class T>
+void add_output(const ConvPlan<S>& plan, const Piece<T>& piece, const From* output, Ahead& ahead) {
+  ahead.add(output + piece.first * plan.out_channels + piece.part->begin, piece.count, plan.out_channels,
+            piece.part->channels);
 }
 
 // Adds Σ g and Σ g·y over the pixels to a part's sums.
@@ -89,15 +110,6 @@ void add_sums(const ConvPart<T>& part, const Chunk<T>& g, const Chunk<T>& y, int
     }
     add_to_sums(first + c, (sum[0] + sum[1]) + (sum[2] + sum[3]));
     add_to_sums(second + c, (product[0] + product[1]) + (product[2] + product[3]));
-  }
-}
-
-// f(part, first, count) for a group's chunks.
-template <class S, class F>
-BF_INLINE void each_chunk(const ConvPlan<S>& plan, int64_t group, const F& f) {
-  const int64_t end = plan.begin(group + 1);
-  for (int64_t first = plan.begin(group); first < end; first += plan.chunk()) {
-    for (int p = 0; p < plan.count; ++p) f(plan.parts[p], first, std::min(plan.chunk(), end - first));
   }
 }
 
@@ -125,13 +137,17 @@ void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, Wide<S>* me
   const Chunk<T> v = take_chunk(plan, scratch, plan.out_padded);
   Moments<T> moments = Moments<T>::take(scratch, plan.out_padded);
   moments.reset();
-  each_chunk(plan, group, [&](const ConvPart<T>& part, int64_t first, int64_t count) {
-    fetch_rectified(plan, part, first, count, rectified);
-    product(rectified, plan.in_blocks, part.weight, v, part.blocks, count);
-    moments.empty = first == plan.begin(group);
+  each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>& next) {
+    const ConvPart<T>& part = *piece.part;
+    fetch_rectified(plan, piece, rectified);
+    Ahead ahead;
+    add_output(plan, piece, plan.v, ahead);
+    add_x(plan, next, ahead);
+    product(rectified, plan.in_blocks, part.weight, v, part.blocks, piece.count, ahead);
+    moments.empty = piece.first == plan.begin(group);
     for (int64_t c = 0; c < part.blocks * kBlock; c += kBlock)
-      moments.add((part.padded_begin + c) / kBlock, v.at(c, 0), count);
-    put_output(plan, part, v, first, count, plan.v);
+      moments.add((part.padded_begin + c) / kBlock, v.at(c, 0), piece.count);
+    put_output(plan, piece, v, plan.v);
   });
   double* sums = plan.sums_of(group);
   moments.merge(sums, sums + plan.out_padded, 0, plan.begin(group + 1) - plan.begin(group));
@@ -144,14 +160,15 @@ void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, Wide<S>* m
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
   const Chunk<T> v = take_chunk(plan, scratch, plan.out_padded);
-  each_chunk(plan, group, [&](const ConvPart<T>& part, int64_t first, int64_t count) {
-    fetch_output(plan, part, plan.v, first, count, v);
+  each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>&) {
+    const ConvPart<T>& part = *piece.part;
+    fetch_output(plan, piece, plan.v, v);
     for (int64_t c = 0; c < part.blocks * kBlock; c += kWidth<T>) {
       const Vec<T> mean = load(plan.mean + part.padded_begin + c), rstd = load(plan.rstd + part.padded_begin + c);
       const Vec<T> offset = load(plan.offset + part.padded_begin + c);
-      for (int64_t k = 0; k < count; ++k) store(v.at(c, k), fma(load(v.at(c, k)) - mean, rstd, offset));
+      for (int64_t k = 0; k < piece.count; ++k) store(v.at(c, k), fma(load(v.at(c, k)) - mean, rstd, offset));
     }
-    put_output(plan, part, v, first, count, plan.y);
+    put_output(plan, piece, v, plan.y);
   });
 }
 
@@ -164,10 +181,11 @@ void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, Wide<S>* memo
   const Chunk<T> g = take_chunk(plan, scratch, plan.out_padded), y = take_chunk(plan, scratch, plan.out_padded);
   double* sums = plan.sums_of(group);
   std::memset(sums, 0, size_t(2 * plan.out_padded) * sizeof(double));
-  each_chunk(plan, group, [&](const ConvPart<T>& part, int64_t first, int64_t count) {
-    fetch_grad(plan, part, first, count, g);
-    fetch_output(plan, part, plan.saved, first, count, y);
-    add_sums(part, g, y, count, sums + part.padded_begin, sums + plan.out_padded + part.padded_begin);
+  each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>&) {
+    const ConvPart<T>& part = *piece.part;
+    fetch_grad(plan, piece, g);
+    fetch_output(plan, piece, plan.saved, y);
+    add_sums(part, g, y, piece.count, sums + part.padded_begin, sums + plan.out_padded + part.padded_begin);
   });
 }
 
@@ -181,19 +199,25 @@ void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, Wide<S>* m
   const Chunk<T> dx = take_chunk(plan, scratch, plan.in_padded());
   const Chunk<T> dv = take_chunk(plan, scratch, plan.out_padded), y = take_chunk(plan, scratch, plan.out_padded);
   T* gradients = plan.weight_gradients + group * plan.weights;
-  each_chunk(plan, group, [&](const ConvPart<T>& part, int64_t first, int64_t count) {
-    fetch_grad(plan, part, first, count, dv);
-    fetch_output(plan, part, plan.saved, first, count, y);
+  each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>& next) {
+    const ConvPart<T>& part = *piece.part;
+    fetch_grad(plan, piece, dv);
+    fetch_output(plan, piece, plan.saved, y);
     for (int64_t c = 0; c < part.blocks * kBlock; c += kWidth<T>) {
       const Vec<T> gain = load(plan.gain + part.padded_begin + c), slope = load(plan.slope + part.padded_begin + c);
       const Vec<T> intercept = load(plan.intercept + part.padded_begin + c);
-      for (int64_t k = 0; k < count; ++k)
+      for (int64_t k = 0; k < piece.count; ++k)
         store(dv.at(c, k), fma(gain, load(dv.at(c, k)), fma(slope, load(y.at(c, k)), intercept)));
     }
-    fetch_rectified(plan, part, first, count, rectified);
-    outer(dv, part.blocks, rectified, plan.in_blocks, gradients + part.weights_at, count);
-    product(dv, part.blocks, part.transposed, dx, plan.in_blocks, count);
-    put_gradient(plan, part, rectified, dx, first, count);
+    fetch_rectified(plan, piece, rectified);
+    Ahead writes, reads;
+    add_dx(plan, piece, writes);
+    add_grad(plan, next, reads);
+    add_output(plan, next, plan.saved, reads);
+    add_x(plan, next, reads);
+    outer(dv, part.blocks, rectified, plan.in_blocks, gradients + part.weights_at, piece.count, writes);
+    product(dv, part.blocks, part.transposed, dx, plan.in_blocks, piece.count, reads);
+    put_gradient(plan, piece, rectified, dx);
   });
 }
 

@@ -47,6 +47,7 @@ class Convolution {
   // y, and 1/σ of every channel.
   template <class Run>
   void forward(double eps, T* rstd, const Run& run) {
+    plan.join_rows();
     run(BF_KERNEL(relu_conv_norm_convolve<S>));
     const int64_t padded = plan.out_padded;
     T *mean = norm_.get(), *scale = mean + padded, *offset = scale + padded;
@@ -70,6 +71,7 @@ class Convolution {
   // dx, and dW: (out, in) numbers, dense.
   template <class W, class Run>
   void backward(const T* rstd, W* weight_gradient, const Run& run) {
+    plan.join_rows();
     run(BF_KERNEL(relu_conv_norm_reduce<S>));
     const int64_t padded = plan.out_padded;
     T *gain = norm_.get(), *slope = gain + padded, *intercept = slope + padded;

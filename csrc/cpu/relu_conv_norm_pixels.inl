@@ -60,17 +60,80 @@ BF_INLINE void write_pixel(S* p, int64_t channels, const F& f) {
   for (int64_t k = 0; k < channels - c; ++k) p[c + k] = tail[k];
 }
 
-// f(image, row, column, k) of `count` output pixels from `first` on, k counting them.
+// Output pixels of a part that are worked on at once.
+template <class T>
+struct Piece {
+  const ConvPart<T>* part;
+  int64_t first, count;
+};
+
+// f(piece, the next one) of a group, in order; the last is followed by an empty one.
 template <class S, class F>
-BF_INLINE void each_pixel(const ConvPlan<S>& plan, int64_t first, int64_t count, const F& f) {
-  const int64_t row = first / plan.out_width;
-  int64_t n = row / plan.out_height, i = row % plan.out_height, j = first % plan.out_width;
-  for (int64_t k = 0; k < count; j = 0) {
-    const int64_t end = std::min(plan.out_width, j + count - k);
-    for (; j < end; ++j, ++k) f(n, i, j, k);
-    if (++i == plan.out_height) i = 0, ++n;
+BF_INLINE void each_piece(const ConvPlan<S>& plan, int64_t group, const F& f) {
+  const int64_t begin = plan.begin(group), end = plan.begin(group + 1), chunk = plan.chunk();
+  const int64_t pieces = (end - begin + chunk - 1) / chunk * plan.count;
+  const auto piece = [&](int64_t p) -> Piece<Wide<S>> {
+    const int64_t first = begin + p / plan.count * chunk;
+    return {plan.parts + p % plan.count, first, p < pieces ? std::min(chunk, end - first) : 0};
+  };
+  for (int64_t p = 0; p < pieces; ++p) f(piece(p), piece(p + 1));
+}
+
+// A piece's pixels in one row, from the k-th on. Of x and dx an odd size may lack the last one.
+struct Run {
+  int64_t k, count;
+  int64_t image, row, column;  // of the output
+  int64_t in_row, in_column;   // of x
+  int64_t inside;              // pixels that x has
+};
+
+template <class S, class F>
+BF_INLINE void each_run(const ConvPlan<S>& plan, const Piece<Wide<S>>& piece, const F& f) {
+  const int64_t row = piece.first / plan.out_width, shift = piece.part->shift;
+  Run run{0, 0, row / plan.out_height, row % plan.out_height, piece.first % plan.out_width, 0, 0, 0};
+  for (; run.k < piece.count; run.k += run.count, run.column = 0) {
+    run.count = std::min(plan.out_width - run.column, piece.count - run.k);
+    run.in_row = run.row * plan.stride + shift, run.in_column = run.column * plan.stride + shift;
+    const int64_t inside = (plan.width - run.in_column + plan.stride - 1) / plan.stride;
+    run.inside = run.in_row < plan.height ? std::min(run.count, inside) : 0;
+    f(run);
+    if (++run.row == plan.out_height) run.row = 0, ++run.image;
   }
 }
+
+// Memory that is needed soon, asked for a few cache lines at a time by the arithmetic that comes before: what is far
+// away takes longer to read, and longer still to write, than the arithmetic.
+class Ahead {
+ public:
+  // `count` pixels, `step` elements apart.
+  template <class S>
+  BF_INLINE void add(const S* from, int64_t count, int64_t step, int64_t channels) {
+    if (count <= 0) return;
+    if (step == channels) channels *= count, count = 1;
+    const int64_t lines = (channels * int64_t(sizeof(S)) + 63) / 64;
+    entries_[size_++] = {reinterpret_cast<const char*>(from), step * int64_t(sizeof(S)), count, lines};
+    left_ += count * lines;
+  }
+  // What is left, over so many calls of what follows.
+  void spread(int64_t calls) { at_once_ = calls < 1 ? left_ : (left_ + calls - 1) / calls; }
+  BF_INLINE void operator()() {
+    for (int64_t i = std::min(at_once_, left_); i > 0; --i, --left_) {
+      Entry& entry = entries_[next_];
+      __builtin_prefetch(entry.at + 64 * line_, 0, 3);
+      if (++line_ < entry.lines) continue;
+      line_ = 0, entry.at += entry.step;
+      if (--entry.count == 0) ++next_;
+    }
+  }
+
+ private:
+  struct Entry {
+    const char* at;
+    int64_t step, count, lines;
+  };
+  Entry entries_[3 * kMostPixels];
+  int64_t size_ = 0, next_ = 0, line_ = 0, left_ = 0, at_once_ = 0;
+};
 
 }  // namespace conv
 }  // namespace BF_ISA

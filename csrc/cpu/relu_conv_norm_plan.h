@@ -10,6 +10,8 @@
 
 namespace base_fast {
 
+constexpr int64_t kMostPixels = 128;  // of a chunk
+
 // What numbers stored as S are computed in.
 template <class S>
 struct WideOf {
@@ -74,12 +76,22 @@ struct ConvPlan {
 
   int64_t in_padded() const { return in_blocks * kBlock; }
   int64_t pixels() const { return images * out_height * out_width; }
+  S* dx_at(int64_t n, int64_t i, int64_t j) const { return dx + ((n * height + i) * width + j) * in_channels; }
   int64_t begin(int64_t group) const { return pixels() * group / groups; }
+  // Where rows and images follow each other they are one long row.
+  void join_rows() {
+    const auto joined = [&](const Pixels<const S>& p) {
+      return p.base == nullptr || (p.row == width * p.pixel && p.image == height * p.row);
+    };
+    if (stride != 1 || !joined(x) || !joined(grad)) return;
+    width = out_width = images * height * width;
+    images = height = out_height = 1;
+  }
   double* sums_of(int64_t group) const { return sums + group * 2 * out_padded; }
   // Pixels that are worked on at once: about a first-level cache full, but enough to amortize fixed costs.
   int64_t chunk() const {
     const int64_t pixels = 6144 / in_padded() / 8 * 8;
-    return pixels < 32 ? 32 : pixels > 128 ? 128 : pixels;
+    return pixels < 32 ? 32 : pixels > kMostPixels ? kMostPixels : pixels;
   }
 };
 
