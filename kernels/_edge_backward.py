@@ -176,9 +176,8 @@ def pointwise(
             if z is not None:
                 weight = tl.load(z + POSITIONS[k]).to(dtype)
             g = grad + k * strides[2]
+            # A factorized reduction has two weights, for a part of the outputs each.
             for part in tl.static_range(2 if KS[k] == 0 else 1):
-                # A factorized reduction has two weights, for a part of the outputs each.
-                own: tl.constexpr = 2 * k + (part if KS[k] == 0 else 1)
                 above, below = 0, sizes[0]
                 if KS[k] == 0:
                     half = sizes[0] // 2
@@ -195,7 +194,15 @@ def pointwise(
                             ).to(dtype)  # fmt: skip
                             if KS[k] == 0:
                                 dv = tl.where(((n >= above) & (n < below))[None, :], dv, 0.0)
-                            w = _edge.load_filters(weights[own], n[:, None], c[None, :], above, below, sizes[0], dtype)
+                            w = _edge.load_filters(
+                                weights[2 * k + (part if KS[k] == 0 else 1)],
+                                n[:, None],
+                                c[None, :],
+                                above,
+                                below,
+                                sizes[0],
+                                dtype,
+                            )
                             d = _edge.dot(dv, w, d, PRECISION)
                         to = _edge.place(SLOTS[k] + part, at, sizes, c)
                         tl.store(d_depthwise + to, d, mask=inside[:, None] & (c < sizes[6])[None, :])
@@ -219,7 +226,7 @@ def pointwise(
                     row = n[:, None]
                     to = (tl.program_id(0).to(tl.int64) * (below - above) + row - above) * sizes[0] + c[None, :]
                     mask = (row >= above) & (row < below) & (c < sizes[0])[None, :]
-                    tl.store(contributions[own] + to, d_weight, mask=mask)
+                    tl.store(contributions[2 * k + (part if KS[k] == 0 else 1)] + to, d_weight, mask=mask)
     if POOLS is not None:  # noqa: SIM102 (settled when compiled)
         if (tl.program_id(1) == len(STAGES)) & (tl.program_id(2) < blocks):
             _pools(grad, z, sums, x, mean, rstd, pools, sizes, strides, c, POOLS, STRIDE, BM)
