@@ -46,7 +46,13 @@ def total_weight(z, POSITIONS: tl.constexpr, dtype: tl.constexpr):
 def place(stage, at, sizes, channel):
     """Of a tile's elements within a stage, int64 (BM, BC); sizes: (C, H, W, h, w, pixels, width), at: output pixels."""
     pixel = (at[0] * sizes[3] + at[1]) * sizes[4] + at[2]
-    return (stage * sizes[5] * sizes[6] + pixel * sizes[6])[:, None] + channel[None, :]
+    return ((stage * sizes[5] + pixel) * sizes[6])[:, None] + channel[None, :]
+
+
+@triton.jit
+def begin(stage, sizes):
+    """Where a stage begins, int64."""
+    return tl.full((), stage, tl.int64) * sizes[5] * sizes[6]
 
 
 @triton.jit
@@ -73,7 +79,7 @@ def depthwise(
             x, x_strides, sizes[1], sizes[2], weight, at, inside, channel, there, None, None, K, DILATION, STRIDE, True
         )  # fmt: skip
     else:
-        first = values + SOURCE * sizes[5] * sizes[6]
+        first = values + begin(SOURCE, sizes)
         center = row(mean, 2 + SOURCE, sizes[6], channel, values)
         scale = row(rstd, 2 + SOURCE, sizes[6], channel, values)
         strides = (sizes[3] * sizes[4] * sizes[6], 1, sizes[4] * sizes[6], sizes[6])
@@ -83,8 +89,8 @@ def depthwise(
 
 
 @triton.jit
-def shifted(x, x_strides, at, inside, channel, sizes, SHIFT: tl.constexpr):
-    """relu(x) at every other pixel, from SHIFT on; 0 beyond the border. (BM, BC)."""
-    line, column = at[1] * 2 + SHIFT, at[2] * 2 + SHIFT
+def shifted(x, x_strides, at, inside, channel, sizes, shift):
+    """relu(x) at every other pixel, from `shift` on; 0 beyond the border. (BM, BC)."""
+    line, column = at[1] * 2 + shift, at[2] * 2 + shift
     mask = (inside & (line < sizes[1]) & (column < sizes[2]))[:, None] & (channel < sizes[0])[None, :]
     return _windows.read(x, x_strides, at[0], line, column, channel, mask, None, None, True)

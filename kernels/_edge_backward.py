@@ -177,9 +177,12 @@ def pointwise(
                 weight = tl.load(z + POSITIONS[k]).to(dtype)
             g = grad + k * strides[2]
             # A factorized reduction has two weights, for a part of the outputs each.
-            for part in tl.static_range(2 if KS[k] == 0 else 1):
+            for part in range(2 if KS[k] == 0 else 1):
                 above, below = 0, sizes[0]
+                filters, own = weights[2 * k + 1], contributions[2 * k + 1]
                 if KS[k] == 0:
+                    if part == 0:
+                        filters, own = weights[2 * k], contributions[2 * k]
                     half = sizes[0] // 2
                     above, below = half * part, half + (sizes[0] - half) * part
                 if tl.program_id(2) < blocks:
@@ -194,15 +197,7 @@ def pointwise(
                             ).to(dtype)  # fmt: skip
                             if KS[k] == 0:
                                 dv = tl.where(((n >= above) & (n < below))[None, :], dv, 0.0)
-                            w = _edge.load_filters(
-                                weights[2 * k + (part if KS[k] == 0 else 1)],
-                                n[:, None],
-                                c[None, :],
-                                above,
-                                below,
-                                sizes[0],
-                                dtype,
-                            )
+                            w = _edge.load_filters(filters, n[:, None], c[None, :], above, below, sizes[0], dtype)
                             d = _edge.dot(dv, w, d, PRECISION)
                         to = _edge.place(SLOTS[k] + part, at, sizes, c)
                         tl.store(d_depthwise + to, d, mask=inside[:, None] & (c < sizes[6])[None, :])
@@ -226,7 +221,7 @@ def pointwise(
                     row = n[:, None]
                     to = (tl.program_id(0).to(tl.int64) * (below - above) + row - above) * sizes[0] + c[None, :]
                     mask = (row >= above) & (row < below) & (c < sizes[0])[None, :]
-                    tl.store(contributions[2 * k + (part if KS[k] == 0 else 1)] + to, d_weight, mask=mask)
+                    tl.store(own + to, d_weight, mask=mask)
     if POOLS is not None:  # noqa: SIM102 (settled when compiled)
         if (tl.program_id(1) == len(STAGES)) & (tl.program_id(2) < blocks):
             _pools(grad, z, sums, x, mean, rstd, pools, sizes, strides, c, POOLS, STRIDE, BM)
@@ -310,7 +305,7 @@ def second_stages(
                 v = tl.load(values + _edge.place(SOURCES[k], at, sizes, channel), mask=mask, other=0.0).to(total.dtype)
                 v = tl.where(mask, (v - center[None, :]) * scale[None, :], 0.0)
                 d = _windows.convolve_backward(
-                    d_depthwise + SLOTS[k] * sizes[5] * sizes[6], strides, sizes[3], sizes[4], weights[k],
+                    d_depthwise + _edge.begin(SLOTS[k], sizes), strides, sizes[3], sizes[4], weights[k],
                     _windows.relu(v), at, inside, channel, there, own, tile == tl.program_id(0), KS[k], 1, 1,
                 )  # fmt: skip
                 d = tl.where(mask & ~(v <= 0.0), d, 0.0)
@@ -355,7 +350,7 @@ def first_stages(
         value = _windows.read(x, strides[1], at[0], at[1], at[2], channel, mask, None, None, True)
         d = tl.zeros(value.shape, value.dtype)
         for k in tl.static_range(len(KS)):
-            slot = d_depthwise + SLOTS[k] * sizes[5] * sizes[6]
+            slot = d_depthwise + _edge.begin(SLOTS[k], sizes)
             if KS[k] == 0:
                 # Pixels of even rows and columns are read by one half, those of odd ones by the other.
                 odd = at[1] & 1

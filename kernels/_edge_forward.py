@@ -59,10 +59,13 @@ def stages(
                 rows, columns = channel[None, :], c[:, None]
                 if KS[k] == 0:
                     half = sizes[0] // 2
-                    for part in tl.static_range(2):
+                    for part in range(2):
+                        filters = weights[2 * k]
+                        if part == 1:
+                            filters = weights[2 * k + 1]
                         d = _edge.shifted(x, x_strides, at, inside, c, sizes, part)
                         above, below = half * part, half + (sizes[0] - half) * part
-                        w = _edge.load_filters(weights[2 * k + part], rows, columns, above, below, sizes[0], y.dtype)
+                        w = _edge.load_filters(filters, rows, columns, above, below, sizes[0], y.dtype)
                         one = _edge.dot(d, w, tl.zeros(y.shape, y.dtype), PRECISION)
                         # Zeros in place of the other half's filters would let its NaN through.
                         y += tl.where((rows >= above) & (rows < below), one, 0.0)
