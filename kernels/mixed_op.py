@@ -97,6 +97,8 @@ class Edge:
         # As large as registers allow, for all channels of small edges to be in one tile.
         side = min(triton.next_power_of_2(self.width), 16 if double else 64)
         self.product_tile = {"BM": 16 if double or side > 16 else 32, "BK": min(side, 32), "BN": side}
+        # Backward holds two products.
+        self.pointwise_tile = {"BM": 16, "BK": min(side, 32), "BN": min(side, 32)}
         side = min(triton.next_power_of_2(self.width), 32)
         self.tile = {"BM": BLOCK // (4 if double else 2) // side, "BC": side}
 
@@ -301,18 +303,18 @@ class _Backward:
         pools: tuple[Any, ...] | None,
     ) -> None:
         edge = self.edge
-        programs = min(self._tiles(edge.product_tile), _windows.CONTRIBUTORS, max(1, CONTRIBUTED // edge.width**2))
+        programs = min(self._tiles(edge.pointwise_tile), _windows.CONTRIBUTORS, max(1, CONTRIBUTED // edge.width**2))
         for k, weight in zip(stages.ks, stages.weights, strict=True):
             for index in (weight, weight + 1) if k == 0 else (weight + 1,):
                 self._contributed(programs, index)
-        inputs, outputs = (triton.cdiv(edge.channels, edge.product_tile[side]) for side in ("BK", "BN"))
+        inputs, outputs = (triton.cdiv(edge.channels, edge.pointwise_tile[side]) for side in ("BK", "BN"))
         _edge_backward.pointwise[(programs, len(stages) + (pools is not None), inputs * (1 + outputs))](
             grad, z, sums, self.x, self.values, self.mean, self.rstd, _pairs(self.weights, stages),
             _pairs(self.partials, stages), self.d_depthwise, self.pools, edge.sizes,
             (grad_strides, self.x.stride(), next_grad),
             STAGES=numbers, SOURCES=tuple(stages.sources), KS=tuple(stages.ks), DILATIONS=tuple(stages.dilations),
             SLOTS=slots, POSITIONS=positions, ROWS=rows, POOLS=pools, STRIDE=edge.stride, PRECISION=edge.precision,
-            **edge.product_tile, **BOUNDED,
+            **edge.pointwise_tile, **BOUNDED,
         )  # fmt: skip
 
     def _last_pointwise(self, sums: Tensor) -> None:
