@@ -82,6 +82,7 @@ class Case:
         expected: what ours has to return: the reference on the same key, or the formula in float64.
         ours, opponents, variants: the contenders. Variants are other ways of ours, checked and timed like the others;
             the best opponent is never one of them.
+        yardsticks: called once, for errors that contenders may have (`Contender.yardstick`), and not timed.
         tolerance: largest error allowed, relative to the largest expected magnitude.
         by_mean: compare every output's root mean square instead (`agreement.mean_error`).
         noisy: outputs in which the opponents' own noise stands; those are compared by mean and variance.
@@ -106,6 +107,7 @@ class Case:
     noisy: frozenset[str] = frozenset()
     floor: Callable[[Any], int] | None = None
     variants: Mapping[str, Contender] = field(default_factory=dict)
+    yardsticks: Mapping[str, Contender] = field(default_factory=dict)
     multiply_adds: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
     rounds: int = 5
     in_process: bool = True

@@ -48,6 +48,8 @@ def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
     verdicts: dict[str, Verdict] = {}
     found: dict[str, dict[str, float]] = {}
     norm = mean_error if case.by_mean else error
+    for name, contender in case.yardsticks.items():
+        found[name] = errors(_first_call(contender, setup)[1], expected, norm)
     # Opponents first: their errors may be the yardstick of ours.
     for name, contender in reversed(case.contenders.items()):
         noisy = case.noisy if name in case.opponents else frozenset()

@@ -87,6 +87,12 @@ def test_an_opponents_error_is_a_yardstick():
     assert measure(case(close, plain=exact), EFFORT).ours.status == DIFFERS
 
 
+def test_a_yardstick_is_neither_a_contender_nor_timed():
+    close, rough = Contender(times(2.015).build, yardstick=("rough",)), times(2.01)
+    result = measure(replace(case(close), yardsticks={"rough": rough}), EFFORT)
+    assert set(result.verdicts) == {OURS, "plain"} and result.ours.status == AGREES
+
+
 def test_slow_cases_take_few_rounds_and_no_account_of_allocations():
     result = measure(replace(case(), rounds=1, in_process=False), EFFORT)
     assert result.rounds == 1 and not result.memory
