@@ -24,7 +24,7 @@ from tests.tolerances import error
 
 LARGE = 2 * CUT
 # A whole edge has tests of its own kind.
-ELSEWHERE = "mixed_op"
+ELSEWHERE = ("mixed_op", "mixed_cell")
 
 pytestmark = pytest.mark.usefixtures("fresh_memory_is_nan")
 
@@ -255,7 +255,7 @@ def words(types: list[Any]) -> str:
     return "(" + ", ".join(map(word, types)) + ")"
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", [*SAMPLES, *(f"{op}{part}" for op in ELSEWHERE for part in ("", "_backward"))])
 def test_signatures_are_the_schemas(name: str) -> None:
     """PyTorch's stable ABI compares the number of arguments only."""
     needs_kernel(name)
