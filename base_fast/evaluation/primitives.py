@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from base_fast.nn import DepthwiseConv2d
-
 
 class Chain(nn.Module):
     """Modules in order, under the name `op` as in the DARTS code."""
@@ -44,9 +42,10 @@ class DilConv(Chain):
     """ReLU, depthwise convolution with dilation, pointwise convolution, batch norm."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, dilation: int = 2) -> None:
+        padding = dilation * (kernel // 2)
         super().__init__(
             nn.ReLU(),
-            DepthwiseConv2d(channels_in, kernel, stride, dilation),
+            nn.Conv2d(channels_in, channels_in, kernel, stride, padding, dilation, groups=channels_in, bias=False),
             nn.Conv2d(channels_in, channels_out, 1, bias=False),
             nn.BatchNorm2d(channels_out),
         )

@@ -6,7 +6,6 @@ from base_fast.nn.bayesian import BayesianLayer
 from base_fast.nn.bayesian_conv2d import BayesianConv2d
 from base_fast.nn.bayesian_linear import BayesianLinear
 from base_fast.nn.bayesian_model import collect_kl, kl, sampled, seed, set_prior
-from base_fast.nn.depthwise_conv2d import DepthwiseConv2d
 from base_fast.nn.mixed_op import MixedOp
 from base_fast.nn.patch import PatchedEdge, PatchReport, patch
 
@@ -14,7 +13,6 @@ __all__ = [
     "BayesianConv2d",
     "BayesianLayer",
     "BayesianLinear",
-    "DepthwiseConv2d",
     "MixedOp",
     "PatchReport",
     "PatchedEdge",
