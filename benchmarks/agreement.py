@@ -103,7 +103,9 @@ def compare(
             continue
         found = norm(actual[name], value)
         largest = max(largest or 0.0, found)
-        allowed = max([tolerance, *(YARDSTICKS * other[name] for other in yardsticks)])
+        # An infinite error, of NaN or a missing output, measures nothing.
+        sane = [other[name] for other in yardsticks if math.isfinite(other.get(name, math.inf))]
+        allowed = max([tolerance, *(YARDSTICKS * other for other in sane)])
         if not found <= allowed:
             problem = problem or f"{name} is off by {found:.2g}, allowed {allowed:.2g}"
     return Agreement(largest, problem)

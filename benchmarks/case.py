@@ -87,7 +87,7 @@ class Case:
         by_mean: compare every output's root mean square instead (`agreement.mean_error`).
         noisy: outputs in which the opponents' own noise stands; those are compared by mean and variance.
         floor: bytes that any implementation has to read and write; None where arithmetic is the bound.
-        multiply_adds: how many of them any implementation needs, for contenders that are held against arithmetic.
+        multiply_adds: how many of them ours computes, for contenders that are held against arithmetic.
         rounds: at least so many.
         in_process: False where the call is too slow to be repeated for an account of its allocations.
         processes: contenders whose peak memory is that of a process of its own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -49,7 +49,8 @@ def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
     found: dict[str, dict[str, float]] = {}
     norm = mean_error if case.by_mean else error
     for name, contender in case.yardsticks.items():
-        found[name] = errors(_first_call(contender, setup)[1], expected, norm)
+        with suppress(Exception):  # what does not run measures nothing, and the contenders go on
+            found[name] = errors(_first_call(contender, setup)[1], expected, norm)
     # Opponents first: their errors may be the yardstick of ours.
     for name, contender in reversed(case.contenders.items()):
         noisy = case.noisy if name in case.opponents else frozenset()

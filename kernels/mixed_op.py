@@ -98,7 +98,7 @@ class Edge:
         side = min(triton.next_power_of_2(self.width), 16 if double else 64)
         self.product_tile = {"BM": 16 if double or side > 16 else 32, "BK": min(side, 32), "BN": side}
         # Backward holds two products.
-        self.pointwise_tile = {"BM": 16, "BK": min(side, 32), "BN": min(side, 32)}
+        self.pointwise_tile = {"BM": 16, "BK": 16, "BN": min(side, 32)}
         side = min(triton.next_power_of_2(self.width), 32)
         self.tile = {"BM": BLOCK // (4 if double else 2) // side, "BC": side}
 

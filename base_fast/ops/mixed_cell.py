@@ -31,11 +31,13 @@ def _plain(
     reduction: bool,
     chosen: list[int],
 ) -> Tensor:
-    """The reference; bfloat16 is computed in float32."""
+    """The reference; bfloat16 is computed in float32, whatever autocast says."""
     dtype = states[0].dtype
     wide = torch.float32 if dtype == torch.bfloat16 else dtype
     states, z, weights = [x.to(wide) for x in states], z.to(wide), weights.to(wide)
-    return reference(states, z, weights, _names(primitives), concat, reduction, chosen or [None] * len(z)).to(dtype)
+    with torch.autocast(states[0].device.type, enabled=False):
+        y = reference(states, z, weights, _names(primitives), concat, reduction, chosen or [None] * len(z))
+    return y.to(dtype)
 
 
 def _value(

@@ -38,9 +38,10 @@ def _names(primitives: Sequence[int]) -> list[str]:
 
 
 def _computed(x: Tensor, z: Tensor, weights: Sequence[Tensor], primitives: Sequence[str], stride: int) -> Tensor:
-    """The reference; bfloat16 is computed in float32."""
+    """The reference; bfloat16 is computed in float32, whatever autocast says."""
     wide = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
-    y = reference(x.to(wide), z.to(wide), [w.to(wide) for w in weights], list(primitives), stride, None)
+    with torch.autocast(x.device.type, enabled=False):
+        y = reference(x.to(wide), z.to(wide), [w.to(wide) for w in weights], list(primitives), stride, None)
     return y.to(x.dtype)
 
 
@@ -164,11 +165,13 @@ def mixed_op(
     identity and `none` have none.
 
     On the CPU all primitives but the dense convolutions are one compiled kernel: it treats denormal numbers as zeros,
-    reads, writes and stores bfloat16 as it is and computes it in float32. On CUDA they are a few Triton kernels (for
+    reads, writes and stores bfloat16 as it is and computes it in float32; on processors with a matrix unit the products
+    over more than 16 channels take their operands rounded to bfloat16. On CUDA they are a few Triton kernels (for
     bfloat16 the products over channels are of TensorFloat-32). Where neither is there, the edge is PyTorch's own
-    operations. Second derivatives recompute the edge by PyTorch's own operations
-    everywhere. Under `torch.autocast(dtype=torch.bfloat16)` x is rounded to bfloat16 and the weights stay as they are;
-    under other autocasts the edge is computed in the wider dtype of x and z.
+    operations. Second derivatives recompute the edge by PyTorch's own operations everywhere.
+
+    Under `torch.autocast(dtype=torch.bfloat16)` x is rounded to bfloat16 and the weights stay as they are; under other
+    autocasts the edge is computed in the wider dtype of x and z.
 
     Args:
         x: (B, C, H, W), float32, float64 or bfloat16. Channels-last tensors are read as they are.
@@ -182,8 +185,7 @@ def mixed_op(
             "store": the values before every batch norm, 6 N for the primitives of DARTS. "store_bf16": the same rounded
             to bfloat16, 3 N; every statistic is that of the rounded values, so that the gradients are those of a
             function. "recompute": nothing; backward computes the values again. float64 is never rounded, bfloat16
-            never stored wider. Beside "store", forward and backward took 0.91 to 0.97 of the time with "store_bf16" and
-            1.02 to 1.15 with "recompute" (2 cores with AVX-512, batches of 32 and 64, 16 to 64 channels).
+            never stored wider. docs/kernels.md says what each costs.
 
     Returns:
         (B, C, ⌈H/stride⌉, ⌈W/stride⌉).

@@ -204,10 +204,6 @@ class Edge {
     return total;
   }
 
-  void clear_sums() {
-    std::memset(plan.sums, 0, size_t(plan.groups * (plan.norms() + 1) * 2 * plan.padded()) * sizeof(double));
-  }
-
   // Whether norm n's values are summed by y: not the first halves of separable convolutions, nor pools that are not there.
   bool is_term(int n) const {
     return n == plan.norms() - 1 ? plan.avg_pool : n == plan.norms() - 2 ? plan.max_pool : stages_[n].last;

@@ -15,6 +15,7 @@ T* thread_memory(int64_t count) {
   thread_local Buffer<T> buffer;
   thread_local int64_t size = 0;
   if (count > size) {
+    size = 0;  // of what is left, should there be no memory
     buffer = Buffer<T>();
     buffer = Buffer<T>(count);
     size = count;

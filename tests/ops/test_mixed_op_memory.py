@@ -9,7 +9,8 @@ from torch import Tensor
 from base_fast.errors import InputError
 from base_fast.nn import MixedOp
 from base_fast.ops import extension, mixed_op
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.mixed_op import MEMORY, _computed
+from base_fast.reference.primitives import weight_shapes
 from benchmarks.plain_darts import PRIMITIVES
 from tests import tolerances
 from tests.ops.contract import check_compiled, gradients
@@ -139,3 +140,21 @@ def test_unknown_level() -> None:
         mixed_op(torch.zeros(2, 3, 4, 4), torch.ones(1), [], ["skip_connect"], memory="none")
     with pytest.raises(InputError, match="^memory: got 'none'"):
         MixedOp(3, memory="none")
+
+
+def test_the_reference_of_bfloat16_is_computed_in_float32_under_autocast_too() -> None:
+    """PyTorch's bfloat16 weight gradients of dilated convolutions on channels-last images are wrong by any factor."""
+    x = torch.randn(4, 16, 12, 12, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    primitives = ("dil_conv_3x3", "sep_conv_3x3")
+    weights = [torch.randn(s) for p in primitives for s in weight_shapes(p, 16, 1).values()]
+    z, grad = torch.tensor([0.4, 0.6]), torch.randn(4, 16, 12, 12, dtype=torch.bfloat16)
+
+    def run() -> list[Tensor]:
+        leaves = [t.clone().requires_grad_() for t in (x, z, *weights)]
+        y = _computed(leaves[0], leaves[1], leaves[2:], primitives, 1)
+        return [y, *torch.autograd.grad(y, leaves, grad)]
+
+    plain = run()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = run()
+    assert all(torch.equal(a, b) for a, b in zip(plain, cast, strict=True))
