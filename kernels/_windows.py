@@ -136,7 +136,7 @@ def convolve_backward(
         # A pair that does not exist adds nothing, be its x infinite.
         sums = tl.sum(tl.where(mask, g * x, 0.0), 0)
         to = contributions + channel * (K * K) + tap
-        sums += tl.load(to, mask=there & (first == 0), other=0.0)
+        sums += tl.where(first, 0.0, tl.load(to, mask=there, other=0.0))
         tl.store(to, sums, mask=there)
     # What was stored is seen by every thread that adds the next tile to it.
     tl.debug_barrier()
