@@ -1,9 +1,9 @@
 // Images as tensors, for the bindings of kernels that work on blocks of channels.
 #pragma once
 
+#include "buffer.h"
 #include "image_rows.h"
 #include "operands.h"
-#include "scratch.h"
 
 namespace base_fast {
 
@@ -44,7 +44,7 @@ template <class T, class F>
 void parallel_items(int64_t count, int64_t elements, int64_t scratch, const F& kernel) {
   constexpr int64_t kGrain = 16384;  // elements worth a thread
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, elements));
-  const auto run = [&](int64_t begin, int64_t end) { kernel(begin, end, scratch_of<T>(scratch)); };
+  const auto run = [&](int64_t begin, int64_t end) { kernel(begin, end, thread_memory<Image<T>, T>(scratch)); };
   if (count > grain) {
     torch::stable::parallel_for(0, count, grain, run);
   } else if (count > 0) {

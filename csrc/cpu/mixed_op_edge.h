@@ -3,12 +3,10 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <vector>
 
+#include "buffer.h"
 #include "mixed_op_plan.h"
 
 namespace base_fast {
@@ -43,26 +41,6 @@ inline std::vector<int64_t> weight_sizes(const std::vector<int64_t>& primitives,
   }
   return sizes;
 }
-
-// Memory aligned to cache lines.
-template <class T>
-class Buffer {
- public:
-  explicit Buffer(int64_t count = 0) : data_(nullptr, &std::free) {
-    if (count == 0) return;
-    data_.reset(static_cast<T*>(std::aligned_alloc(64, (size_t(count) * sizeof(T) + 63) / 64 * 64)));
-    if (data_ == nullptr) throw std::bad_alloc();
-  }
-  static Buffer zeros(int64_t count) {
-    Buffer buffer(count);
-    if (count > 0) std::memset(buffer.get(), 0, size_t(count) * sizeof(T));
-    return buffer;
-  }
-  T* get() const { return data_.get(); }
-
- private:
-  std::unique_ptr<T, decltype(&std::free)> data_;
-};
 
 struct EdgeShape {
   int64_t images, channels, height, width;

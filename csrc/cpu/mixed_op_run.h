@@ -8,21 +8,6 @@
 
 namespace base_fast {
 
-// Memory of one thread for one purpose. It grows to what the largest edge needs and stays, as fresh memory would cost a
-// page fault for every 4 KiB of it in every pass.
-template <class Purpose, class T>
-T* thread_memory(int64_t count) {
-  thread_local Buffer<T> buffer;
-  thread_local int64_t size = 0;
-  if (count > size) {
-    size = 0;  // of what is left, should there be no memory
-    buffer = Buffer<T>();
-    buffer = Buffer<T>(count);
-    size = count;
-  }
-  return buffer.get();
-}
-
 template <class T>
 using Pass = void (*)(const Plan<T>&, int64_t, T*);
 

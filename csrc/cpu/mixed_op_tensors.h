@@ -36,14 +36,7 @@ ScalarType dtype_of(Storage storage) {
                                       : ScalarType::Double;
 }
 
-constexpr auto kChannelsLast = torch::headeronly::MemoryFormat::ChannelsLast;
-
 inline Tensor channels_last(const Tensor& x) { return torch::stable::contiguous(x, kChannelsLast); }
-
-inline Tensor empty_image(int64_t b, int64_t c, int64_t h, int64_t w, ScalarType dtype) {
-  return torch::stable::empty({b, c, h, w}, dtype, std::nullopt,
-                              torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt, kChannelsLast);
-}
 
 // What z and weights may be beside images of some dtype: that, or float32 beside bfloat16.
 inline bool fits(ScalarType dtype, ScalarType images) {

@@ -5,13 +5,11 @@
 
 #include "registration.h"
 #include "relu_conv_norm_passes.h"
-#include "scratch.h"
 #include "tensor.h"
 
 namespace base_fast {
 namespace {
 
-constexpr auto kChannelsLast = torch::headeronly::MemoryFormat::ChannelsLast;
 constexpr double kEpsilon = 1e-5;
 
 // Channels as neighbours in memory, whatever the strides of the pixels.
@@ -24,17 +22,12 @@ Pixels<const S> pixels_of(const Tensor& x) {
   return {data<S>(x), x.stride(0), x.stride(2), x.stride(3)};
 }
 
-Tensor empty_image(int64_t b, int64_t c, int64_t h, int64_t w, ScalarType dtype) {
-  return torch::stable::empty({b, c, h, w}, dtype, std::nullopt,
-                              torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt, kChannelsLast);
-}
-
 template <class S>
 auto runner(const ConvPlan<S>& plan) {
   return [&plan](void (*pass)(const ConvPlan<S>&, int64_t, Wide<S>*)) {
     const int64_t size = BF_KERNEL(relu_conv_norm_scratch<S>)(plan);
     torch::stable::parallel_for(0, plan.groups, 1, [&](int64_t begin, int64_t end) {
-      Wide<S>* scratch = scratch_of<Wide<S>>(size);
+      Wide<S>* scratch = thread_memory<ConvPlan<S>, Wide<S>>(size);
       for (int64_t group = begin; group < end; ++group) pass(plan, group, scratch);
     });
   };

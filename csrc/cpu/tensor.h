@@ -8,6 +8,7 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "../core/types.h"
@@ -46,6 +47,13 @@ T* mutable_data(const Tensor& x) {
 
 inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType dtype) {
   return torch::stable::empty(sizes, dtype, std::nullopt, torch::stable::Device(torch::headeronly::DeviceType::CPU));
+}
+
+constexpr auto kChannelsLast = torch::headeronly::MemoryFormat::ChannelsLast;
+
+inline Tensor empty_image(int64_t b, int64_t c, int64_t h, int64_t w, ScalarType dtype) {
+  return torch::stable::empty({b, c, h, w}, dtype, std::nullopt,
+                              torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt, kChannelsLast);
 }
 
 inline Key key_of(const Tensor& key) {

@@ -1,0 +1,47 @@
+// Memory of a kernel's own.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+namespace base_fast {
+
+// Memory aligned to cache lines.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t count = 0) : data_(nullptr, &std::free) {
+    if (count == 0) return;
+    data_.reset(static_cast<T*>(std::aligned_alloc(64, (size_t(count) * sizeof(T) + 63) / 64 * 64)));
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
+  static Buffer zeros(int64_t count) {
+    Buffer buffer(count);
+    if (count > 0) std::memset(buffer.get(), 0, size_t(count) * sizeof(T));
+    return buffer;
+  }
+  T* get() const { return data_.get(); }
+
+ private:
+  std::unique_ptr<T, decltype(&std::free)> data_;
+};
+
+// Memory of one thread for one purpose. It grows to what the largest call needs and stays, as fresh memory would cost a
+// page fault for every 4 KiB of it in every pass.
+template <class Purpose, class T>
+T* thread_memory(int64_t count) {
+  thread_local Buffer<T> buffer;
+  thread_local int64_t size = 0;
+  if (count > size) {
+    size = 0;  // of what is left, should there be no memory
+    buffer = Buffer<T>();
+    buffer = Buffer<T>(count);
+    size = count;
+  }
+  return buffer.get();
+}
+
+}  // namespace base_fast
