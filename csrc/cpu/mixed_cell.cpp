@@ -206,6 +206,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
   const int64_t padded = edges_[0]->plan.padded();
   const Tensor statistics = empty({statistics_ / (2 * padded), 2, padded}, ScalarType::Double);
   double* s = mutable_data<double>(statistics);
+  Runner<T> runner(false);
   int64_t v = 0;
   size_t e = 0;
   for (int64_t n = inputs_; n < nodes_; ++n) {
@@ -220,7 +221,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
         plan.y = to.base, plan.y_pixel = to.pixel;
         plan.y_addend = begun ? to.base : nullptr, plan.y_addend_pixel = to.pixel;
         use_values(edge, values, v);
-        forward_passes(edge, s, [&](Pass<T> pass) { run_pass(pass, plan); });
+        forward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
         begun = true;
       } else {
         std::memset(s, 0, size_t(edge.statistics()) * sizeof(double));
@@ -264,6 +265,7 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
   for (int64_t n : settings_.concat) gradients[size_t(n)] = node(n, grad, grad);
   T* hidden = thread_memory<HiddenGradients, T>(most_hidden_);
   T* partial = thread_memory<WeightGradients, T>(most_gradients_);
+  Runner<T> runner(true);
   int64_t v = values_;
   const double* s = data<double>(statistics) + statistics_;
   for (size_t e = links_.size(); e-- > 0;) {
@@ -284,7 +286,7 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
     use_values(edge, values, v);
     edge.use_hidden_gradients(hidden);
     plan.weight_gradients = partial;
-    const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { run_pass(pass, plan); });
+    const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
     torch::stable::parallel_for(0, plan.weights, 4096,
                                 [&](int64_t begin, int64_t end) { merge_gradients(plan, begin, end); });
     for (size_t l = 0; l < link.primitives.size(); ++l) {

@@ -76,7 +76,8 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x_any, const Tensor& z,
   } else {
     call.use_temporary_values();
   }
-  forward_passes(edge, s, [&](Pass<T> pass) { run_pass(pass, plan); });
+  Runner<T> runner(false);
+  forward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
   return {y, values, statistics};
 }
 
@@ -110,7 +111,8 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   edge.use_hidden_gradients(thread_memory<HiddenGradients, T>(plan.second * plan.images * edge.image()));
   plan.weight_gradients = thread_memory<WeightGradients, T>(plan.groups * plan.weights);
 
-  const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { run_pass(pass, plan); });
+  Runner<T> runner(true);
+  const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
   torch::stable::parallel_for(0, plan.weights, 4096,
                               [&](int64_t begin, int64_t end) { merge_gradients(plan, begin, end); });
 

@@ -17,12 +17,12 @@ namespace BF_ISA {
 
 #define BF_INSTANTIATE(T)                                                  \
   template int64_t mixed_op_scratch(const Plan<T>&);                       \
-  template void mixed_op_first(const Plan<T>&, int64_t, T*);               \
-  template void mixed_op_second(const Plan<T>&, int64_t, T*);              \
-  template void mixed_op_sum(const Plan<T>&, int64_t, T*);                 \
-  template void mixed_op_reduce(const Plan<T>&, int64_t, T*);              \
-  template void mixed_op_second_backward(const Plan<T>&, int64_t, T*);     \
-  template void mixed_op_first_backward(const Plan<T>&, int64_t, T*);
+  template void mixed_op_first(const Plan<T>&, int64_t, const Workspace<T>&);               \
+  template void mixed_op_second(const Plan<T>&, int64_t, const Workspace<T>&);              \
+  template void mixed_op_sum(const Plan<T>&, int64_t, const Workspace<T>&);                 \
+  template void mixed_op_reduce(const Plan<T>&, int64_t, const Workspace<T>&);              \
+  template void mixed_op_second_backward(const Plan<T>&, int64_t, const Workspace<T>&);     \
+  template void mixed_op_first_backward(const Plan<T>&, int64_t, const Workspace<T>&);
 BF_INSTANTIATE(float)
 BF_INSTANTIATE(double)
 #undef BF_INSTANTIATE

@@ -205,7 +205,7 @@ void relu_backward(const Plan<T>& plan, const Framed<T>& hidden, int64_t b, cons
 }  // namespace edge
 
 template <class T>
-void mixed_op_reduce(const Plan<T>& plan, int64_t group, T* memory) {
+void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
@@ -306,7 +306,7 @@ void first_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const 
 }  // namespace edge
 
 template <class T>
-void mixed_op_second_backward(const Plan<T>& plan, int64_t group, T* memory) {
+void mixed_op_second_backward(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};

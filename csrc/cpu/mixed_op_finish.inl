@@ -77,7 +77,7 @@ void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t gro
 }  // namespace edge
 
 template <class T>
-void mixed_op_first_backward(const Plan<T>& plan, int64_t group, T* memory) {
+void mixed_op_first_backward(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};

@@ -105,7 +105,7 @@ template <class T>
 Framed<T> framed(Scratch<T>& scratch, int64_t blocks, int64_t height, int64_t width, int64_t frame, T value) {
   const int64_t row = (width + 2 * frame) * kBlock, block = (height + 2 * frame) * row, side = frame * kBlock;
   T* base = scratch.take(blocks * block);
-  for (int64_t b = 0; b < blocks; ++b) {
+  for (int64_t b = 0; b < blocks && scratch.fresh; ++b) {
     for (int64_t i = -frame; i < height + frame; ++i) {
       T* p = base + b * block + (i + frame) * row;
       const bool outside = i < 0 || i >= height;

@@ -67,6 +67,13 @@ inline Parity parity_of(int kernel, int dilation, int stride, int a, int b) {
   return p;
 }
 
+// A thread's memory during one pass. `fresh` until the thread has worked there: what stays the same is written then.
+template <class T>
+struct Workspace {
+  T* memory;
+  bool fresh;
+};
+
 // One edge on one batch. Norms are counted: stages first, then the max pool, then the average pool; a last row of sums
 // is the identity's.
 template <class T>

@@ -1,26 +1,46 @@
-// Runs the passes of a mixed edge on PyTorch's threads. Include after declare.h.
+// Runs the passes of mixed edges on PyTorch's threads. Include after declare.h.
 #pragma once
 
 #include <atomic>
 
+#include "buffer.h"
 #include "mixed_op_passes.h"
 #include "tensor.h"
 
 namespace base_fast {
 
 template <class T>
-using Pass = void (*)(const Plan<T>&, int64_t, T*);
+using Pass = void (*)(const Plan<T>&, int64_t, const Workspace<T>&);
 
-// Threads take the groups one by one: what each gives does not depend on who takes it.
+// Each pass goes through the groups in the opposite order of the one before, and each thread keeps to its own as long
+// as there are some: what it touched last is still in its caches. Then it takes from the others. What a group gives does
+// not depend on who takes it.
 template <class T>
-void run_pass(Pass<T> pass, const Plan<T>& plan) {
-  struct Scratch;
-  const int64_t size = BF_KERNEL(mixed_op_scratch<T>)(plan);
-  std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, plan.groups, 1, [&](int64_t, int64_t) {
-    T* scratch = thread_memory<Scratch, T>(size);
-    for (int64_t group = next++; group < plan.groups; group = next++) pass(plan, group, scratch);
-  });
-}
+class Runner {
+ public:
+  explicit Runner(bool last_first) : last_first_(last_first) {}
+
+  void operator()(Pass<T> pass, const Plan<T>& plan) {
+    struct Scratch;
+    const int64_t size = BF_KERNEL(mixed_op_scratch<T>)(plan), groups = plan.groups;
+    std::atomic<uint64_t> taken{0};
+    torch::stable::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
+      Workspace<T> work{thread_memory<Scratch, T>(size), true};
+      for (int64_t i = 0; i < groups; ++i) {
+        // Its own, [begin, end), then those that follow.
+        const int64_t own = end - begin, nth = last_first_ && i < own ? own - 1 - i : i;
+        const int64_t group = (begin + nth) % groups;
+        const uint64_t bit = uint64_t{1} << group;
+        if (taken.load(std::memory_order_relaxed) & bit || taken.fetch_or(bit) & bit) continue;
+        pass(plan, group, work);
+        work.fresh = false;
+      }
+    });
+    last_first_ = !last_first_;
+  }
+
+ private:
+  bool last_first_;
+};
 
 }  // namespace base_fast

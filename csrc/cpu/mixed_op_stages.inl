@@ -173,7 +173,7 @@ void second_stages(const Plan<T>& plan, int64_t group, int64_t n, const Framed<T
 }  // namespace edge
 
 template <class T>
-void mixed_op_first(const Plan<T>& plan, int64_t group, T* memory) {
+void mixed_op_first(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
@@ -206,7 +206,7 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, T* memory) {
 }
 
 template <class T>
-void mixed_op_second(const Plan<T>& plan, int64_t group, T* memory) {
+void mixed_op_second(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};

@@ -74,7 +74,7 @@ void sum_pixels(const Plan<T>& plan, const Terms<T, S>& terms, int64_t b, const 
 }  // namespace edge
 
 template <class T>
-void mixed_op_sum(const Plan<T>& plan, int64_t group, T* memory) {
+void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};

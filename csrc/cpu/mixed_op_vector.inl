@@ -128,14 +128,18 @@ template <class T>
 struct Scratch {
   static constexpr int64_t kStagger = 5 * 64 / int64_t(sizeof(T));
   T* next;
+  bool fresh = true;
+  explicit Scratch(T* memory) : next(memory) {}
+  explicit Scratch(const Workspace<T>& work) : next(work.memory), fresh(work.fresh) {}
   T* take(int64_t count) {
     T* piece = next;
     next += (count + kBlock - 1) / kBlock * kBlock + kStagger;
     return piece;
   }
+  // Zeros, which the caller leaves as they are.
   T* zeros(int64_t count) {
     T* piece = take(count);
-    std::memset(piece, 0, size_t(count) * sizeof(T));
+    if (fresh) std::memset(piece, 0, size_t(count) * sizeof(T));
     return piece;
   }
 };

@@ -49,13 +49,14 @@ struct Run {
     }
   }
 
-  using Pass = void (*)(const Plan<T>&, int64_t, T*);
+  using Pass = void (*)(const Plan<T>&, int64_t, const Workspace<T>&);
   void run_groups(const Plan<T>& plan, Pass pass, bool last_first) const {
     std::atomic<int64_t> next{0};
     const auto work = [&] {
       const Buffer<T> scratch(BF_KERNEL(mixed_op_scratch<T>)(plan));
-      for (int64_t i = next++; i < plan.groups; i = next++)
-        pass(plan, last_first ? plan.groups - 1 - i : i, scratch.get());
+      Workspace<T> work{scratch.get(), true};
+      for (int64_t i = next++; i < plan.groups; i = next++, work.fresh = false)
+        pass(plan, last_first ? plan.groups - 1 - i : i, work);
     };
     std::vector<std::thread> others;
     for (int t = 1; t < threads; ++t) others.emplace_back(work);
