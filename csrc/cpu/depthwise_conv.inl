@@ -9,9 +9,9 @@ namespace depthwise {
 using namespace image_rows;
 
 template <class T>
-CorrelateRows<T> correlate(int kernel, int stride, int dilation) {
-  if (kernel < 7 || dilation == 1) return correlate_of<T>(kernel, stride, dilation);
-  return stride == 1 ? &correlate_rows<T, 7, 1, 2> : &correlate_rows<T, 7, 2, 2>;
+CorrelateRows<T, Nothing> correlate(int kernel, int stride, int dilation) {
+  if (kernel < 7 || dilation == 1) return correlate_of<T, Nothing>(kernel, stride, dilation);
+  return stride == 1 ? &correlate_rows<T, 7, 1, 2, Nothing> : &correlate_rows<T, 7, 2, 2, Nothing>;
 }
 template <class T>
 WeightGradient<T> filter_gradient(int kernel, int stride, int dilation) {
@@ -70,10 +70,11 @@ void forward(const Band<E, T>& band, T* x, T* strip) {
   const int64_t columns = plan.out_width();
   const bool direct = in_place<E, T>(plan.y, band.channels());
   band.fill_x(x);
-  const CorrelateRows<T> rows = correlate<T>(plan.kernel, plan.stride, plan.dilation);
+  const CorrelateRows<T, Nothing> rows = correlate<T>(plan.kernel, plan.stride, plan.dilation);
+  Nothing nothing;
   const auto filter = [&](int64_t i, int64_t count, T* to, int64_t row, int64_t step) {
     rows(x + (i - band.begin) * plan.stride * plan.x_row(), plan.x_row(), plan.kernel,
-         plan.weight + band.b * plan.taps(), to, row, step, count, columns, false);
+         plan.weight + band.b * plan.taps(), to, row, step, count, columns, false, nothing);
   };
   if (direct) {
     T* y = reinterpret_cast<T*>(plan.y.at(band.n, band.b * kBlock, band.begin));
@@ -93,9 +94,10 @@ void transposed(const Band<E, T>& band, const T* grad, int64_t i, int64_t count,
   const DepthwisePlan<E, T>& plan = band.plan;
   const int64_t frame = plan.grad_frame(), grad_row = plan.grad_row(), row = plan.width * kBlock;
   const T* w = plan.scattered + band.b * plan.taps();
+  Nothing nothing;
   if (plan.stride == 1)
     return correlate<T>(plan.kernel, 1, plan.dilation)(grad + (i - band.begin) * grad_row, grad_row, plan.kernel, w, to,
-                                                       row, kBlock, count, plan.width, false);
+                                                       row, kBlock, count, plan.width, false, nothing);
   for (int a = 0; a < 2; ++a) {
     for (int b = 0; b < 2; ++b) {
       const Parity p = parity_of(plan.kernel, plan.dilation, 2, a, b);
@@ -103,7 +105,7 @@ void transposed(const Band<E, T>& band, const T* grad, int64_t i, int64_t count,
       T* own = to + a * row + b * kBlock;
       if (p.rows > 0 && p.columns > 0) {
         const T* from = grad + (i / 2 - band.begin + frame + p.row) * grad_row + (frame + p.column) * kBlock;
-        correlate<T>(p.columns, 1, 1)(from, grad_row, p.rows, w, own, 2 * row, 2 * kBlock, rows, columns, false);
+        correlate<T>(p.columns, 1, 1)(from, grad_row, p.rows, w, own, 2 * row, 2 * kBlock, rows, columns, false, nothing);
         w += p.rows * p.columns * kBlock;
       } else {
         for (int64_t k = 0; k < rows * columns; ++k)

@@ -2,6 +2,7 @@
 #include "mixed_op.h"
 #include "mixed_op_vector.inl"
 #include "mixed_op_storage.inl"
+#include "ahead.inl"
 #include "mixed_op_depthwise.inl"
 #include "mixed_op_pointwise.inl"
 #include "mixed_op_tiles.inl"

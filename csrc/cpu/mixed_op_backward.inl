@@ -21,22 +21,22 @@ void norm_backward(const Norm<T>& norm, int64_t b, const T* g, int64_t g_step, c
 // dx (+)= the filter's transpose of a block's gradient, dx dense of `height` × `width`.
 template <class T>
 void depthwise_transposed(const Stage<T>& stage, const Framed<T>& g, int64_t b, int64_t height, int64_t width, T* dx,
-                          bool add) {
+                          bool add, Ahead& ahead) {
   const int k = stage.kernel, d = stage.dilation, s = stage.stride;
   const T* w = stage.scattered + b * k * k * kBlock;
   if (s == 1) {
     const int pad = d * (k / 2);
-    const CorrelateRows<T> correlate = correlate_of<T>(k, 1, d);
-    correlate(g.at(b, -pad, -pad), g.row, k, w, dx, width * kBlock, kBlock, height, width, add);
+    const CorrelateRows<T, Ahead> correlate = correlate_of<T, Ahead>(k, 1, d);
+    correlate(g.at(b, -pad, -pad), g.row, k, w, dx, width * kBlock, kBlock, height, width, add, ahead);
     return;
   }
   for (int row = 0; row < 2; ++row) {
     for (int column = 0; column < 2; ++column) {
       const Parity p = parity_of(k, d, s, row, column);
       if (p.rows == 0 || p.columns == 0) continue;
-      const CorrelateRows<T> correlate = correlate_of<T>(p.columns, 1, 1);
+      const CorrelateRows<T, Ahead> correlate = correlate_of<T, Ahead>(p.columns, 1, 1);
       correlate(g.at(b, p.row, p.column), g.row, p.rows, w, dx + (row * width + column) * kBlock, 2 * width * kBlock,
-                2 * kBlock, (height - row + 1) / 2, (width - column + 1) / 2, true);
+                2 * kBlock, (height - row + 1) / 2, (width - column + 1) / 2, true, ahead);
       w += p.rows * p.columns * kBlock;
     }
   }
@@ -81,14 +81,16 @@ void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>
     for (int64_t b = 0; b < plan.blocks; ++b)
       norm_backward(stage.norm, b, g.at(b, begin * columns), g.pixel, v + (b * pixels + begin * columns) * kBlock, count,
                     back.dv + b * block);
+    Nothing nothing;
     for (int half = 0; half < 2; ++half) {
       for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, half, begin, end, back.values + b * block);
       // Of its rows only this half's are read.
       back.tiles.outer(back.dv, block, back.values, block, plan.blocks,
-                       gradients + stage.pointwise_at + half * matrix, count);
+                       gradients + stage.pointwise_at + half * matrix, count, nothing);
       for (int64_t b = 0; b < plan.blocks; ++b)
         keep_half(plan, half, b, back.dv + b * block, count, back.values + b * block);
-      back.tiles.product(back.values, block, plan.blocks, stage.transposed + half * matrix, halves, block, 0, 1, count);
+      back.tiles.product(back.values, block, plan.blocks, stage.transposed + half * matrix, halves, block, 0, 1, count,
+                         nothing);
       for (int64_t b = 0; b < plan.blocks; ++b) {
         for (int64_t i = begin; i < end && 2 * i + half < plan.height; ++i) {
           T* to = back.dx + ((b * plan.height + 2 * i + half) * plan.width + half) * kBlock;
@@ -119,27 +121,32 @@ void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>&
   const int64_t block = step * columns * kBlock;
   for (int64_t begin = 0; begin < plan.out_height; begin += step) {
     const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
+    // The next chunk, of this stage or of the next.
+    const bool within = end < plan.out_height;
+    const int64_t from = within ? end : 0, coming = std::min(step, plan.out_height - from) * columns;
+    Ahead ahead;
+    add_view(ahead, within ? now.v : next.v, plan.blocks, from * columns, coming);
+    add_view(ahead, within ? now.g : next.g, plan.blocks, from * columns, coming);
+    ahead.spread(plan.blocks * correlations(end - begin, columns) + outers(plan.blocks, plan.blocks, count) +
+                 (end - begin) * products(plan.blocks, plan.blocks, columns));
     for (int64_t b = 0; b < plan.blocks; ++b) {
       norm_backward(stage.norm, b, now.g.at(b, begin * columns), now.g.pixel, now.v.at(b, begin * columns), count,
                     back.dv + b * block);
-      depthwise_rows(plan, stage, in, b, begin, end, back.values + b * block, [&](int64_t i) {
-        const bool within = i + step < plan.out_height;
-        const int64_t first = (within ? i + step : i - begin) * columns;
-        prefetch(within ? now.g : next.g, b, first, columns);
-        prefetch(within ? now.v : next.v, b, first, columns);
-        prefetch(next.input, b, i * columns, columns);
-      });
+      depthwise_rows(plan, stage, in, b, begin, end, back.values + b * block, ahead);
     }
-    back.tiles.outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at, count);
+    back.tiles.outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at, count, ahead);
     back.tiles.product(back.dv, block, plan.blocks, stage.transposed, back.filtered.at(0, begin, 0),
-                       back.filtered.block, back.filtered.row, end - begin, columns);
+                       back.filtered.block, back.filtered.row, end - begin, columns, ahead);
   }
   const int k = stage.kernel, pad = stage.dilation * (k / 2);
   const WeightGradient<T> weight_gradient = weight_gradient_of<T>(k, stage.stride, stage.dilation);
+  Ahead ahead;
+  add_view(ahead, next.input, plan.blocks, 0, plan.out_pixels());
+  ahead.spread(plan.blocks * correlations(height, width));
   for (int64_t b = 0; b < plan.blocks; ++b) {
     weight_gradient(in.at(b, -pad, -pad), in.row, back.filtered.at(b, 0, 0), back.filtered.row, plan.out_height,
                     columns, gradients + stage.depthwise_at + b * k * k * kBlock);
-    depthwise_transposed(stage, back.filtered, b, height, width, back.dx + b * height * width * kBlock, add);
+    depthwise_transposed(stage, back.filtered, b, height, width, back.dx + b * height * width * kBlock, add, ahead);
   }
 }
 
@@ -220,13 +227,14 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
   with_storage<T>(plan.value_storage, [&](auto* own) {
     using S = std::remove_pointer_t<decltype(own)>;
     Terms<T, S> terms;
-    for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
+    each_image(plan, group, memory, [&](const Turn& turn) {
+      const int64_t n = turn.image;
       const View<T> x = reads_x ? view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense_x) : View<T>{};
       const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, plan.out_pixels(), dense_g);
       if (plan.recompute) {
         // The norms are known, so nothing stands between the first stages and the second.
-        first_stages<S, T>(plan, group, n, x, rectified, chunks, nullptr);
-        second_stages<S, T>(plan, group, n, hidden, chunks, nullptr);
+        first_stages<S, T>(plan, turn, x, rectified, chunks, nullptr);
+        second_stages<S, T>(plan, turn, hidden, chunks, nullptr);
       }
       for (int64_t i = 0; i < plan.out_height; i += step) {
         const int64_t end = std::min(i + step, plan.out_height);
@@ -235,7 +243,7 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
           reduce_pixels(plan, terms, group, b, g.at(b, i * columns), g.pixel, (end - i) * columns);
         }
       }
-    }
+    });
   });
 }
 
@@ -251,39 +259,40 @@ void clear_gradients(const Plan<T>& plan, int64_t group, int begin, int end) {
 
 // The second stages of image n on their way back.
 template <class S, class T>
-void second_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const View<T>& g, const Framed<T>& hidden,
+void second_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>& g, const Framed<T>& hidden,
                             const Back<T>& back) {
+  const int64_t n = turn.image;
   const int64_t pixels = plan.out_pixels(), height = plan.out_height, width = plan.out_width;
   for (int s = plan.first; s < plan.first + plan.second; ++s) {
     const Stage<T>& stage = plan.stages[s];
     const Stage<T>& from = plan.stages[stage.input];
     const bool last = s + 1 == plan.first + plan.second;
     const Stage<T>& following = plan.stages[last ? plan.first : s + 1];
-    Pair<T, S> next{{}, values_of<S>(plan, following, n + last),
-                    values_of<S>(plan, plan.stages[following.input], n + last)};
-    if (n + last == plan.images) next = {};
+    const int64_t of = last ? turn.next : n;
+    const Pair<T, S> next{{}, values_of<S>(plan, following, of), values_of<S>(plan, plan.stages[following.input], of)};
     fill_normalized<S>(plan, from, n, hidden);
     const Pair<T, S> now{g, values_of<S>(plan, stage, n), {}};
     stage_backward(plan, stage, hidden, now, next, height, width, back,
-                   plan.weight_gradients + group * plan.weights, false);
+                   plan.weight_gradients + turn.group * plan.weights, false);
     for (int64_t b = 0; b < plan.blocks; ++b)
       relu_backward(plan, hidden, b, back.dx + b * pixels * kBlock,
                     from.gradient + n * image(plan) + b * pixels * kBlock,
-                    plan.sums_of(group, stage.input) + b * kBlock);
+                    plan.sums_of(turn.group, stage.input) + b * kBlock);
   }
 }
 
 // The first stages of image n on their way back, to `back.dx`.
 template <class S, class T>
-void first_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const View<T>& x, const View<T>& g,
+void first_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>& x, const View<T>& g,
                            const Framed<T>& rectified, const Back<T>& back, T* halves) {
+  const int64_t n = turn.image;
   const auto pair_of = [&](int s, int64_t of) {
     const Stage<T>& stage = plan.stages[s];
     const View<T> gradient = stage.last ? (of == n ? g : View<T>{nullptr, 0, 0})
                                         : View<T>{stage.gradient + of * image(plan), plan.out_pixels() * kBlock, kBlock};
     return Pair<T, S>{gradient, values_of<S>(plan, stage, of), {}};
   };
-  T* gradients = plan.weight_gradients + group * plan.weights;
+  T* gradients = plan.weight_gradients + turn.group * plan.weights;
   // The first convolution of stride 1 writes dx, whatever else comes adds to it.
   bool written = plan.stride == 1;
   fill_relu(plan, rectified, x);
@@ -292,7 +301,7 @@ void first_stages_backward(const Plan<T>& plan, int64_t group, int64_t n, const 
     const Stage<T>& stage = plan.stages[s];
     const Pair<T, S> now = pair_of(s, n);
     const Pair<T, S> next = s + 1 < plan.first    ? pair_of(s + 1, n)
-                            : n + 1 < plan.images ? pair_of(0, n + 1)
+                            : turn.next >= 0     ? pair_of(0, turn.next)
                                                   : Pair<T, S>{};
     if (stage.kernel > 0) {
       stage_backward(plan, stage, rectified, now, next, plan.height, plan.width, back, gradients, !written);
@@ -316,10 +325,10 @@ void mixed_op_second_backward(const Plan<T>& plan, int64_t group, const Workspac
   const Back<T> back = take_back(plan, scratch, pixels);
   clear_gradients(plan, group, plan.first, plan.first + plan.second);
   with_storage<T>(plan.value_storage, [&](auto* own) {
-    for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-      const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, pixels, dense);
-      second_stages_backward<std::remove_pointer_t<decltype(own)>>(plan, group, n, g, hidden, back);
-    }
+    each_image(plan, group, memory, [&](const Turn& turn) {
+      const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, turn.image, pixels, dense);
+      second_stages_backward<std::remove_pointer_t<decltype(own)>>(plan, turn, g, hidden, back);
+    });
   });
 }
 

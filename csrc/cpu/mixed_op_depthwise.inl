@@ -21,9 +21,10 @@ BF_INLINE void correlate_line(const T* in, const Vec<T> (*weight)[K], Vec<T> (*s
 }
 
 // R × N outputs. Two rows that are one dilation apart share the input rows between.
-template <class T, int K, int S, int D, int R, int N>
+template <class T, int K, int S, int D, int R, int N, class A>
 BF_INLINE void correlate_tile(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
-                              bool add) {
+                              bool add, A& ahead) {
+  ahead();
   Vec<T> sum[R][N], weight[R][K];
 #pragma GCC unroll 2
   for (int q = 0; q < R; ++q) {
@@ -63,31 +64,31 @@ BF_INLINE void correlate_tile(const T* in, int64_t in_row, int taps, const T* w,
   }
 }
 
-template <class T, int K, int S, int D, int R>
+template <class T, int K, int S, int D, int R, class A>
 BF_INLINE void correlate_width(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
-                               int64_t width, bool add) {
+                               int64_t width, bool add, A& ahead) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const T* i = in + part;
     T* o = out + part;
     int64_t left = width;
     for (; left >= 8; left -= 8, i += 8 * S * kBlock, o += 8 * step)
-      correlate_tile<T, K, S, D, R, 8>(i, in_row, taps, w + part, o, out_row, step, add);
+      correlate_tile<T, K, S, D, R, 8>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
     if (left >= 4) {
-      correlate_tile<T, K, S, D, R, 4>(i, in_row, taps, w + part, o, out_row, step, add);
+      correlate_tile<T, K, S, D, R, 4>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
       left -= 4, i += 4 * S * kBlock, o += 4 * step;
     }
     if (left >= 2) {
-      correlate_tile<T, K, S, D, R, 2>(i, in_row, taps, w + part, o, out_row, step, add);
+      correlate_tile<T, K, S, D, R, 2>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
       left -= 2, i += 2 * S * kBlock, o += 2 * step;
     }
-    if (left > 0) correlate_tile<T, K, S, D, R, 1>(i, in_row, taps, w + part, o, out_row, step, add);
+    if (left > 0) correlate_tile<T, K, S, D, R, 1>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
   }
 }
 
 // out[i][j] (+)= Σ_tu w[t][u]·in[i·S + t·D][j·S + u·D] for `taps` rows of K taps; outputs are `step` elements apart.
-template <class T, int K, int S, int D>
+template <class T, int K, int S, int D, class A>
 void correlate_rows(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
-                    int64_t height, int64_t width, bool add) {
+                    int64_t height, int64_t width, bool add, A& ahead) {
   constexpr bool kPairs = S == 1 && kRegisters == 32;
   for (int64_t i = 0; i < height; ++i) {
     const T* from = in + i * S * in_row;
@@ -95,41 +96,44 @@ void correlate_rows(const T* in, int64_t in_row, int taps, const T* w, T* out, i
     if (kPairs && i / D % 2 == 1) continue;
     if constexpr (kPairs) {
       if (i + D < height) {
-        correlate_width<T, K, S, D, 2>(from, in_row, taps, w, to, out_row, step, width, add);
+        correlate_width<T, K, S, D, 2>(from, in_row, taps, w, to, out_row, step, width, add, ahead);
         continue;
       }
     }
-    correlate_width<T, K, S, D, 1>(from, in_row, taps, w, to, out_row, step, width, add);
+    correlate_width<T, K, S, D, 1>(from, in_row, taps, w, to, out_row, step, width, add, ahead);
   }
 }
 
-template <class T>
-using CorrelateRows = void (*)(const T*, int64_t, int, const T*, T*, int64_t, int64_t, int64_t, int64_t, bool);
+// How often that asks for memory ahead; no more than it does.
+inline int64_t correlations(int64_t height, int64_t width) { return (height + 1) / 2 * (width / 8); }
 
-template <class T>
-CorrelateRows<T> correlate_of(int kernel, int stride, int dilation) {
+template <class T, class A>
+using CorrelateRows = void (*)(const T*, int64_t, int, const T*, T*, int64_t, int64_t, int64_t, int64_t, bool, A&);
+
+template <class T, class A>
+CorrelateRows<T, A> correlate_of(int kernel, int stride, int dilation) {
   if (dilation == 2) {
-    if (stride == 2) return kernel == 3 ? &correlate_rows<T, 3, 2, 2> : &correlate_rows<T, 5, 2, 2>;
-    return kernel == 3 ? &correlate_rows<T, 3, 1, 2> : &correlate_rows<T, 5, 1, 2>;
+    if (stride == 2) return kernel == 3 ? &correlate_rows<T, 3, 2, 2, A> : &correlate_rows<T, 5, 2, 2, A>;
+    return kernel == 3 ? &correlate_rows<T, 3, 1, 2, A> : &correlate_rows<T, 5, 1, 2, A>;
   }
   if (stride == 2) {
-    return kernel == 3   ? &correlate_rows<T, 3, 2, 1>
-           : kernel == 5 ? &correlate_rows<T, 5, 2, 1>
-                         : &correlate_rows<T, 7, 2, 1>;
+    return kernel == 3   ? &correlate_rows<T, 3, 2, 1, A>
+           : kernel == 5 ? &correlate_rows<T, 5, 2, 1, A>
+                         : &correlate_rows<T, 7, 2, 1, A>;
   }
   switch (kernel) {
     case 1:
-      return &correlate_rows<T, 1, 1, 1>;
+      return &correlate_rows<T, 1, 1, 1, A>;
     case 2:
-      return &correlate_rows<T, 2, 1, 1>;
+      return &correlate_rows<T, 2, 1, 1, A>;
     case 3:
-      return &correlate_rows<T, 3, 1, 1>;
+      return &correlate_rows<T, 3, 1, 1, A>;
     case 4:
-      return &correlate_rows<T, 4, 1, 1>;
+      return &correlate_rows<T, 4, 1, 1, A>;
     case 5:
-      return &correlate_rows<T, 5, 1, 1>;
+      return &correlate_rows<T, 5, 1, 1, A>;
     default:
-      return &correlate_rows<T, 7, 1, 1>;
+      return &correlate_rows<T, 7, 1, 1, A>;
   }
 }
 

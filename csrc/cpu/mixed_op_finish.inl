@@ -98,17 +98,18 @@ void mixed_op_first_backward(const Plan<T>& plan, int64_t group, const Workspace
       scratch.take(plan.width * kBlock),
   };
   clear_gradients(plan, group, 0, plan.first);
-  for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
+  each_image(plan, group, memory, [&](const Turn& turn) {
+    const int64_t n = turn.image;
     const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, pixels, dense_x);
     const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, out_pixels, dense_g);
     with_storage<T>(plan.value_storage, [&](auto* own_type) {
       using S = std::remove_pointer_t<decltype(own_type)>;
-      if (plan.first > 0) first_stages_backward<S>(plan, group, n, x, g, rectified, back, halves);
+      if (plan.first > 0) first_stages_backward<S>(plan, turn, x, g, rectified, back, halves);
     });
     if (pools) fill(own.raw, x, plan.blocks, plan.height, plan.width, Same<T>{});
     for (int64_t b = 0; b < plan.blocks; ++b)
       finish(plan, x, g, group, n, b, plan.first > 0 ? back.dx + b * pixels * kBlock : nullptr, own);
-  }
+  });
 }
 
 }  // namespace BF_ISA

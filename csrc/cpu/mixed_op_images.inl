@@ -3,6 +3,16 @@ namespace base_fast {
 namespace BF_ISA {
 namespace edge {
 
+// An image of a group, and the one that the thread will come to next, or −1.
+struct Turn {
+  int64_t group, image, next;
+};
+template <class T, class F>
+void each_image(const Plan<T>& plan, int64_t group, const Workspace<T>& work, const F& f) {
+  const int64_t end = plan.begin(group + 1), after = work.next_group < 0 ? -1 : plan.begin(work.next_group);
+  for (int64_t n = plan.begin(group); n < end; ++n) f(Turn{group, n, n + 1 < end ? n + 1 : after});
+}
+
 // An image by blocks of channels, of numbers as they are stored.
 template <class S>
 struct View {
@@ -12,16 +22,12 @@ struct View {
   const S* at(int64_t b, int64_t p) const { return base + b * block + p * pixel; }
 };
 
-// Ask for `count` pixels of block b ahead of their use: arithmetic on what is there hides the way from main memory.
+// Puts `count` pixels on the list of what is asked for ahead, unless nobody knows them yet.
 template <class S>
-BF_INLINE void prefetch(const View<S>& view, int64_t b, int64_t first, int64_t count) {
+void add_view(Ahead& ahead, const View<S>& view, int64_t blocks, int64_t first, int64_t count) {
   if (view.base == nullptr) return;
-  const char* p = reinterpret_cast<const char*>(view.at(b, first));
-  const int64_t step = view.pixel * int64_t(sizeof(S));
-  for (int64_t j = 0; j < count; ++j, p += step) {
-    __builtin_prefetch(p, 0, 2);
-    if (sizeof(S) * kBlock > 64) __builtin_prefetch(p + 64, 0, 2);
-  }
+  if (view.block == kBlock) return ahead.add(view.at(0, first), count, view.pixel, blocks * kBlock);
+  for (int64_t b = 0; b < blocks; ++b) ahead.add(view.at(b, first), count, view.pixel, kBlock);
 }
 
 // `count` pixels of a block, computed numbers from stored ones or the other way round.

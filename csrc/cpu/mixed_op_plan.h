@@ -72,6 +72,7 @@ template <class T>
 struct Workspace {
   T* memory;
   bool fresh;
+  int64_t next_group;  // that the thread will probably take, or −1
 };
 
 // One edge on one batch. Norms are counted: stages first, then the max pool, then the average pool; a last row of sums

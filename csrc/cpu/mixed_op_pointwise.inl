@@ -1,13 +1,41 @@
-// Products over channels: out = in·W, and the gradient of W.
+// Products over channels: out = in·W, and the gradient of W. Chunks of pixels in blocks of channels.
 namespace base_fast {
 namespace BF_ISA {
 namespace edge {
 
+template <int N>
+using Constant = std::integral_constant<int, N>;
+
+// Pixels, or channels, whose sums of one block of channels fill the registers.
+template <class T>
+constexpr int kTall = (kRegisters == 32 ? 16 : 8) / kParts<T> < 1 ? 1 : (kRegisters == 32 ? 16 : 8) / kParts<T>;
+
+// Cuts `blocks` into twos and, for an odd rest, a three, if there are registers for them: f(how tall, how wide, where).
+template <class T, class F>
+BF_INLINE void each_width(int64_t blocks, const F& f) {
+  int64_t at = 0;
+  const auto next = [&](auto tall, auto wide) __attribute__((always_inline)) { f(tall, wide, at), at += wide(); };
+  if constexpr (kRegisters == 32 && kParts<T> == 1) {
+    if (blocks % 2 == 1 && blocks > 1) next(Constant<8>{}, Constant<3>{});
+    while (at + 2 <= blocks) next(Constant<8>{}, Constant<2>{});
+  }
+  while (at < blocks) next(Constant<kTall<T>>{}, Constant<1>{});
+}
+
+// How often a product, or a gradient of its weights, asks for memory ahead; no more than it does.
+inline int64_t products(int64_t in_blocks, int64_t out_blocks, int64_t pixels) {
+  return out_blocks == 1 ? pixels / 16 * in_blocks : pixels / 8 * in_blocks * (out_blocks / 2);
+}
+inline int64_t outers(int64_t in_blocks, int64_t out_blocks, int64_t pixels) {
+  return pixels / 8 * out_blocks * (in_blocks == 1 ? 1 : 2 * (in_blocks / 2));
+}
+
 // N pixels × M blocks of output channels.
-template <class T, int N, int M>
-BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const T* w, int64_t w_block, T* out,
-                            int64_t out_block) {
+template <class T, int N, int M, class A>
+BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const T* w, T* out, int64_t out_block,
+                            A& ahead) {
   constexpr int P = kParts<T>;
+  const int64_t w_block = blocks * kBlock * kBlock;
   Vec<T> sum[N][M * P];
 #pragma GCC unroll 16
   for (int j = 0; j < N; ++j) {
@@ -15,6 +43,7 @@ BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const
     for (int m = 0; m < M * P; ++m) sum[j][m] = Vec<T>{};
   }
   for (int64_t b = 0; b < blocks; ++b, in += in_block, w += kBlock * kBlock) {
+    ahead();
 #pragma GCC unroll 4
     for (int c = 0; c < kBlock; ++c) {
       Vec<T> weight[M * P];
@@ -36,42 +65,28 @@ BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const
   }
 }
 
-template <class T, int N, int M>
-BF_INLINE void product_pixels(const T* in, int64_t in_block, int64_t blocks, const T* w, int64_t w_block, T* out,
-                              int64_t out_block, int64_t pixels) {
-  int64_t j = 0;
-  for (; j + N <= pixels; j += N)
-    product_tile<T, N, M>(in + j * kBlock, in_block, blocks, w, w_block, out + j * kBlock, out_block);
-  if constexpr (N > 8) {
-    for (; j + 8 <= pixels; j += 8)
-      product_tile<T, 8, M>(in + j * kBlock, in_block, blocks, w, w_block, out + j * kBlock, out_block);
-  }
-  if constexpr (N > 4) {
-    for (; j + 4 <= pixels; j += 4)
-      product_tile<T, 4, M>(in + j * kBlock, in_block, blocks, w, w_block, out + j * kBlock, out_block);
-  }
-  for (; j < pixels; ++j)
-    product_tile<T, 1, M>(in + j * kBlock, in_block, blocks, w, w_block, out + j * kBlock, out_block);
-}
-
-// out[o][pixel] = Σ_c w[o][c]·in[c][pixel] for `blocks` blocks of both; w as [out block][in][16].
-template <class T>
-void product(const T* in, int64_t in_block, int64_t blocks, const T* w, T* out, int64_t out_block, int64_t pixels) {
-  constexpr int N = (kRegisters == 32 ? 16 : 8) / kParts<T> < 1 ? 1 : (kRegisters == 32 ? 16 : 8) / kParts<T>;
-  const int64_t w_block = blocks * kBlock * kBlock;
-  int64_t o = 0;
-  if constexpr (kRegisters == 32 && kParts<T> == 1) {
-    if (blocks == 3) return product_pixels<T, 8, 3>(in, in_block, blocks, w, w_block, out, out_block, pixels);
-    for (; o + 2 <= blocks; o += 2)
-      product_pixels<T, 8, 2>(in, in_block, blocks, w + o * w_block, w_block, out + o * out_block, out_block, pixels);
-  }
-  for (; o < blocks; ++o)
-    product_pixels<T, N, 1>(in, in_block, blocks, w + o * w_block, w_block, out + o * out_block, out_block, pixels);
+// out[o][pixel] = Σ_c w[o][c]·in[c][pixel]; w as [out block][in][16].
+template <class T, class A>
+void product(const T* in, int64_t in_block, int64_t in_blocks, const T* w, T* out, int64_t out_block,
+             int64_t out_blocks, int64_t pixels, A& ahead) {
+  each_width<T>(out_blocks, [&](auto tall, auto wide, int64_t o) __attribute__((always_inline)) {
+    int64_t j = 0;
+    const auto tiles = [&](auto n) __attribute__((always_inline)) {
+      for (; j + n() <= pixels; j += n())
+        product_tile<T, n(), wide()>(in + j * kBlock, in_block, in_blocks, w + o * in_blocks * kBlock * kBlock,
+                                     out + o * out_block + j * kBlock, out_block, ahead);
+    };
+    tiles(tall);
+    if constexpr (tall() > 8) tiles(Constant<8>{});
+    if constexpr (tall() > 4) tiles(Constant<4>{});
+    tiles(Constant<1>{});
+  });
 }
 
 // M output channels × L blocks of input channels; sums stay in registers over the pixels.
-template <class T, int M, int L>
-BF_INLINE void outer_tile(const T* g, const T* in, int64_t in_block, T* dw, int64_t dw_block, int64_t pixels) {
+template <class T, int M, int L, class A>
+BF_INLINE void outer_tile(const T* g, const T* in, int64_t in_block, T* dw, int64_t dw_block, int64_t pixels,
+                          A& ahead) {
   constexpr int P = kParts<T>;
   Vec<T> sum[M][L * P];
 #pragma GCC unroll 16
@@ -80,6 +95,7 @@ BF_INLINE void outer_tile(const T* g, const T* in, int64_t in_block, T* dw, int6
     for (int l = 0; l < L * P; ++l) sum[m][l] = Vec<T>{};
   }
   for (int64_t j = 0; j < pixels; ++j, g += kBlock, in += kBlock) {
+    if (j % 8 == 0) ahead();
     Vec<T> x[L * P];
 #pragma GCC unroll 16
     for (int l = 0; l < L * P; ++l) x[l] = load(in + (l / P) * in_block + (l % P) * kWidth<T>);
@@ -101,29 +117,16 @@ BF_INLINE void outer_tile(const T* g, const T* in, int64_t in_block, T* dw, int6
 }
 
 // dw[c][o] += Σ_pixel in[c][pixel]·g[o][pixel]; dw as [in block][out][16].
-template <class T>
-void outer(const T* g, int64_t g_block, const T* in, int64_t in_block, int64_t blocks, T* dw, int64_t pixels) {
-  constexpr int M = (kRegisters == 32 ? 16 : 8) / kParts<T> < 1 ? 1 : (kRegisters == 32 ? 16 : 8) / kParts<T>;
-  const int64_t dw_block = blocks * kBlock * kBlock;
-  for (int64_t o = 0; o < blocks; ++o) {
-    const T* go = g + o * g_block;
-    T* to = dw + o * kBlock * kBlock;
-    int64_t c = 0;
-    if constexpr (kRegisters == 32 && kParts<T> == 1) {
-      if (blocks == 3) {
-        for (int m = 0; m < kBlock; m += 8)
-          outer_tile<T, 8, 3>(go + m, in, in_block, to + m * kBlock, dw_block, pixels);
-        continue;
-      }
-      for (; c + 2 <= blocks; c += 2) {
-        for (int m = 0; m < kBlock; m += 8)
-          outer_tile<T, 8, 2>(go + m, in + c * in_block, in_block, to + m * kBlock + c * dw_block, dw_block, pixels);
-      }
-    }
-    for (; c < blocks; ++c) {
-      for (int m = 0; m < kBlock; m += M)
-        outer_tile<T, M, 1>(go + m, in + c * in_block, in_block, to + m * kBlock + c * dw_block, dw_block, pixels);
-    }
+template <class T, class A>
+void outer(const T* g, int64_t g_block, int64_t out_blocks, const T* in, int64_t in_block, int64_t in_blocks, T* dw,
+           int64_t pixels, A& ahead) {
+  const int64_t dw_block = out_blocks * kBlock * kBlock;
+  for (int64_t o = 0; o < out_blocks; ++o) {
+    each_width<T>(in_blocks, [&](auto tall, auto wide, int64_t c) __attribute__((always_inline)) {
+      for (int64_t m = 0; m < kBlock; m += tall())
+        outer_tile<T, tall(), wide()>(g + o * g_block + m, in + c * in_block, in_block,
+                                      dw + (o * kBlock + m) * kBlock + c * dw_block, dw_block, pixels, ahead);
+    });
   }
 }
 

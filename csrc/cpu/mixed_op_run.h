@@ -25,13 +25,14 @@ class Runner {
     const int64_t size = BF_KERNEL(mixed_op_scratch<T>)(plan), groups = plan.groups;
     std::atomic<uint64_t> taken{0};
     torch::stable::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
-      Workspace<T> work{thread_memory<Scratch, T>(size), true};
+      Workspace<T> work{thread_memory<Scratch, T>(size), true, -1};
       for (int64_t i = 0; i < groups; ++i) {
         // Its own, [begin, end), then those that follow.
         const int64_t own = end - begin, nth = last_first_ && i < own ? own - 1 - i : i;
         const int64_t group = (begin + nth) % groups;
         const uint64_t bit = uint64_t{1} << group;
         if (taken.load(std::memory_order_relaxed) & bit || taken.fetch_or(bit) & bit) continue;
+        work.next_group = nth == (last_first_ ? 0 : own - 1) ? -1 : group + (last_first_ ? -1 : 1);
         pass(plan, group, work);
         work.fresh = false;
       }

@@ -9,20 +9,14 @@ void fill_relu(const Plan<T>& plan, const Framed<T>& to, const View<T>& x) {
   fill(to, x, plan.blocks, plan.height, plan.width, Rectified<T>{});
 }
 
-// A block's rows [begin, end) of a stage's depthwise convolution, dense; `ahead(i)` is called between rows.
-template <class T, class F>
+// A block's rows [begin, end) of a stage's depthwise convolution, dense.
+template <class T, class A>
 void depthwise_rows(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, int64_t b, int64_t begin,
-                    int64_t end, T* out, const F& ahead) {
-  const int k = stage.kernel, d = stage.dilation, s = stage.stride, pad = d * (k / 2);
-  const CorrelateRows<T> correlate = correlate_of<T>(k, s, d);
-  // A pair of rows for each phase of the dilation.
-  const int64_t step = 2 * d;
-  for (int64_t i = begin; i < end; i += step, out += step * plan.out_width * kBlock) {
-    const int64_t rows = std::min(step, end - i);
-    for (int64_t r = 0; r < rows; ++r) ahead(i + r);
-    correlate(in.at(b, i * s - pad, -pad), in.row, k, stage.depthwise + b * k * k * kBlock, out,
-              plan.out_width * kBlock, kBlock, rows, plan.out_width, false);
-  }
+                    int64_t end, T* out, A& ahead) {
+  const int k = stage.kernel, pad = stage.dilation * (k / 2);
+  correlate_of<T, A>(k, stage.stride, stage.dilation)(
+      in.at(b, begin * stage.stride - pad, -pad), in.row, k, stage.depthwise + b * k * k * kBlock, out,
+      plan.out_width * kBlock, kBlock, end - begin, plan.out_width, false, ahead);
 }
 
 // Every other pixel of a block, from (shift, shift) on, rows [begin, end) of the output.
@@ -67,37 +61,32 @@ struct Chunks {
   }
 };
 
-// A stage on one image: v and, unless they are known, its moments. `next`, of `next_pixels`, is what will be read after
-// this stage, if not null.
-template <class T, class S, class N>
+// A stage on one image: v and, unless they are known, its moments. Prefetching gained nothing here, measured.
+template <class T, class S>
 void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, S* v, const Chunks<T>& chunks,
-                   Moments<T>* moments, const View<N>& next, int64_t next_pixels) {
+                   Moments<T>* moments) {
   constexpr bool kRounds = !std::is_same_v<S, T>;
   const int64_t step = plan.chunk_rows(), columns = plan.out_width, pixels = plan.out_pixels();
   const int64_t chunk_block = step * columns * kBlock, out_block = kRounds ? chunk_block : pixels * kBlock;
-  const View<S> own{v, pixels * kBlock, kBlock};
-  const int64_t share = (next_pixels + plan.out_height - 1) / plan.out_height;
   T* chunk = chunks.filtered;
   if (moments != nullptr) moments->reset();
   for (int64_t begin = 0; begin < plan.out_height; begin += step) {
     const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
     T* out = chunks.rounded;
     if constexpr (!kRounds) out = v + begin * columns * kBlock;
+    Nothing ahead;
     if (stage.kernel > 0) {
       for (int64_t b = 0; b < plan.blocks; ++b)
-        depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block, [&](int64_t i) {
-          prefetch(own, b, i * columns, columns);
-          prefetch(next, b, i * share, std::min(share, next_pixels - i * share));
-        });
-      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count);
+        depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block, ahead);
+      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count, ahead);
     } else {
       // Each half apart, so that an infinity among the pixels of one does not meet zeros of the other.
       const int64_t half = half_of(plan), matrix = plan.padded() * plan.padded();
       for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 0, begin, end, chunk + b * chunk_block);
-      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count);
+      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count, ahead);
       for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 1, begin, end, chunk + b * chunk_block);
       chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise + matrix, chunks.other, chunk_block, 0, 1,
-                           count);
+                           count, ahead);
       for (int64_t b = half / kBlock; b < plan.blocks; ++b) {
         const int64_t kept = std::max<int64_t>(0, half - b * kBlock);
         for (int64_t j = 0; j < count; ++j)
@@ -118,9 +107,10 @@ int64_t image(const Plan<T>& plan) {
   return plan.blocks * plan.out_pixels() * kBlock;
 }
 
-// A stage's values of image n.
+// A stage's values of image n, of none for −1.
 template <class S, class T>
 View<S> values_of(const Plan<T>& plan, const Stage<T>& stage, int64_t n) {
+  if (n < 0) return {nullptr, 0, 0};
   return {static_cast<const S*>(stage.v) + n * image(plan), plan.out_pixels() * kBlock, kBlock};
 }
 template <class S, class T>
@@ -135,38 +125,33 @@ void fill_normalized(const Plan<T>& plan, const Stage<T>& from, int64_t n, const
 }
 
 template <class T>
-void merge_moments(const Plan<T>& plan, int64_t group, const Moments<T>& moments, int64_t n, int norm) {
-  double* sums = plan.sums_of(group, norm);
-  moments.merge(sums, sums + plan.padded(), (n - plan.begin(group)) * plan.out_pixels(), plan.out_pixels());
+void merge_moments(const Plan<T>& plan, const Turn& turn, const Moments<T>& moments, int norm) {
+  double* sums = plan.sums_of(turn.group, norm);
+  const int64_t before = turn.image - plan.begin(turn.group);
+  moments.merge(sums, sums + plan.padded(), before * plan.out_pixels(), plan.out_pixels());
 }
 
 // The stages that read x, on image n. Moments are taken where there is a place for them.
 template <class S, class T>
-void first_stages(const Plan<T>& plan, int64_t group, int64_t n, const View<T>& x, const Framed<T>& rectified,
+void first_stages(const Plan<T>& plan, const Turn& turn, const View<T>& x, const Framed<T>& rectified,
                   const Chunks<T>& chunks, Moments<T>* moments) {
   if (plan.first > 0) fill_relu(plan, rectified, x);
   for (int s = 0; s < plan.first; ++s) {
-    // The next image, during the last stage. Where it has to be copied first, nothing is gained.
-    const bool last = s + 1 == plan.first && n + 1 < plan.images && x.block == kBlock;
-    const View<T> next{last ? x.base + plan.pixels() * x.pixel : nullptr, x.block, x.pixel};
     const Stage<T>& stage = plan.stages[s];
-    stage_forward(plan, stage, rectified, values_at<S>(plan, stage, n), chunks, moments, next, plan.pixels());
-    if (moments != nullptr) merge_moments(plan, group, *moments, n, s);
+    stage_forward(plan, stage, rectified, values_at<S>(plan, stage, turn.image), chunks, moments);
+    if (moments != nullptr) merge_moments(plan, turn, *moments, s);
   }
 }
 
 // The stages that continue them.
 template <class S, class T>
-void second_stages(const Plan<T>& plan, int64_t group, int64_t n, const Framed<T>& hidden, const Chunks<T>& chunks,
+void second_stages(const Plan<T>& plan, const Turn& turn, const Framed<T>& hidden, const Chunks<T>& chunks,
                    Moments<T>* moments) {
   for (int s = plan.first; s < plan.first + plan.second; ++s) {
     const Stage<T>& stage = plan.stages[s];
-    fill_normalized<S>(plan, plan.stages[stage.input], n, hidden);
-    const bool last = s + 1 == plan.first + plan.second;
-    View<S> next = values_of<S>(plan, plan.stages[plan.stages[last ? plan.first : s + 1].input], n + last);
-    if (n + last == plan.images) next.base = nullptr;
-    stage_forward(plan, stage, hidden, values_at<S>(plan, stage, n), chunks, moments, next, plan.out_pixels());
-    if (moments != nullptr) merge_moments(plan, group, *moments, n, s);
+    fill_normalized<S>(plan, plan.stages[stage.input], turn.image, hidden);
+    stage_forward(plan, stage, hidden, values_at<S>(plan, stage, turn.image), chunks, moments);
+    if (moments != nullptr) merge_moments(plan, turn, *moments, s);
   }
 }
 
@@ -182,12 +167,12 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, const Workspace<T>& memo
   const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
   Moments<T> moments = Moments<T>::take(scratch, plan.padded());
   Moments<T> averages = Moments<T>::take(scratch, plan.padded());
-  for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-    const View<T> x = view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense);
+  each_image(plan, group, memory, [&](const Turn& turn) {
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, turn.image, plan.pixels(), dense);
     with_storage<T>(plan.value_storage, [&](auto* own) {
-      first_stages<std::remove_pointer_t<decltype(own)>>(plan, group, n, x, rectified, chunks, &moments);
+      first_stages<std::remove_pointer_t<decltype(own)>>(plan, turn, x, rectified, chunks, &moments);
     });
-    if (!plan.max_pool && !plan.avg_pool) continue;
+    if (!plan.max_pool && !plan.avg_pool) return;
     T *maximum = chunks.filtered, *average = chunks.other;
     moments.reset();
     averages.reset();
@@ -200,9 +185,9 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, const Workspace<T>& memo
       }
       moments.empty = averages.empty = false;
     }
-    if (plan.max_pool) merge_moments(plan, group, moments, n, plan.norms() - 2);
-    if (plan.avg_pool) merge_moments(plan, group, averages, n, plan.norms() - 1);
-  }
+    if (plan.max_pool) merge_moments(plan, turn, moments, plan.norms() - 2);
+    if (plan.avg_pool) merge_moments(plan, turn, averages, plan.norms() - 1);
+  });
 }
 
 template <class T>
@@ -214,8 +199,9 @@ void mixed_op_second(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
   const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
   Moments<T> moments = Moments<T>::take(scratch, plan.padded());
   with_storage<T>(plan.value_storage, [&](auto* own) {
-    for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n)
-      second_stages<std::remove_pointer_t<decltype(own)>>(plan, group, n, hidden, chunks, &moments);
+    each_image(plan, group, memory, [&](const Turn& turn) {
+      second_stages<std::remove_pointer_t<decltype(own)>>(plan, turn, hidden, chunks, &moments);
+    });
   });
 }
 

@@ -226,8 +226,9 @@ class Tiles {
     return uses(plan) ? (pixels + 48) * (plan.padded() + kBlock) : 0;
   }
   // out[o][pixel] = Σ_c w[o][c]·in[c][pixel], see `product`; pixels lie in `rows` rows of `columns`.
+  template <class A>
   void product(const T* in, int64_t in_block, int64_t blocks, const T* w, T* out, int64_t out_block, int64_t out_row,
-               int64_t rows, int64_t columns) const {
+               int64_t rows, int64_t columns, A& ahead) const {
 #if BF_TILES
     if constexpr (std::is_same_v<T, float>) {
       if (memory_ != nullptr)
@@ -236,17 +237,19 @@ class Tiles {
     }
 #endif
     for (int64_t i = 0; i < rows; ++i)
-      edge::product(in + i * columns * kBlock, in_block, blocks, w, out + i * out_row, out_block, columns);
+      edge::product(in + i * columns * kBlock, in_block, blocks, w, out + i * out_row, out_block, blocks, columns, ahead);
   }
   // dw[c][o] += Σ_pixel in[c][pixel]·g[o][pixel], see `outer`.
-  void outer(const T* g, int64_t g_block, const T* in, int64_t in_block, int64_t blocks, T* dw, int64_t pixels) const {
+  template <class A>
+  void outer(const T* g, int64_t g_block, const T* in, int64_t in_block, int64_t blocks, T* dw, int64_t pixels,
+             A& ahead) const {
 #if BF_TILES
     if constexpr (std::is_same_v<T, float>) {
       if (memory_ != nullptr)
         return outer_tiles(g, g_block, in, in_block, blocks, dw, pixels, reinterpret_cast<uint16_t*>(memory_));
     }
 #endif
-    edge::outer(g, g_block, in, in_block, blocks, dw, pixels);
+    edge::outer(g, g_block, blocks, in, in_block, blocks, dw, pixels, ahead);
   }
 
  private:

@@ -1,7 +1,6 @@
 // After mixed_op.inl, whose vectors and moments it uses.
 #include "relu_conv_norm.h"
 #include "relu_conv_norm_pixels.inl"
-#include "relu_conv_norm_products.inl"
 
 namespace base_fast {
 namespace BF_ISA {
@@ -143,7 +142,9 @@ void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, Wide<S>* me
     Ahead ahead;
     add_output(plan, piece, plan.v, ahead);
     add_x(plan, next, ahead);
-    product(rectified, plan.in_blocks, part.weight, v, part.blocks, piece.count, ahead);
+    ahead.spread(products(plan.in_blocks, part.blocks, piece.count));
+    product(rectified.base, rectified.block, plan.in_blocks, part.weight, v.base, v.block, part.blocks, piece.count,
+            ahead);
     moments.empty = piece.first == plan.begin(group);
     for (int64_t c = 0; c < part.blocks * kBlock; c += kBlock)
       moments.add((part.padded_begin + c) / kBlock, v.at(c, 0), piece.count);
@@ -215,8 +216,11 @@ void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, Wide<S>* m
     add_grad(plan, next, reads);
     add_output(plan, next, plan.saved, reads);
     add_x(plan, next, reads);
-    outer(dv, part.blocks, rectified, plan.in_blocks, gradients + part.weights_at, piece.count, writes);
-    product(dv, part.blocks, part.transposed, dx, plan.in_blocks, piece.count, reads);
+    writes.spread(outers(plan.in_blocks, part.blocks, piece.count));
+    outer(dv.base, dv.block, part.blocks, rectified.base, rectified.block, plan.in_blocks, gradients + part.weights_at,
+          piece.count, writes);
+    reads.spread(products(part.blocks, plan.in_blocks, piece.count));
+    product(dv.base, dv.block, part.blocks, part.transposed, dx.base, dx.block, plan.in_blocks, piece.count, reads);
     put_gradient(plan, piece, rectified, dx);
   });
 }

@@ -14,35 +14,19 @@ struct Chunk {
   T* at(int64_t c, int64_t k) const { return base + c / kBlock * block + k * kBlock + c % kBlock; }
 };
 
-BF_INLINE Vec<float> read(const float* p) { return load(p); }
-BF_INLINE Vec<double> read(const double* p) { return load(p); }
-BF_INLINE void write(float* p, Vec<float> v) { store(p, v); }
-BF_INLINE void write(double* p, Vec<double> v) { store(p, v); }
-
-typedef uint16_t Halves __attribute__((vector_size(kBytes / 2), aligned(2), may_alias));
-typedef uint32_t Words __attribute__((vector_size(kBytes)));
-BF_INLINE Vec<float> read(const bfloat16* p) {
-  return (Vec<float>)(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Words) << 16);
-}
-// To the nearest, ties to even.
-BF_INLINE void write(bfloat16* p, Vec<float> v) {
-  const Words bits = (Words)v, rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  *reinterpret_cast<Halves*>(p) = __builtin_convertvector(v != v ? Words{} + 0x7fc0 : rounded, Halves);
-}
-
 // f(channel, vector) of one pixel, zeros beyond its channels.
 template <class S, class F>
 BF_INLINE void read_pixel(const S* p, int64_t channels, const F& f) {
   int64_t c = 0;
   for (; c + kBlock <= channels; c += kBlock) {
 #pragma GCC unroll 8
-    for (int part = 0; part < kBlock; part += kWidth<Wide<S>>) f(c + part, read(p + c + part));
+    for (int part = 0; part < kBlock; part += kWidth<Wide<S>>) f(c + part, load(p + c + part));
   }
   if (c == channels) return;
   S tail[kBlock] = {};
   for (int64_t k = 0; k < channels - c; ++k) tail[k] = p[c + k];
 #pragma GCC unroll 8
-  for (int part = 0; part < kBlock; part += kWidth<Wide<S>>) f(c + part, read(tail + part));
+  for (int part = 0; part < kBlock; part += kWidth<Wide<S>>) f(c + part, load(tail + part));
 }
 
 // One pixel from f(channel), a vector of T.
@@ -51,12 +35,12 @@ BF_INLINE void write_pixel(S* p, int64_t channels, const F& f) {
   int64_t c = 0;
   for (; c + kBlock <= channels; c += kBlock) {
 #pragma GCC unroll 8
-    for (int part = 0; part < kBlock; part += kWidth<T>) write(p + c + part, f(c + part));
+    for (int part = 0; part < kBlock; part += kWidth<T>) store(p + c + part, f(c + part));
   }
   if (c == channels) return;
   S tail[kBlock];
 #pragma GCC unroll 8
-  for (int part = 0; part < kBlock; part += kWidth<T>) write(tail + part, f(c + part));
+  for (int part = 0; part < kBlock; part += kWidth<T>) store(tail + part, f(c + part));
   for (int64_t k = 0; k < channels - c; ++k) p[c + k] = tail[k];
 }
 
@@ -100,40 +84,6 @@ BF_INLINE void each_run(const ConvPlan<S>& plan, const Piece<Wide<S>>& piece, co
     if (++run.row == plan.out_height) run.row = 0, ++run.image;
   }
 }
-
-// Memory that is needed soon, asked for a few cache lines at a time by the arithmetic that comes before: what is far
-// away takes longer to read, and longer still to write, than the arithmetic.
-class Ahead {
- public:
-  // `count` pixels, `step` elements apart.
-  template <class S>
-  BF_INLINE void add(const S* from, int64_t count, int64_t step, int64_t channels) {
-    if (count <= 0) return;
-    if (step == channels) channels *= count, count = 1;
-    const int64_t lines = (channels * int64_t(sizeof(S)) + 63) / 64;
-    entries_[size_++] = {reinterpret_cast<const char*>(from), step * int64_t(sizeof(S)), count, lines};
-    left_ += count * lines;
-  }
-  // What is left, over so many calls of what follows.
-  void spread(int64_t calls) { at_once_ = calls < 1 ? left_ : (left_ + calls - 1) / calls; }
-  BF_INLINE void operator()() {
-    for (int64_t i = std::min(at_once_, left_); i > 0; --i, --left_) {
-      Entry& entry = entries_[next_];
-      __builtin_prefetch(entry.at + 64 * line_, 0, 3);
-      if (++line_ < entry.lines) continue;
-      line_ = 0, entry.at += entry.step;
-      if (--entry.count == 0) ++next_;
-    }
-  }
-
- private:
-  struct Entry {
-    const char* at;
-    int64_t step, count, lines;
-  };
-  Entry entries_[3 * kMostPixels];
-  int64_t size_ = 0, next_ = 0, line_ = 0, left_ = 0, at_once_ = 0;
-};
 
 }  // namespace conv
 }  // namespace BF_ISA

@@ -54,7 +54,7 @@ struct Run {
     std::atomic<int64_t> next{0};
     const auto work = [&] {
       const Buffer<T> scratch(BF_KERNEL(mixed_op_scratch<T>)(plan));
-      Workspace<T> work{scratch.get(), true};
+      Workspace<T> work{scratch.get(), true, -1};
       for (int64_t i = next++; i < plan.groups; i = next++, work.fresh = false)
         pass(plan, last_first ? plan.groups - 1 - i : i, work);
     };
