@@ -3,18 +3,24 @@ namespace base_fast {
 namespace BF_ISA {
 namespace edge {
 
-// Through a batch norm: gain·g + slope·(v − mean) + intercept for `count` pixels of block b.
+// The way back through a batch norm, from channel c on: gain·g + slope·(v − mean) + intercept.
+template <class T>
+struct ThroughNorm {
+  Vec<T> gain, slope, intercept, mean;
+  ThroughNorm(const Norm<T>& norm, int64_t c)
+      : gain(load(norm.gain + c)), slope(load(norm.slope + c)), intercept(load(norm.intercept + c)),
+        mean(load(norm.mean + c)) {}
+  BF_INLINE Vec<T> operator()(Vec<T> g, Vec<T> v) const { return fma(gain, g, fma(slope, v - mean, intercept)); }
+};
+
+// For `count` pixels of block b.
 template <class T, class S>
 void norm_backward(const Norm<T>& norm, int64_t b, const T* g, int64_t g_step, const S* v, int64_t count, T* dv) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
-    const int64_t c = b * kBlock + part;
-    const Vec<T> gain = load(norm.gain + c), slope = load(norm.slope + c), intercept = load(norm.intercept + c);
-    const Vec<T> mean = load(norm.mean + c);
+    const ThroughNorm<T> back(norm, b * kBlock + part);
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < count; ++j) {
-      const Vec<T> centred = load(v + j * kBlock + part) - mean;
-      store(dv + j * kBlock + part, fma(gain, load(g + j * g_step + part), fma(slope, centred, intercept)));
-    }
+    for (int64_t j = 0; j < count; ++j)
+      store(dv + j * kBlock + part, back(load(g + j * g_step + part), load(v + j * kBlock + part)));
   }
 }
 

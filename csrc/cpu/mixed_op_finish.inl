@@ -6,11 +6,9 @@ namespace edge {
 // A block's pools on their way back, and all that reaches dx, row by row.
 template <class T>
 struct Finish {
-  Framed<T> raw;            // x, framed by −∞
-  T *maxima, *averages;     // a row each
-  T *d_max, *d_average;     // likewise
-  T* window;                // three rows of what the pools give back, framed by a pixel
-  T* out;                   // a row of dx
+  Framed<T> raw;  // x, framed by −∞
+  T* window;      // three rows of what the pools give back, framed by a pixel
+  T* out;         // a row of dx
 };
 
 // Row i of dx: what came through the ReLU, from the pools and along the identity, whose Σ g·x is taken along.
@@ -41,7 +39,7 @@ void finish_row(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t
 
 template <class T>
 void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t group, int64_t n, int64_t b,
-            const T* through, const Finish<T>& own) {
+            const T* through, const Finish<T>& own, bool has_nan) {
   const Sink dx{plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel};
   const int64_t width = plan.width, columns = plan.out_width, size = (width + 3) * kBlock;
   const int s = plan.stride;
@@ -58,11 +56,17 @@ void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t gro
   int64_t done = 0;
   for (int64_t i = 0; i < plan.out_height; ++i) {
     const T* from = g.at(b, i * columns);
-    pool_rows(plan, x, b, i, i + 1, own.maxima, own.averages);
-    if (plan.max_pool) norm_backward(plan.max_norm, b, from, g.pixel, own.maxima, columns, own.d_max);
-    if (plan.avg_pool) norm_backward(plan.avg_norm, b, from, g.pixel, own.averages, columns, own.d_average);
+    const T* const raw[3] = {own.raw.at(b, s * i - 1, -1), own.raw.at(b, s * i, -1), own.raw.at(b, s * i + 1, -1)};
     T* const rows[3] = {window(s * i - 1), window(s * i), window(s * i + 1)};
-    scatter_row(plan, own.raw, b, i, own.maxima, own.d_max, own.d_average, rows);
+    scatter_row<T>(plan.height, width, s, has_nan, i, raw, rows,
+                   [&](int part) __attribute__((always_inline)) {
+                     const ThroughNorm<T> maximum(plan.max_norm, b * kBlock + part), mean(plan.avg_norm, b * kBlock + part);
+                     return [=, &plan, &g](int64_t j, Vec<T> high, Vec<T> average) __attribute__((always_inline)) {
+                       const Vec<T> gradient = load(from + j * g.pixel + part);
+                       return Gradients<T>{plan.max_pool ? maximum(gradient, high) : Vec<T>{},
+                                           plan.avg_pool ? mean(gradient, average) : Vec<T>{}};
+                     };
+                   });
     // Rows that no further window reaches.
     const int64_t complete = i + 1 < plan.out_height ? s * (i + 1) - 1 : plan.height;
     for (; done < complete; ++done) {
@@ -81,19 +85,15 @@ void mixed_op_first_backward(const Plan<T>& plan, int64_t group, const Workspace
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  const int64_t pixels = plan.pixels(), out_pixels = plan.out_pixels(), columns = plan.out_width;
+  const int64_t pixels = plan.pixels(), out_pixels = plan.out_pixels();
   T* dense_x = scratch.take(plan.blocks * pixels * kBlock);
   T* dense_g = scratch.take(plan.blocks * out_pixels * kBlock);
   const bool pools = plan.max_pool || plan.avg_pool;
   const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
   const Back<T> back = take_back(plan, scratch, pixels);
-  T* halves = scratch.take(plan.padded() * plan.chunk_rows() * columns);
+  T* halves = scratch.take(plan.padded() * plan.chunk_rows() * plan.out_width);
   const Finish<T> own{
       framed(scratch, plan.blocks, plan.height, plan.width, 1, -std::numeric_limits<T>::infinity()),
-      scratch.take(columns * kBlock),
-      scratch.take(columns * kBlock),
-      scratch.zeros(columns * kBlock),
-      scratch.zeros(columns * kBlock),
       scratch.take(3 * (plan.width + 3) * kBlock),
       scratch.take(plan.width * kBlock),
   };
@@ -106,9 +106,15 @@ void mixed_op_first_backward(const Plan<T>& plan, int64_t group, const Workspace
       using S = std::remove_pointer_t<decltype(own_type)>;
       if (plan.first > 0) first_stages_backward<S>(plan, turn, x, g, rectified, back, halves);
     });
-    if (pools) fill(own.raw, x, plan.blocks, plan.height, plan.width, Same<T>{});
+    Ints<T> strange = {};
+    if (pools) {
+      fill(own.raw, x, plan.blocks, plan.height, plan.width, [&](Vec<T> v, int64_t) __attribute__((always_inline)) {
+        strange |= v != v;
+        return v;
+      });
+    }
     for (int64_t b = 0; b < plan.blocks; ++b)
-      finish(plan, x, g, group, n, b, plan.first > 0 ? back.dx + b * pixels * kBlock : nullptr, own);
+      finish(plan, x, g, group, n, b, plan.first > 0 ? back.dx + b * pixels * kBlock : nullptr, own, any(strange));
   });
 }
 

@@ -139,11 +139,6 @@ BF_INLINE void fill(const Framed<T>& to, const View<S>& from, int64_t blocks, in
 }
 
 template <class T>
-struct Same {
-  BF_INLINE Vec<T> operator()(Vec<T> v, int64_t) const { return v; }
-};
-
-template <class T>
 struct Rectified {
   BF_INLINE Vec<T> operator()(Vec<T> v, int64_t) const { return relu(v); }
 };

@@ -111,59 +111,104 @@ void pool_rows(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t begin, 
   }
 }
 
-// Output row i's gradients to the three input rows of its windows: the maximum's to the first pixel that attains it,
-// the average's to all. x and the rows of dx are framed by a pixel on each side, which nobody reads.
-template <class T, int S>
-void scatter_row_strided(const Plan<T>& plan, const Framed<T>& x, int64_t b, int64_t i, const T* maxima, const T* d_max,
-                         const T* d_average, T* const dx[3]) {
-  typedef typename Vector<T>::LooseInts Bits;
-  const T rows = T(1 + (S * i > 0) + (S * i + 1 < plan.height));
+// Three pixels of a column of a window: the maximum, where it is (3·row, and + column once it is known), and the sum.
+template <class T>
+struct Column {
+  Vec<T> high;
+  Ints<T> at;
+  Vec<T> sum;
+};
+
+// Of two parts of a window the one whose maximum counts: the higher, of equals the first, of NaNs the last.
+template <class T, bool Careful>
+BF_INLINE void raise(Column<T>& a, Vec<T> high, Ints<T> at) {
+  Ints<T> better = (high > a.high) | ((high == a.high) & (at < a.at));
+  if (Careful) better |= (high != high) & ((a.high == a.high) | (at > a.at));
+  a.at = better ? at : a.at;
+  a.high = Careful ? (better ? high : a.high) : maximum(a.high, high);
+}
+
+template <class T>
+struct Gradients {
+  Vec<T> maximum, average;
+};
+
+// Output row i's gradients to the three input rows of its windows: the maximum's to the first pixel that attains it, or
+// to the last NaN, the average's to all. `gradients(part)(j, maximum, average)` gives both of output j. Rows of x are
+// framed by a pixel of −∞, which nothing exceeds, rows of dx by one that nobody reads. `Careful`: x may hold NaN.
+template <class T, int S, bool Careful, class F>
+BF_INLINE void scatter_row_strided(int64_t height, int64_t width, int64_t i, const T* const x[3], T* const dx[3],
+                                   const F& gradients) {
+  alignas(64) static constexpr T kZeros[kBlock] = {};
+  const int64_t columns = (width + S - 1) / S;
+  const bool above = i > 0, below = S * i + 1 < height;
+  const T rows = T(1 + above + below);
   const Vec<T> inner = all(T(1) / (rows * 3)), outer = all(T(1) / (rows * 2)), only = all(T(1) / rows);
   for (int part = 0; part < kBlock; part += kWidth<T>) {
-    const T* window = x.at(b, S * i - 1, -1) + part;
+    // Column c of the framed rows.
+    const auto column = [&](int64_t c) __attribute__((always_inline)) {
+      const int64_t p = c * kBlock + part;
+      Column<T> all_rows{load(x[0] + p), Ints<T>{} + (above ? 0 : 3), {}};
+      raise<T, Careful>(all_rows, load(x[1] + p), Ints<T>{} + 3);
+      raise<T, Careful>(all_rows, load(x[2] + p), Ints<T>{} + 6);
+      all_rows.sum = (load(above ? x[0] + p : kZeros) + load(x[1] + p)) + load(below ? x[2] + p : kZeros);
+      return all_rows;
+    };
+    const auto of_output = gradients(part);
     // What the columns of a window have gathered so far: they leave as the window moves on.
-    Vec<T> sum[3][3] = {};
-    for (int64_t j = 0; j < plan.out_width; ++j, window += S * kBlock) {
-      // The maximum is a copy of one of the nine, so bits are compared: a NaN is found like any other value.
-      const Ints<T> highest = *reinterpret_cast<const Bits*>(maxima + j * kBlock + part);
-      Ints<T> at = {};
-#pragma GCC unroll 9
-      for (int t = 8; t >= 0; --t) {
-        const Ints<T> v = *reinterpret_cast<const Bits*>(window + (t / 3) * x.row + (t % 3) * kBlock);
-        at = v == highest ? Ints<T>{} + t : at;
+    Vec<T> sum[3][3] = {}, evens[3] = {};
+    Column<T> left = column(0), mid = column(1), right = column(2);
+    for (int64_t j = 0; j < columns; ++j) {
+      const bool has_left = j > 0, has_right = S * j + 1 < width;
+      Column<T> best = mid;
+      best.at += 1;
+      if (has_left) {
+        raise<T, Careful>(best, left.high, left.at);
+        best.sum += left.sum;
       }
-      const bool left = j > 0, right = S * j + 1 < plan.width;
-      const Vec<T> high = load(d_max + j * kBlock + part);
-      const Vec<T> even = load(d_average + j * kBlock + part) * (left && right ? inner : left || right ? outer : only);
+      if (has_right) {
+        raise<T, Careful>(best, right.high, right.at + 2);
+        best.sum += right.sum;
+      }
+      const Vec<T> share = has_left && has_right ? inner : has_left || has_right ? outer : only;
+      const auto [high, average] = of_output(j, best.high, best.sum * share);
+      const Vec<T> even = average * share;
+#pragma GCC unroll 3
+      for (int c = 0; c < 3; ++c) evens[c] += even;
 #pragma GCC unroll 3
       for (int r = 0; r < 3; ++r) {
         T* to = dx[r] + S * j * kBlock + part;
 #pragma GCC unroll 3
-        for (int c = 0; c < 3; ++c) sum[r][c] += even + (at == 3 * r + c ? high : Vec<T>{});
-        store(to, load(to) + sum[r][0]);
-        if (S == 2) store(to + kBlock, load(to + kBlock) + sum[r][1]);
+        for (int c = 0; c < 3; ++c) sum[r][c] = best.at == 3 * r + c ? sum[r][c] + high : sum[r][c];
+        store(to, load(to) + (sum[r][0] + evens[0]));
+        if (S == 2) store(to + kBlock, load(to + kBlock) + (sum[r][1] + evens[1]));
         sum[r][0] = sum[r][S];
         sum[r][1] = S == 1 ? sum[r][2] : Vec<T>{};
         sum[r][2] = Vec<T>{};
       }
+      evens[0] = evens[S];
+      evens[1] = S == 1 ? evens[2] : Vec<T>{};
+      evens[2] = Vec<T>{};
+      if (j + 1 == columns) break;
+      left = S == 1 ? mid : right;
+      mid = S == 1 ? right : column(2 * j + 3);
+      right = column(S * (j + 1) + 2);
     }
 #pragma GCC unroll 3
     for (int r = 0; r < 3; ++r) {
-      T* to = dx[r] + S * plan.out_width * kBlock + part;
-      store(to, load(to) + sum[r][0]);
-      if (S == 1) store(to + kBlock, load(to + kBlock) + sum[r][1]);
+      T* to = dx[r] + S * columns * kBlock + part;
+      store(to, load(to) + (sum[r][0] + evens[0]));
+      if (S == 1) store(to + kBlock, load(to + kBlock) + (sum[r][1] + evens[1]));
     }
   }
 }
 
-template <class T>
-void scatter_row(const Plan<T>& plan, const Framed<T>& x, int64_t b, int64_t i, const T* maxima, const T* d_max,
-                 const T* d_average, T* const dx[3]) {
-  if (plan.stride == 1) {
-    scatter_row_strided<T, 1>(plan, x, b, i, maxima, d_max, d_average, dx);
-  } else {
-    scatter_row_strided<T, 2>(plan, x, b, i, maxima, d_max, d_average, dx);
-  }
+template <class T, class F>
+void scatter_row(int64_t height, int64_t width, int stride, bool careful, int64_t i, const T* const x[3],
+                 T* const dx[3], const F& gradients) {
+  const auto f = stride == 1 ? (careful ? &scatter_row_strided<T, 1, true, F> : &scatter_row_strided<T, 1, false, F>)
+                             : (careful ? &scatter_row_strided<T, 2, true, F> : &scatter_row_strided<T, 2, false, F>);
+  f(height, width, i, x, dx, gradients);
 }
 
 }  // namespace edge

@@ -44,53 +44,6 @@ void forward(const PoolPlan<E, T>& plan, const Band& band, T* scratch) {
   }
 }
 
-// Output row i's gradients to the three input rows of its windows, which are framed by a pixel as the rows of dx are:
-// the maximum's to the first pixel that attains it or to the last NaN, the average's to all.
-template <class T, int S, bool Careful>
-void scatter(int64_t height, int64_t width, int64_t i, const T* const x[3], const T* d_max, const T* d_average,
-             T* const dx[3]) {
-  const int64_t columns = (width + S - 1) / S;
-  const bool top = i == 0;
-  const T rows = T(1 + !top + (S * i + 1 < height));
-  const Vec<T> inner = all(T(1) / (rows * 3)), outer = all(T(1) / (rows * 2)), only = all(T(1) / rows);
-  for (int part = 0; part < kBlock; part += kWidth<T>) {
-    // What the columns of a window have gathered so far: they leave as the window moves on.
-    Vec<T> sum[3][3] = {};
-    for (int64_t j = 0; j < columns; ++j) {
-      const bool left = j > 0, right = S * j + 1 < width;
-      // The frame is −∞, which nothing exceeds: where all else is, the first pixel of the image is chosen.
-      Vec<T> highest = all(-std::numeric_limits<T>::infinity());
-      Ints<T> at = Ints<T>{} + ((top ? 3 : 0) + (left ? 0 : 1));
-#pragma GCC unroll 9
-      for (int t = 0; t < 9; ++t) {
-        const Vec<T> v = load(x[t / 3] + (S * j + t % 3) * kBlock + part);
-        const Ints<T> higher = Careful ? (v > highest) | (v != v) : v > highest;
-        at = higher ? Ints<T>{} + t : at;
-        highest = Careful ? (higher ? v : highest) : maximum(highest, v);
-      }
-      const Vec<T> high = load(d_max + j * kBlock + part);
-      const Vec<T> even = load(d_average + j * kBlock + part) * (left && right ? inner : left || right ? outer : only);
-#pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r) {
-        T* to = dx[r] + S * j * kBlock + part;
-#pragma GCC unroll 3
-        for (int c = 0; c < 3; ++c) sum[r][c] += even + (at == 3 * r + c ? high : Vec<T>{});
-        store(to, load(to) + sum[r][0]);
-        if (S == 2) store(to + kBlock, load(to + kBlock) + sum[r][1]);
-        sum[r][0] = sum[r][S];
-        sum[r][1] = S == 1 ? sum[r][2] : Vec<T>{};
-        sum[r][2] = Vec<T>{};
-      }
-    }
-#pragma GCC unroll 3
-    for (int r = 0; r < 3; ++r) {
-      T* to = dx[r] + S * columns * kBlock + part;
-      store(to, load(to) + sum[r][0]);
-      if (S == 1) store(to + kBlock, load(to + kBlock) + sum[r][1]);
-    }
-  }
-}
-
 template <class T>
 bool has_nan(const T* row, int64_t count) {
   Ints<T> strange = {};
@@ -129,9 +82,11 @@ void backward(const PoolPlan<E, T>& plan, const Band& band, T* scratch) {
     const T* const own[3] = {x + place(s * i - 1) * row, x + place(s * i) * row, x + place(s * i + 1) * row};
     T* const to[3] = {dx + place(s * i - 1) * row, dx + place(s * i) * row, dx + place(s * i + 1) * row};
     const bool careful = strange[0] || strange[1] || strange[2];
-    const auto f = s == 1 ? (careful ? &scatter<T, 1, true> : &scatter<T, 1, false>)
-                          : (careful ? &scatter<T, 2, true> : &scatter<T, 2, false>);
-    f(plan.height, plan.width, i, own, d_max, d_average, to);
+    edge::scatter_row<T>(plan.height, plan.width, int(s), careful, i, own, to, [&](int part) {
+      return [=](int64_t j, Vec<T>, Vec<T>) __attribute__((always_inline)) {
+        return edge::Gradients<T>{load(d_max + j * kBlock + part), load(d_average + j * kBlock + part)};
+      };
+    });
     // Rows that no further window reaches.
     const int64_t complete = i + 1 < plan.out_height() ? s * (i + 1) - 1 : plan.height;
     for (int64_t r = s * i - 1; r < complete; ++r) {
