@@ -13,6 +13,10 @@
 #include "check.h"
 #include "isa_or_skip.h"
 
+#define BF_ISA host
+#include "../core/bfloat16.h"
+#undef BF_ISA
+
 using namespace base_fast;
 
 namespace {
@@ -31,6 +35,8 @@ struct Run {
   int threads = 1;
   // Channels beside the edge's own that the pixels of all images have; y and dx are then added to what is there.
   int64_t beside = 0;
+  // Images rounded to bfloat16.
+  Storage images = Storage::own;
   // Values rounded to bfloat16, and computed again for backward.
   Storage storage = Storage::own;
   bool recompute = false;
@@ -80,14 +86,22 @@ struct Run {
     const int64_t pixel = shape.channels + beside;
     const Buffer<T> values(edge.values()), again(edge.values()), hidden(plan.second * shape.images * edge.image());
     std::vector<double> statistics(size_t(edge.statistics()), 0.0);
-    plan.x = wide_x.data(), plan.y = wide_y.data();
+    Narrow narrow_x(wide_x), narrow_y(wide_y), narrow_grad(wide_grad), narrow_dx(wide_dx);
+    const bool narrow = images == Storage::bfloat16;
+    const auto one_of = [&](Narrow& few, const T* all) -> void* {
+      return narrow ? static_cast<void*>(few.data()) : const_cast<T*>(all);
+    };
+    plan.x = one_of(narrow_x, wide_x.data()), plan.y = one_of(narrow_y, wide_y.data());
+    plan.image_storage = images;
     plan.x_pixel = plan.y_pixel = plan.y_addend_pixel = pixel;
     if (beside > 0) plan.y_addend = plan.y;
     edge.use_values(values.get(), storage);
     forward_passes(edge, statistics.data(), run);
     Edge<T> back(shape, primitives, z.data(), pointers);
     const Buffer<T> gradients(plan.groups * plan.weights);
-    back.plan.x = wide_x.data(), back.plan.grad = wide_grad.data(), back.plan.dx = wide_dx.data();
+    back.plan.x = plan.x, back.plan.grad = one_of(narrow_grad, wide_grad.data());
+    back.plan.dx = one_of(narrow_dx, wide_dx.data());
+    back.plan.image_storage = images;
     back.plan.x_pixel = back.plan.grad_pixel = back.plan.dx_pixel = back.plan.dx_addend_pixel = pixel;
     if (beside > 0) back.plan.dx_addend = back.plan.dx;
     back.plan.weight_gradients = gradients.get();
@@ -106,9 +120,20 @@ struct Run {
     for (const auto& w : weights) d_weights.emplace_back(w.size());
     for (auto& w : d_weights) to.push_back(w.data());
     back.unpack(gradients.get(), to);
+    if (narrow) narrow_y.widen(wide_y), narrow_dx.widen(wide_dx);
     y = own(wide_y);
     dx = own(wide_dx);
   }
+
+  // The same numbers as bfloat16.
+  struct Narrow : std::vector<bfloat16> {
+    explicit Narrow(const std::vector<T>& wide) {
+      for (const T value : wide) this->push_back(host::from_float<bfloat16>(float(value)));
+    }
+    void widen(std::vector<T>& to) const {
+      for (size_t i = 0; i < to.size(); ++i) to[i] = T(host::to_float((*this)[i]));
+    }
+  };
 
   // An image as some of the channels of a wider one, whose others hold `kBeside`.
   std::vector<T> wider(const std::vector<T>& image) const {
@@ -193,6 +218,24 @@ void check_memory(const EdgeShape& shape, const std::vector<int64_t>& primitives
   }
 }
 
+// Images of bfloat16: several blocks of channels are multiplied by the matrix unit, where there is one.
+void check_narrow_images(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
+  Run<float> wide(shape, primitives), narrow(shape, primitives), several(shape, primitives);
+  narrow.images = narrow.storage = several.images = several.storage = Storage::bfloat16;
+  several.threads = 3;
+  wide();
+  narrow();
+  several();
+  CHECK(narrow.y == several.y && narrow.dx == several.dx && narrow.d_weights == several.d_weights);
+  double total = 0.0, error = 0.0;
+  for (size_t i = 0; i < wide.y.size(); ++i) {
+    total += double(wide.y[i]) * double(wide.y[i]);
+    error += (double(wide.y[i]) - double(narrow.y[i])) * (double(wide.y[i]) - double(narrow.y[i]));
+  }
+  CHECK(error > 0.0 && error <= 0.05 * 0.05 * total);
+  for (const float d : narrow.dx) CHECK(std::isfinite(d));
+}
+
 // Slices of wider images give the bits that images of their own give.
 void check_slices(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
   Run<float> dense(shape, primitives), slice(shape, primitives);
@@ -221,6 +264,12 @@ int main() {
   BF_ISA_OR_SKIP();
   const std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6, 7, 8};
   for (const int stride : {1, 2}) check_threads({13, 17, 8, 9, stride}, all);
+  for (const int stride : {1, 2}) {
+    for (const int64_t channels : {3, 17, 33, 48}) {
+      check_narrow_images({3, channels, 7, 20, stride}, all);
+      check_narrow_images({2, channels, 5, 37, stride}, {1, 3, 5, 8});
+    }
+  }
   for (const int stride : {1, 2}) {
     for (const EdgeShape& shape : {EdgeShape{3, 3, 6, 7, stride}, EdgeShape{2, 16, 5, 9, stride},
                                    EdgeShape{2, 17, 1, 4, stride}, EdgeShape{5, 4, 3, 1, stride},

@@ -62,6 +62,19 @@ def test_chosen_is_the_soft_value_of_a_one_hot(chosen: int, stride: int) -> None
     assert_close(hard_z, soft_z * z, tolerances.EDGE_FLOAT64)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("values", [(0.0, 1.0, 2.0), (-0.0, 0.0, -1.0)], ids=str)
+def test_ties_of_the_max_pool(values: tuple[float, ...], stride: int, instruction_set: str) -> None:
+    """The gradient reaches the pixel that PyTorch chooses among equals."""
+    chosen = torch.randint(len(values), (3, 20, 9, 11), generator=torch.Generator().manual_seed(5))
+    x, primitives = torch.tensor(values, dtype=torch.float64)[chosen], ("max_pool_3x3", "avg_pool_3x3")
+    inputs = [x, torch.tensor([0.6, 0.4], dtype=torch.float64)]
+    value, found = gradients(edge(primitives, stride), inputs)
+    expected, wanted = gradients(plain(primitives, stride, 20), inputs)
+    for one, other in zip((value, *found), (expected, *wanted), strict=True):
+        assert_close(one, other, tolerances.EDGE_FLOAT64)
+
+
 def test_only_the_chosen_primitive_runs() -> None:
     x, z, *weights = draw((2, 4, 6, 6), PRIMITIVES, 1)
     poisoned = [torch.full_like(w, float("nan")) for w in weights]
