@@ -40,7 +40,7 @@ struct Settings {
 template <class T>
 class Cell {
  public:
-  Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& weights, const Settings& settings);
+  Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& weights, const Settings& settings, Way way);
 
   std::tuple<Tensor, Tensor, Tensor, Tensor> forward();
   std::vector<Tensor> backward(const Tensor& grad, const Tensor& y, const Tensor& inner, const Tensor& values,
@@ -79,7 +79,8 @@ class Cell {
 };
 
 template <class T>
-Cell<T>::Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& weights, const Settings& settings)
+Cell<T>::Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& weights, const Settings& settings,
+              Way way)
     : settings_(settings), z_(z), weights_(weights), z_numbers_(z), weight_numbers_(weights),
       inputs_(int64_t(states.size())) {
   STD_TORCH_CHECK(!states.empty() && states[0].dim() == 4 && states[0].numel() > 0,
@@ -110,7 +111,7 @@ Cell<T>::Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& 
       const EdgeShape shape{images_, channels_, first ? height_ : out_height_, first ? width_ : out_width_, link.stride};
       std::vector<const T*> own;
       for (int64_t at : link.weights_at) own.push_back(weight_numbers_.get() + at);
-      edges_[e] = std::make_unique<Edge<T>>(shape, link.primitives, z_numbers_.get() + link.z_at, own);
+      edges_[e] = std::make_unique<Edge<T>>(shape, link.primitives, z_numbers_.get() + link.z_at, own, way);
       if (dtype_ == ScalarType::BFloat16) edges_[e]->plan.image_storage = Storage::bfloat16;
     }
   });
@@ -308,10 +309,10 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
 // f of the cell, in the type that computes it.
 template <class F>
 auto with_cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& weights, const Settings& settings,
-               const F& f) {
+               Way way, const F& f) {
   STD_TORCH_CHECK(!states.empty(), "states: expected at least one");
   return with_type(states[0].scalar_type(), [&](auto own) {
-    Cell<host::compute_t<decltype(own)>> cell(states, z, weights, settings);
+    Cell<host::compute_t<decltype(own)>> cell(states, z, weights, settings, way);
     return f(cell);
   });
 }
@@ -320,7 +321,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_cell(std::vector<Tensor> states
                                                       std::vector<int64_t> primitives, std::vector<int64_t> concat,
                                                       bool reduction, std::vector<int64_t> chosen, int64_t memory) {
   const Settings settings{primitives, concat, reduction, chosen, memory_of(memory)};
-  return with_cell(states, z, weights, settings, [](auto& cell) { return cell.forward(); });
+  return with_cell(states, z, weights, settings, Way::forward, [](auto& cell) { return cell.forward(); });
 }
 
 std::vector<Tensor> mixed_cell_backward(Tensor grad, std::vector<Tensor> states, Tensor z, Tensor weights,
@@ -328,7 +329,7 @@ std::vector<Tensor> mixed_cell_backward(Tensor grad, std::vector<Tensor> states,
                                         std::vector<int64_t> chosen, int64_t memory, Tensor y, Tensor inner,
                                         Tensor values, Tensor statistics) {
   const Settings settings{primitives, concat, reduction, chosen, memory_of(memory)};
-  return with_cell(states, z, weights, settings,
+  return with_cell(states, z, weights, settings, backward_of(settings.memory == Memory::recompute),
                    [&](auto& cell) { return cell.backward(grad, y, inner, values, statistics); });
 }
 

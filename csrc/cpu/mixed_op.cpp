@@ -10,11 +10,12 @@ namespace {
 template <class T>
 struct Call {
   Call(const Tensor& x, const Tensor& z, const std::vector<Tensor>& weights, const std::vector<int64_t>& primitives,
-       int64_t stride, int64_t memory)
+       int64_t stride, int64_t memory, bool backward)
       : z_numbers(z),
         numbers(weights.begin(), weights.end()),
         level(memory_of(memory)),
-        edge(checked(x, z, weights, primitives, stride), primitives, z_numbers.get(), pointers()) {
+        edge(checked(x, z, weights, primitives, stride), primitives, z_numbers.get(), pointers(),
+             backward ? backward_of(level == Memory::recompute) : Way::forward) {
     if (x.scalar_type() == ScalarType::BFloat16) edge.plan.image_storage = Storage::bfloat16;
   }
 
@@ -61,7 +62,7 @@ template <class T>
 std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x_any, const Tensor& z, const std::vector<Tensor>& weights,
                                            const std::vector<int64_t>& primitives, int64_t stride, int64_t memory) {
   const Tensor x = channels_last(x_any);
-  Call<T> call(x, z, weights, primitives, stride, memory);
+  Call<T> call(x, z, weights, primitives, stride, memory, false);
   Edge<T>& edge = call.edge;
   Plan<T>& plan = edge.plan;
   const bool keeps = call.level != Memory::recompute;
@@ -86,7 +87,7 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
                              const std::vector<Tensor>& weights, const std::vector<int64_t>& primitives,
                              int64_t stride, int64_t memory, const Tensor& values, const Tensor& statistics) {
   const Tensor x = channels_last(x_any), grad = channels_last(grad_any);
-  Call<T> call(x, z, weights, primitives, stride, memory);
+  Call<T> call(x, z, weights, primitives, stride, memory, true);
   Edge<T>& edge = call.edge;
   Plan<T>& plan = edge.plan;
   const bool kept = call.level != Memory::recompute;

@@ -56,10 +56,15 @@ inline int64_t groups_of(int64_t images, int64_t weights) {
   return images < groups ? images : groups;
 }
 
+// What an edge's weights are packed for.
+enum class Way { forward, backward, recomputing_backward };
+inline Way backward_of(bool recomputes) { return recomputes ? Way::recomputing_backward : Way::backward; }
+
 template <class T>
 class Edge {
  public:
-  Edge(const EdgeShape& shape, const std::vector<int64_t>& primitives, const T* z, const std::vector<const T*>& weights)
+  Edge(const EdgeShape& shape, const std::vector<int64_t>& primitives, const T* z, const std::vector<const T*>& weights,
+       Way way)
       : weights_(weights) {
     plan.images = shape.images;
     plan.channels = shape.channels;
@@ -83,7 +88,7 @@ class Edge {
       plan.weights += stage.kernel > 0 ? square : 2 * square;
     }
     plan.groups = groups_of(plan.images, plan.weights);
-    pack();
+    pack(way);
     norms_ = Buffer<T>::zeros((plan.norms() * 6 + 1) * plan.padded());
     plan.constant = norms_.get() + plan.norms() * 6 * plan.padded();
     for (int n = 0; n < plan.norms(); ++n) {
@@ -209,7 +214,7 @@ class Edge {
                                    : plan.avg_norm;
   }
   void resolve(const std::vector<int64_t>& primitives, const T* z);
-  void pack();
+  void pack(Way way);
 
   struct Source {
     int depthwise, pointwise;  // indices of weights

@@ -6,7 +6,7 @@
 namespace base_fast {
 
 template <class T>
-void Edge<T>::pack() {
+void Edge<T>::pack(Way way) {
   const int64_t channels = plan.channels, padded = plan.padded(), square = padded * padded;
   packed_ = Buffer<T>::zeros(2 * plan.weights);
   T* forward = packed_.get();
@@ -23,6 +23,7 @@ void Edge<T>::pack() {
       T* to = forward + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
       T* from = back + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
       for (int t = 0; t < k * k; ++t) to[t * kBlock] = w[c * k * k + t];
+      if (way == Way::forward) continue;
       for (int a = 0; a < stage.stride; ++a) {
         for (int b = 0; b < stage.stride; ++b) {
           // The taps that pixels of this parity meet, last first.
@@ -47,8 +48,8 @@ void Edge<T>::pack() {
       for (int64_t o = begin; o < end; ++o) {
         for (int64_t c = 0; c < channels; ++c) {
           const T value = matrix[(o - begin) * channels + c];
-          to[(o / kBlock * padded + c) * kBlock + o % kBlock] = value;
-          transposed[(c / kBlock * padded + o) * kBlock + c % kBlock] = value;
+          if (way != Way::backward) to[(o / kBlock * padded + c) * kBlock + o % kBlock] = value;
+          if (way != Way::forward) transposed[(c / kBlock * padded + o) * kBlock + c % kBlock] = value;
         }
       }
     }

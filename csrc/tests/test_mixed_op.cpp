@@ -74,7 +74,7 @@ struct Run {
   void operator()() {
     std::vector<const T*> pointers;
     for (const auto& w : weights) pointers.push_back(w.data());
-    Edge<T> edge(shape, primitives, z.data(), pointers);
+    Edge<T> edge(shape, primitives, z.data(), pointers, Way::forward);
     Plan<T>& plan = edge.plan;
     const auto run = [&](Pass pass) { run_groups(plan, pass, false); };
     const int64_t outputs = shape.images * shape.channels * plan.out_pixels();
@@ -97,7 +97,7 @@ struct Run {
     if (beside > 0) plan.y_addend = plan.y;
     edge.use_values(values.get(), storage);
     forward_passes(edge, statistics.data(), run);
-    Edge<T> back(shape, primitives, z.data(), pointers);
+    Edge<T> back(shape, primitives, z.data(), pointers, backward_of(recompute));
     const Buffer<T> gradients(plan.groups * plan.weights);
     back.plan.x = plan.x, back.plan.grad = one_of(narrow_grad, wide_grad.data());
     back.plan.dx = one_of(narrow_dx, wide_dx.data());
