@@ -51,6 +51,7 @@ class MixedOp(nn.Module):
         if memory not in MEMORY:
             raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
         self.channels, self.stride, self.primitives, self.memory = channels, stride, tuple(primitives), memory
+        self._places: list[tuple[list[str], str]] = []
         for l, primitive in enumerate(self.primitives):
             for name, shape in weight_shapes(primitive, channels, stride).items():
                 self._register(f"_ops.{l}.{name}", nn.Parameter(torch.empty(shape)))
@@ -76,6 +77,7 @@ class MixedOp(nn.Module):
         if got != expected:
             raise InputError(f"weights: got shapes {got}, expected {expected}")
         edge._modules.clear()
+        edge._places.clear()
         for path, weight in weights.items():
             edge._register(path, weight)
         return edge
@@ -89,6 +91,7 @@ class MixedOp(nn.Module):
                 module.add_module(name, nn.Module())
             module = module.get_submodule(name)
         module.register_parameter(leaf, weight)
+        self._places.append((parents, leaf))
 
     def reset_parameters(self) -> None:
         """PyTorch's own initialization of convolutions."""
@@ -108,9 +111,15 @@ class MixedOp(nn.Module):
         return ops.mixed_op(x, weights, self._weights(), self.primitives, self.stride, chosen, self.memory)
 
     def _weights(self) -> list[Tensor]:
-        # In the replicas of nn.DataParallel weights are plain attributes, which `parameters` does not see.
-        found = [w for module in self.modules() for w in vars(module).values() if isinstance(w, Tensor)]
-        return found or list(self.parameters())
+        # Not `parameters`: it walks through all modules at every call, and misses the plain attributes of the replicas
+        # that nn.DataParallel makes, and the second place of a shared weight.
+        found = []
+        for parents, leaf in self._places:
+            module: nn.Module = self
+            for name in parents:
+                module = module._modules[name]  # type: ignore[assignment]
+            found.append(getattr(module, leaf))
+        return found
 
     def extra_repr(self) -> str:
         return f"{self.channels}, stride={self.stride}, primitives={list(self.primitives)}, memory={self.memory!r}"

@@ -105,7 +105,8 @@ void transposed(const Band<E, T>& band, const T* grad, int64_t i, int64_t count,
       T* own = to + a * row + b * kBlock;
       if (p.rows > 0 && p.columns > 0) {
         const T* from = grad + (i / 2 - band.begin + frame + p.row) * grad_row + (frame + p.column) * kBlock;
-        correlate<T>(p.columns, 1, 1)(from, grad_row, p.rows, w, own, 2 * row, 2 * kBlock, rows, columns, false, nothing);
+        correlate<T>(p.columns, 1, 1)(from, grad_row, p.rows, w, own, 2 * row, 2 * kBlock, rows, columns, false,
+                                      nothing);
         w += p.rows * p.columns * kBlock;
       } else {
         for (int64_t k = 0; k < rows * columns; ++k)

@@ -60,7 +60,8 @@ void finish(const Plan<T>& plan, const View<T>& x, const View<T>& g, int64_t gro
     T* const rows[3] = {window(s * i - 1), window(s * i), window(s * i + 1)};
     scatter_row<T>(plan.height, width, s, has_nan, i, raw, rows,
                    [&](int part) __attribute__((always_inline)) {
-                     const ThroughNorm<T> maximum(plan.max_norm, b * kBlock + part), mean(plan.avg_norm, b * kBlock + part);
+                     const int64_t c = b * kBlock + part;
+                     const ThroughNorm<T> maximum(plan.max_norm, c), mean(plan.avg_norm, c);
                      return [=, &plan, &g](int64_t j, Vec<T> high, Vec<T> average) __attribute__((always_inline)) {
                        const Vec<T> gradient = load(from + j * g.pixel + part);
                        return Gradients<T>{plan.max_pool ? maximum(gradient, high) : Vec<T>{},
