@@ -32,7 +32,8 @@ class Runner {
         const int64_t group = (begin + nth) % groups;
         const uint64_t bit = uint64_t{1} << group;
         if (taken.load(std::memory_order_relaxed) & bit || taken.fetch_or(bit) & bit) continue;
-        work.next_group = nth == (last_first_ ? 0 : own - 1) ? -1 : group + (last_first_ ? -1 : 1);
+        const bool more = nth < own && nth != (last_first_ ? 0 : own - 1);
+        work.next_group = more ? group + (last_first_ ? -1 : 1) : -1;
         pass(plan, group, work);
         work.fresh = false;
       }
