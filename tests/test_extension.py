@@ -75,6 +75,15 @@ def test_the_instruction_set_can_be_asked_for(name):
 
 
 @needs_extension
+def test_the_matrix_unit_can_be_refused():
+    code = "from base_fast.ops import extension; print(extension.CPU.facts['matrix_unit'])"
+    done = python(code, ROOT, BASE_FAST_AMX="0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "False"
+    assert isinstance(extension.CPU.facts["matrix_unit"], bool)
+
+
+@needs_extension
 def test_the_instruction_set_can_be_changed():
     module = extension.CPU.module
     before = module.isa()

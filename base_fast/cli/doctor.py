@@ -96,7 +96,10 @@ def _gpus() -> str:
 def _extension(found: Extension, language: str) -> str:
     if found.module is None:
         return f"no compiled ones: {found.missing}"
-    return f"{language}, compiled by {found.facts['compiler']}"
+    unit = ""
+    if "matrix_unit" in found.facts:
+        unit = f"; bfloat16 edges {'use' if found.facts['matrix_unit'] else 'do without'} a matrix unit (AMX)"
+    return f"{language}, compiled by {found.facts['compiler']}{unit}"
 
 
 def _memory() -> str:

@@ -13,7 +13,8 @@ void select_isa(const char* name);
 
 const char* name_of(Isa isa);
 
-// Whether this process may use the matrix unit for bfloat16 (AMX); asks the operating system once.
+// Whether this process may use the matrix unit for bfloat16 (AMX); asks the operating system once, and not at all where
+// BASE_FAST_AMX is 0.
 bool has_tiles();
 
 }  // namespace base_fast

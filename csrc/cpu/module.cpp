@@ -21,7 +21,9 @@
 namespace {
 
 PyObject* facts(PyObject*, PyObject*) {
-  const std::string json = "{\"compiler\": \"" BF_COMPILER "\", \"signatures\": " + base_fast::signatures_json() + "}";
+  const std::string json = "{\"compiler\": \"" BF_COMPILER "\", \"matrix_unit\": " +
+                           std::string(base_fast::has_tiles() ? "true" : "false") +
+                           ", \"signatures\": " + base_fast::signatures_json() + "}";
   return PyUnicode_FromString(json.c_str());
 }
 
@@ -53,7 +55,7 @@ PyObject* select_isa(PyObject*, PyObject* name) {
 }
 
 PyMethodDef methods[] = {
-    {"facts", facts, METH_NOARGS, "Compiler and the kernels' signatures, as JSON."},
+    {"facts", facts, METH_NOARGS, "Compiler, whether bfloat16 may use the matrix unit, and the kernels' signatures, as JSON."},
     {"isa", isa, METH_NOARGS, "The instruction set in use: baseline, avx2 or avx512."},
     {"select_isa", select_isa, METH_O, "Use another instruction set, for tests and benchmarks."},
     {nullptr, nullptr, 0, nullptr},
