@@ -81,6 +81,9 @@ def test_the_matrix_unit_can_be_refused():
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "False"
     assert isinstance(extension.CPU.facts["matrix_unit"], bool)
+    done = python("import base_fast", ROOT, BASE_FAST_AMX="off")
+    assert done.returncode != 0
+    assert "BASE_FAST_AMX: got off, expected 0 or 1" in done.stderr
 
 
 @needs_extension

@@ -58,9 +58,12 @@ std::atomic<Isa>& current() {
 }
 
 bool ask_for_tiles() {
-#if BF_MULTI_ISA && defined(__linux__)
   const char* wanted = std::getenv("BASE_FAST_AMX");
-  if (wanted != nullptr && std::string(wanted) == "0") return false;
+  const std::string choice = wanted == nullptr ? "" : wanted;
+  if (choice != "" && choice != "0" && choice != "1")
+    throw std::runtime_error("BASE_FAST_AMX: got " + choice + ", expected 0 or 1");
+  if (choice == "0") return false;
+#if BF_MULTI_ISA && defined(__linux__)
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
   const bool tiles = (d >> 24 & 1) != 0 && (d >> 22 & 1) != 0;

@@ -20,13 +20,6 @@
 
 namespace {
 
-PyObject* facts(PyObject*, PyObject*) {
-  const std::string json = "{\"compiler\": \"" BF_COMPILER "\", \"matrix_unit\": " +
-                           std::string(base_fast::has_tiles() ? "true" : "false") +
-                           ", \"signatures\": " + base_fast::signatures_json() + "}";
-  return PyUnicode_FromString(json.c_str());
-}
-
 // Calls f, turning what it throws into Python's ValueError.
 template <class F>
 PyObject* guarded(const F& f) {
@@ -36,6 +29,15 @@ PyObject* guarded(const F& f) {
     PyErr_SetString(PyExc_ValueError, error.what());
     return nullptr;
   }
+}
+
+PyObject* facts(PyObject*, PyObject*) {
+  return guarded([] {
+    const std::string json = "{\"compiler\": \"" BF_COMPILER "\", \"matrix_unit\": " +
+                             std::string(base_fast::has_tiles() ? "true" : "false") +
+                             ", \"signatures\": " + base_fast::signatures_json() + "}";
+    return PyUnicode_FromString(json.c_str());
+  });
 }
 
 PyObject* isa(PyObject*, PyObject*) {
