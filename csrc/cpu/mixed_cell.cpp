@@ -13,20 +13,12 @@ struct Images {
   int64_t pixel = 0;
 };
 
-// One edge: which nodes it joins, the primitives that run, and where its numbers lie among those of the cell.
+// One edge: the node that it leads to, the primitives that run, and where its numbers lie among those of the cell.
 struct Link {
-  int64_t from, to;
-  int stride;
+  int64_t to;
   std::vector<int64_t> primitives;
   int64_t z_at;
   std::vector<int64_t> weights_at;
-
-  // `none` alone adds nothing.
-  bool runs() const {
-    for (int64_t primitive : primitives)
-      if (Primitive(primitive) != Primitive::none) return true;
-    return false;
-  }
 };
 
 struct Settings {
@@ -36,7 +28,8 @@ struct Settings {
   Memory memory;
 };
 
-// Nodes are numbered, inputs first; every computed one has an edge from each node before it.
+// Nodes are numbered, inputs first; every computed one has an edge from each node before it. The edges that leave a
+// node run together: they read its image once, and its pools are the same for all of them.
 template <class T>
 class Cell {
  public:
@@ -55,26 +48,28 @@ class Cell {
   int64_t value_size() const { return storage_ == Storage::bfloat16 ? 2 : int64_t(sizeof(T)); }
 
   void link();
+  void drop_idle();
   void place();
   // Node n among the channels of the output, or of what it leaves out.
   Images node(int64_t n, const Tensor& y, const Tensor& rest) const;
   Images value(int64_t n, const Tensor& y, const Tensor& rest) const;
   void zero(const Images& images, int64_t pixels) const;
-  // The values of an edge, which lie from `at` on, if they are kept.
-  void use_values(Edge<T>& edge, const Tensor& values, int64_t at);
+  // The values of a fan, which lie from `at` on, if they are kept.
+  void use_values(Fan<T>& fan, const Tensor& values, int64_t at);
 
   Settings settings_;
   std::vector<Tensor> states_;
   Tensor z_, weights_;
   Numbers<T> z_numbers_, weight_numbers_;
   std::vector<int64_t> place_;
-  std::vector<Link> links_;
-  std::vector<std::unique_ptr<Edge<T>>> edges_;
+  std::vector<std::vector<Link>> links_;  // that leave each node
+  std::vector<std::unique_ptr<Fan<T>>> fans_;
   int64_t inputs_, nodes_, images_, channels_, height_, width_, out_height_, out_width_;
   ScalarType dtype_;
   int64_t size_;  // bytes of an element of an image
   Storage storage_;
-  // Of all edges together: elements of values, doubles of statistics; the most that one edge needs of each memory.
+  // Of all edges together, whether they run or not: elements of values, doubles of statistics; the most that the edges of
+  // one node need of each memory.
   int64_t values_ = 0, statistics_ = 0, most_values_ = 0, most_gradients_ = 0, most_hidden_ = 0;
 };
 
@@ -102,24 +97,29 @@ Cell<T>::Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& 
                   "z, weights: expected the states' dtype, or float32 beside bfloat16");
   link();
   place();
-  edges_.resize(links_.size());
+  drop_idle();
+  fans_.resize(links_.size());
   // Packing the weights is worth several threads.
   torch::stable::parallel_for(0, int64_t(links_.size()), 1, [&](int64_t begin, int64_t end) {
-    for (size_t e = size_t(begin); e < size_t(end); ++e) {
-      const Link& link = links_[e];
-      const bool first = link.from < inputs_;
-      const EdgeShape shape{images_, channels_, first ? height_ : out_height_, first ? width_ : out_width_, link.stride};
-      std::vector<const T*> own;
-      for (int64_t at : link.weights_at) own.push_back(weight_numbers_.get() + at);
-      edges_[e] = std::make_unique<Edge<T>>(shape, link.primitives, z_numbers_.get() + link.z_at, own, way);
-      if (dtype_ == ScalarType::BFloat16) edges_[e]->plan.image_storage = Storage::bfloat16;
+    for (int64_t n = begin; n < end; ++n) {
+      const bool first = n < inputs_;
+      std::vector<Edge<T>> edges;
+      for (const Link& link : links_[size_t(n)]) {
+        edges.push_back({link.primitives, z_numbers_.get() + link.z_at, {}});
+        for (int64_t at : link.weights_at) edges.back().weights.push_back(weight_numbers_.get() + at);
+      }
+      if (edges.empty()) continue;
+      const EdgeShape shape{images_, channels_, first ? height_ : out_height_, first ? width_ : out_width_,
+                            first && settings.reduction ? 2 : 1};
+      fans_[size_t(n)] = std::make_unique<Fan<T>>(shape, edges, way);
+      if (dtype_ == ScalarType::BFloat16) fans_[size_t(n)]->plan.image_storage = Storage::bfloat16;
     }
   });
-  for (const auto& edge : edges_) {
-    values_ += edge->values(), statistics_ += edge->statistics();
-    most_values_ = std::max(most_values_, edge->values());
-    most_gradients_ = std::max(most_gradients_, edge->plan.groups * edge->plan.weights);
-    most_hidden_ = std::max(most_hidden_, edge->plan.second * images_ * edge->image());
+  for (const auto& fan : fans_) {
+    if (fan == nullptr) continue;
+    most_values_ = std::max(most_values_, fan->values());
+    most_gradients_ = std::max(most_gradients_, fan->plan.groups * fan->plan.weights);
+    most_hidden_ = std::max(most_hidden_, fan->plan.second * images_ * fan->image());
   }
 }
 
@@ -132,25 +132,52 @@ void Cell<T>::link() {
                   "z: expected (edges, primitives), at most 32 of these");
   STD_TORCH_CHECK(chosen.empty() || int64_t(chosen.size()) == z_.size(0), "chosen: expected one per edge");
   for (int64_t l : chosen) STD_TORCH_CHECK(l >= 0 && l < kinds(), "chosen: expected numbers below the primitives'");
+  const int64_t padded = (channels_ + kBlock - 1) / kBlock * kBlock;
+  links_.resize(size_t(inputs_));
   int64_t e = 0, taken = 0;
   for (nodes_ = inputs_; e < z_.size(0); ++nodes_) {
     for (int64_t from = 0; from < nodes_; ++from, ++e) {
       STD_TORCH_CHECK(e < z_.size(0), "z: expected the edges of whole nodes");
-      Link link{from, nodes_, settings_.reduction && from < inputs_ ? 2 : 1, {}, e * kinds(), {}};
+      const int stride = settings_.reduction && from < inputs_ ? 2 : 1;
+      Link link{nodes_, {}, e * kinds(), {}};
       if (!chosen.empty()) link.z_at += chosen[size_t(e)];
+      int64_t stages = 0;
       for (int64_t l = 0; l < kinds(); ++l) {
         const int64_t primitive = settings_.primitives[size_t(l)];
         const bool runs = chosen.empty() || chosen[size_t(e)] == l;
         if (runs) link.primitives.push_back(primitive);
-        for (int64_t size : weight_sizes({primitive}, channels_, link.stride)) {
+        const std::vector<int64_t> sizes = weight_sizes({primitive}, channels_, stride);
+        // Every stage has two weights.
+        if (runs) stages += int64_t(sizes.size()) / 2;
+        for (int64_t size : sizes) {
           if (runs) link.weights_at.push_back(taken);
           taken += size;
         }
       }
-      links_.push_back(std::move(link));
+      values_ += stages * images_ * padded * out_pixels();
+      statistics_ += (stages + 2) * 2 * padded;
+      links_[size_t(from)].push_back(std::move(link));
     }
+    links_.emplace_back();
   }
   STD_TORCH_CHECK(weights_.dim() == 1 && weights_.numel() == taken, "weights: expected those of all edges");
+}
+
+// Keeps the edges that add something to what the output depends on.
+template <class T>
+void Cell<T>::drop_idle() {
+  std::vector<bool> counts(size_t(nodes_), false);
+  for (int64_t n : settings_.concat) counts[size_t(n)] = true;
+  for (size_t n = size_t(nodes_); n-- > 0;) {
+    std::vector<Link> kept;
+    for (Link& link : links_[n]) {
+      bool runs = false;
+      for (int64_t primitive : link.primitives) runs |= Primitive(primitive) != Primitive::none;
+      if (runs && counts[size_t(link.to)]) kept.push_back(std::move(link));
+    }
+    if (!kept.empty()) counts[n] = true;
+    links_[n] = std::move(kept);
+  }
 }
 
 template <class T>
@@ -189,13 +216,13 @@ void Cell<T>::zero(const Images& images, int64_t pixels) const {
 }
 
 template <class T>
-void Cell<T>::use_values(Edge<T>& edge, const Tensor& values, int64_t at) {
+void Cell<T>::use_values(Fan<T>& fan, const Tensor& values, int64_t at) {
   if (keeps()) {
     char* base = static_cast<char*>(const_cast<void*>(values.const_data_ptr()));
-    edge.use_values(base + at * value_size(), storage_);
+    fan.use_values(base + at * value_size(), storage_);
   } else {
     const int64_t size = storage_ == Storage::own ? most_values_ : (most_values_ + 1) / 2;
-    edge.use_values(thread_memory<Values, T>(size), storage_, true);
+    fan.use_values(thread_memory<Values, T>(size), storage_, true);
   }
 }
 
@@ -204,34 +231,35 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
   const Tensor y = empty_image(images_, outer() * channels_, out_height_, out_width_, dtype_);
   const Tensor rest = empty_image(images_, inner() * channels_, out_height_, out_width_, dtype_);
   const Tensor values = empty({keeps() ? values_ : 0}, dtype_of<T>(storage_));
-  const int64_t padded = edges_[0]->plan.padded();
+  const int64_t padded = (channels_ + kBlock - 1) / kBlock * kBlock;
   const Tensor statistics = empty({statistics_ / (2 * padded), 2, padded}, ScalarType::Double);
-  double* s = mutable_data<double>(statistics);
+  double *s = mutable_data<double>(statistics), *const end = s + statistics_;
   Runner<T> runner(false);
   int64_t v = 0;
-  size_t e = 0;
-  for (int64_t n = inputs_; n < nodes_; ++n) {
-    const Images to = node(n, y, rest);
-    bool begun = false;
-    for (int64_t from = 0; from < n; ++from, ++e) {
-      Edge<T>& edge = *edges_[e];
-      Plan<T>& plan = edge.plan;
-      if (links_[e].runs()) {
-        const Images x = value(from, y, rest);
-        plan.x = x.base, plan.x_pixel = x.pixel;
-        plan.y = to.base, plan.y_pixel = to.pixel;
-        plan.y_addend = begun ? to.base : nullptr, plan.y_addend_pixel = to.pixel;
-        use_values(edge, values, v);
-        forward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
-        begun = true;
-      } else {
-        std::memset(s, 0, size_t(edge.statistics()) * sizeof(double));
-      }
-      v += edge.values();
-      s += edge.statistics();
+  std::vector<bool> begun(size_t(nodes_), false);
+  for (int64_t n = 0; n < nodes_; ++n) {
+    // Every edge into it has run.
+    if (n >= inputs_ && !begun[size_t(n)]) zero(node(n, y, rest), images_ * out_pixels());
+    if (fans_[size_t(n)] == nullptr) continue;
+    Fan<T>& fan = *fans_[size_t(n)];
+    Plan<T>& plan = fan.plan;
+    const Images x = value(n, y, rest);
+    plan.x = x.base, plan.x_pixel = x.pixel;
+    for (int t = 0; t < plan.count; ++t) {
+      const size_t to = size_t(links_[size_t(n)][size_t(t)].to);
+      const Images sum = node(int64_t(to), y, rest);
+      Target<T>& target = plan.targets[t];
+      target.y = sum.base, target.y_addend = begun[to] ? sum.base : nullptr;
+      target.y_pixel = target.y_addend_pixel = sum.pixel;
+      begun[to] = true;
     }
-    if (!begun) zero(to, images_ * out_pixels());
+    use_values(fan, values, v);
+    forward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
+    v += fan.values();
+    s += fan.statistics();
   }
+  // Those of edges that do not run.
+  std::memset(s, 0, size_t(end - s) * sizeof(double));
   return {y, rest, values, statistics};
 }
 
@@ -267,37 +295,39 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
   T* hidden = thread_memory<HiddenGradients, T>(most_hidden_);
   T* partial = thread_memory<WeightGradients, T>(most_gradients_);
   Runner<T> runner(true);
-  int64_t v = values_;
-  const double* s = data<double>(statistics) + statistics_;
-  for (size_t e = links_.size(); e-- > 0;) {
-    const Link& link = links_[e];
-    Edge<T>& edge = *edges_[e];
-    Plan<T>& plan = edge.plan;
-    v -= edge.values();
-    s -= edge.statistics();
-    const Images g = gradients[size_t(link.to)];
-    if (!link.runs() || g.base == nullptr) continue;
-    const Images x = value(link.from, y, rest), dx = sum_of(link.from);
-    Images& before = gradients[size_t(link.from)];
+  int64_t v = 0, of_all = 0;
+  for (const auto& fan : fans_)
+    if (fan != nullptr) v += fan->values(), of_all += fan->statistics();
+  const double* s = data<double>(statistics) + of_all;
+  for (int64_t n = nodes_; n-- > 0;) {
+    if (fans_[size_t(n)] == nullptr) continue;
+    const std::vector<Link>& links = links_[size_t(n)];
+    Fan<T>& fan = *fans_[size_t(n)];
+    Plan<T>& plan = fan.plan;
+    v -= fan.values();
+    s -= fan.statistics();
+    const Images x = value(n, y, rest), dx = sum_of(n);
+    Images& before = gradients[size_t(n)];
     plan.x = x.base, plan.x_pixel = x.pixel;
-    plan.grad = g.base, plan.grad_pixel = g.pixel;
+    for (int t = 0; t < plan.count; ++t) {
+      const Images& g = gradients[size_t(links[size_t(t)].to)];
+      plan.targets[t].grad = g.base, plan.targets[t].grad_pixel = g.pixel;
+    }
     plan.dx = dx.base, plan.dx_pixel = dx.pixel;
     plan.dx_addend = before.base, plan.dx_addend_pixel = before.pixel;
     before = dx;
-    use_values(edge, values, v);
-    edge.use_hidden_gradients(hidden);
+    use_values(fan, values, v);
+    fan.use_hidden_gradients(hidden);
     plan.weight_gradients = partial;
-    const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
+    const std::vector<double> of_norm = backward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
     torch::stable::parallel_for(0, plan.weights, 4096,
                                 [&](int64_t begin, int64_t end) { merge_gradients(plan, begin, end); });
-    for (size_t l = 0; l < link.primitives.size(); ++l) {
-      const int n = edge.norm_of(l);
-      dz.get()[link.z_at + int64_t(l)] =
-          T(edge.is_identity(l) ? edge.identity_gradient() : n < 0 ? 0.0 : of_norm[size_t(n)]);
-    }
     std::vector<T*> to;
-    for (int64_t at : link.weights_at) to.push_back(d_weights.get() + at);
-    edge.unpack(partial, to);
+    for (size_t t = 0; t < links.size(); ++t) {
+      fan.z_gradients(t, of_norm, dz.get() + links[t].z_at);
+      for (int64_t at : links[t].weights_at) to.push_back(d_weights.get() + at);
+    }
+    fan.unpack(partial, to);
   }
   for (int64_t n = 0; n < inputs_; ++n)
     if (gradients[size_t(n)].base == nullptr) zero(sum_of(n), images_ * height_ * width_);

@@ -14,9 +14,9 @@ struct Call {
       : z_numbers(z),
         numbers(weights.begin(), weights.end()),
         level(memory_of(memory)),
-        edge(checked(x, z, weights, primitives, stride), primitives, z_numbers.get(), pointers(),
-             backward ? backward_of(level == Memory::recompute) : Way::forward) {
-    if (x.scalar_type() == ScalarType::BFloat16) edge.plan.image_storage = Storage::bfloat16;
+        fan(checked(x, z, weights, primitives, stride), {{primitives, z_numbers.get(), pointers()}},
+            backward ? backward_of(level == Memory::recompute) : Way::forward) {
+    if (x.scalar_type() == ScalarType::BFloat16) fan.plan.image_storage = Storage::bfloat16;
   }
 
   static EdgeShape checked(const Tensor& x, const Tensor& z, const std::vector<Tensor>& weights,
@@ -42,20 +42,20 @@ struct Call {
     return all;
   }
   Storage storage() const {
-    const bool narrow = edge.plan.image_storage == Storage::bfloat16;
+    const bool narrow = fan.plan.image_storage == Storage::bfloat16;
     return storage_of<T>(narrow ? ScalarType::BFloat16 : ScalarType::Float, level);
   }
   ScalarType dtype() const { return dtype_of<T>(storage()); }
   // Memory that does not outlive this call.
   void use_temporary_values() {
-    const int64_t size = storage() == Storage::own ? edge.values() : (edge.values() + 1) / 2;
-    edge.use_values(thread_memory<Values, T>(size), storage(), true);
+    const int64_t size = storage() == Storage::own ? fan.values() : (fan.values() + 1) / 2;
+    fan.use_values(thread_memory<Values, T>(size), storage(), true);
   }
 
   Numbers<T> z_numbers;
   std::vector<Numbers<T>> numbers;
   Memory level;
-  Edge<T> edge;
+  Fan<T> fan;
 };
 
 template <class T>
@@ -63,22 +63,22 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x_any, const Tensor& z,
                                            const std::vector<int64_t>& primitives, int64_t stride, int64_t memory) {
   const Tensor x = channels_last(x_any);
   Call<T> call(x, z, weights, primitives, stride, memory, false);
-  Edge<T>& edge = call.edge;
-  Plan<T>& plan = edge.plan;
+  Fan<T>& fan = call.fan;
+  Plan<T>& plan = fan.plan;
   const bool keeps = call.level != Memory::recompute;
-  const Tensor values = empty({keeps ? edge.values() : 0}, call.dtype());
+  const Tensor values = empty({keeps ? fan.values() : 0}, call.dtype());
   const Tensor y = empty_image(plan.images, plan.channels, plan.out_height, plan.out_width, x.scalar_type());
   const Tensor statistics = empty({plan.norms(), 2, plan.padded()}, ScalarType::Double);
   double* s = mutable_data<double>(statistics);
   plan.x = x.const_data_ptr();
-  plan.y = y.mutable_data_ptr();
+  plan.targets[0].y = y.mutable_data_ptr();
   if (keeps) {
-    edge.use_values(values.mutable_data_ptr(), call.storage());
+    fan.use_values(values.mutable_data_ptr(), call.storage());
   } else {
     call.use_temporary_values();
   }
   Runner<T> runner(false);
-  forward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
+  forward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
   return {y, values, statistics};
 }
 
@@ -88,10 +88,10 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
                              int64_t stride, int64_t memory, const Tensor& values, const Tensor& statistics) {
   const Tensor x = channels_last(x_any), grad = channels_last(grad_any);
   Call<T> call(x, z, weights, primitives, stride, memory, true);
-  Edge<T>& edge = call.edge;
-  Plan<T>& plan = edge.plan;
+  Fan<T>& fan = call.fan;
+  Plan<T>& plan = fan.plan;
   const bool kept = call.level != Memory::recompute;
-  STD_TORCH_CHECK(values.numel() == (kept ? edge.values() : 0) && statistics.numel() == edge.statistics() &&
+  STD_TORCH_CHECK(values.numel() == (kept ? fan.values() : 0) && statistics.numel() == fan.statistics() &&
                       values.scalar_type() == call.dtype() && statistics.scalar_type() == ScalarType::Double &&
                       values.is_contiguous() && statistics.is_contiguous(),
                   "values, statistics: expected what the forward pass gave");
@@ -102,30 +102,27 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   const double* s = data<double>(statistics);
   const Tensor dx = empty_image(plan.images, plan.channels, plan.height, plan.width, x.scalar_type());
   plan.x = x.const_data_ptr();
-  plan.grad = grad.const_data_ptr();
+  plan.targets[0].grad = grad.const_data_ptr();
   plan.dx = dx.mutable_data_ptr();
   if (kept) {
-    edge.use_values(const_cast<void*>(values.const_data_ptr()), call.storage());
+    fan.use_values(const_cast<void*>(values.const_data_ptr()), call.storage());
   } else {
     call.use_temporary_values();
   }
-  edge.use_hidden_gradients(thread_memory<HiddenGradients, T>(plan.second * plan.images * edge.image()));
+  fan.use_hidden_gradients(thread_memory<HiddenGradients, T>(plan.second * plan.images * fan.image()));
   plan.weight_gradients = thread_memory<WeightGradients, T>(plan.groups * plan.weights);
 
   Runner<T> runner(true);
-  const std::vector<double> of_norm = backward_passes(edge, s, [&](Pass<T> pass) { runner(pass, plan); });
+  const std::vector<double> of_norm = backward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
   torch::stable::parallel_for(0, plan.weights, 4096,
                               [&](int64_t begin, int64_t end) { merge_gradients(plan, begin, end); });
 
   const Result<T> dz(z);
-  for (size_t l = 0; l < primitives.size(); ++l) {
-    const int n = edge.norm_of(l);
-    dz.get()[l] = T(edge.is_identity(l) ? edge.identity_gradient() : n < 0 ? 0.0 : of_norm[size_t(n)]);
-  }
+  fan.z_gradients(0, of_norm, dz.get());
   std::vector<Result<T>> results(weights.begin(), weights.end());
   std::vector<T*> to;
   for (const Result<T>& r : results) to.push_back(r.get());
-  edge.unpack(plan.weight_gradients, to);
+  fan.unpack(plan.weight_gradients, to);
   std::vector<Tensor> all = {dx, dz.finish()};
   for (const Result<T>& r : results) all.push_back(r.finish());
   return all;

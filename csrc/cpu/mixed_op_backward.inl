@@ -223,7 +223,7 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
   T* dense_x = scratch.take(plan.blocks * plan.pixels() * kBlock);
-  T* dense_g = scratch.take(plan.blocks * plan.out_pixels() * kBlock);
+  Incoming<T> incoming(plan, scratch);
   const int64_t step = plan.chunk_rows(), columns = plan.out_width;
   T *maxima = scratch.take(step * columns * kBlock), *averages = scratch.take(step * columns * kBlock);
   const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
@@ -236,7 +236,7 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
     each_image(plan, group, memory, [&](const Turn& turn) {
       const int64_t n = turn.image;
       const View<T> x = reads_x ? view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense_x) : View<T>{};
-      const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, n, plan.out_pixels(), dense_g);
+      incoming.turn_to(n);
       if (plan.recompute) {
         // The norms are known, so nothing stands between the first stages and the second.
         first_stages<S, T>(plan, turn, x, rectified, chunks, nullptr);
@@ -245,8 +245,12 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
       for (int64_t i = 0; i < plan.out_height; i += step) {
         const int64_t end = std::min(i + step, plan.out_height);
         for (int64_t b = 0; b < plan.blocks; ++b) {
-          terms_of(plan, x, n, b, i, end, maxima, averages, terms);
-          reduce_pixels(plan, terms, group, b, g.at(b, i * columns), g.pixel, (end - i) * columns);
+          if (plan.max_pool || plan.avg_pool) pool_rows(plan, x, b, i, end, maxima, averages);
+          for (int t = 0; t < plan.count; ++t) {
+            terms_of(plan, t, n, b, i, maxima, averages, terms);
+            const View<T> g = incoming[t];
+            reduce_pixels(plan, terms, group, b, g.at(b, i * columns), g.pixel, (end - i) * columns);
+          }
         }
       }
     });
@@ -265,8 +269,8 @@ void clear_gradients(const Plan<T>& plan, int64_t group, int begin, int end) {
 
 // The second stages of image n on their way back.
 template <class S, class T>
-void second_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>& g, const Framed<T>& hidden,
-                            const Back<T>& back) {
+void second_stages_backward(const Plan<T>& plan, const Turn& turn, const Incoming<T>& incoming,
+                            const Framed<T>& hidden, const Back<T>& back) {
   const int64_t n = turn.image;
   const int64_t pixels = plan.out_pixels(), height = plan.out_height, width = plan.out_width;
   for (int s = plan.first; s < plan.first + plan.second; ++s) {
@@ -277,7 +281,7 @@ void second_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>
     const int64_t of = last ? turn.next : n;
     const Pair<T, S> next{{}, values_of<S>(plan, following, of), values_of<S>(plan, plan.stages[following.input], of)};
     fill_normalized<S>(plan, from, n, hidden);
-    const Pair<T, S> now{g, values_of<S>(plan, stage, n), {}};
+    const Pair<T, S> now{incoming[stage.target], values_of<S>(plan, stage, n), {}};
     stage_backward(plan, stage, hidden, now, next, height, width, back,
                    plan.weight_gradients + turn.group * plan.weights, false);
     for (int64_t b = 0; b < plan.blocks; ++b)
@@ -289,12 +293,12 @@ void second_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>
 
 // The first stages of image n on their way back, to `back.dx`.
 template <class S, class T>
-void first_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>& x, const View<T>& g,
+void first_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>& x, const Incoming<T>& incoming,
                            const Framed<T>& rectified, const Back<T>& back, T* halves) {
   const int64_t n = turn.image;
   const auto pair_of = [&](int s, int64_t of) {
     const Stage<T>& stage = plan.stages[s];
-    const View<T> gradient = stage.last ? (of == n ? g : View<T>{nullptr, 0, 0})
+    const View<T> gradient = stage.last ? (of == n ? incoming[stage.target] : View<T>{nullptr, 0, 0})
                                         : View<T>{stage.gradient + of * image(plan), plan.out_pixels() * kBlock, kBlock};
     return Pair<T, S>{gradient, values_of<S>(plan, stage, of), {}};
   };
@@ -326,14 +330,14 @@ void mixed_op_second_backward(const Plan<T>& plan, int64_t group, const Workspac
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
   const int64_t pixels = plan.out_pixels();
-  T* dense = scratch.take(plan.blocks * pixels * kBlock);
+  Incoming<T> incoming(plan, scratch);
   const Framed<T> hidden = framed(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0));
   const Back<T> back = take_back(plan, scratch, pixels);
   clear_gradients(plan, group, plan.first, plan.first + plan.second);
   with_storage<T>(plan.value_storage, [&](auto* own) {
     each_image(plan, group, memory, [&](const Turn& turn) {
-      const View<T> g = view_of(plan, plan.grad, plan.grad_pixel, turn.image, pixels, dense);
-      second_stages_backward<std::remove_pointer_t<decltype(own)>>(plan, turn, g, hidden, back);
+      incoming.turn_to(turn.image);
+      second_stages_backward<std::remove_pointer_t<decltype(own)>>(plan, turn, incoming, hidden, back);
     });
   });
 }

@@ -40,12 +40,24 @@ BF_INLINE void copy_pixels(const From* from, int64_t from_step, int64_t count, T
   }
 }
 
-// Image n of those at `images`, whose pixels are `pixel` elements apart. Where the channels fill their blocks, an NHWC
-// image serves as it stands; else it is copied to `scratch`, with zeros where there are no channels.
+// Where the channels fill their blocks, an NHWC image serves as it stands; else it is copied to scratch memory.
+template <class T>
+bool is_copied(const Plan<T>& plan) {
+  return plan.image_storage != Storage::own || plan.channels != plan.padded();
+}
+
+// Image n of those at `images`, whose pixels are `pixel` elements apart, or of its copy.
+template <class T>
+View<T> stored_view(const Plan<T>& plan, const void* images, int64_t pixel, int64_t n, int64_t pixels, T* scratch) {
+  if (is_copied(plan)) return {scratch, pixels * kBlock, kBlock};
+  return {static_cast<const T*>(images) + n * pixels * pixel, kBlock, pixel};
+}
+
+// The same, copied if need be, with zeros where there are no channels.
 template <class T>
 View<T> view_of(const Plan<T>& plan, const void* images, int64_t pixel, int64_t n, int64_t pixels, T* scratch) {
-  if (plan.image_storage == Storage::own && plan.channels == plan.padded())
-    return {static_cast<const T*>(images) + n * pixels * pixel, kBlock, pixel};
+  const View<T> view = stored_view(plan, images, pixel, n, pixels, scratch);
+  if (!is_copied(plan)) return view;
   with_storage<T>(plan.image_storage, [&](auto* own) {
     const auto* image = static_cast<decltype(own)>(const_cast<void*>(images)) + n * pixels * pixel;
     for (int64_t b = 0; b < plan.blocks; ++b) {
@@ -61,8 +73,33 @@ View<T> view_of(const Plan<T>& plan, const void* images, int64_t pixel, int64_t 
       }
     }
   });
-  return {scratch, pixels * kBlock, kBlock};
+  return view;
 }
+
+// The gradients that come back from the targets, of one image at a time.
+template <class T>
+class Incoming {
+ public:
+  Incoming(const Plan<T>& plan, Scratch<T>& scratch) : plan_(plan), size_(plan.blocks * plan.out_pixels() * kBlock) {
+    copies_ = scratch.take(plan.count * size_);
+  }
+  void turn_to(int64_t n) {
+    image_ = n;
+    for (int t = 0; t < plan_.count; ++t) {
+      const Target<T>& target = plan_.targets[t];
+      view_of(plan_, target.grad, target.grad_pixel, n, plan_.out_pixels(), copies_ + t * size_);
+    }
+  }
+  View<T> operator[](int t) const {
+    const Target<T>& target = plan_.targets[t];
+    return stored_view(plan_, target.grad, target.grad_pixel, image_, plan_.out_pixels(), copies_ + t * size_);
+  }
+
+ private:
+  const Plan<T>& plan_;
+  int64_t size_, image_ = 0;
+  T* copies_;
+};
 
 // Where results go: NHWC images, and what is added to them.
 struct Sink {

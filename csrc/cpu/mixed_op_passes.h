@@ -4,23 +4,23 @@
 
 #include <vector>
 
-#include "mixed_op_edge.h"
+#include "mixed_op_fan.h"
 
 namespace base_fast {
 
 // y, and the norms' statistics.
 template <class T, class Run>
-void forward_passes(Edge<T>& edge, double* statistics, const Run& run) {
-  const int first = edge.plan.first, stages = first + edge.plan.second;
+void forward_passes(Fan<T>& fan, double* statistics, const Run& run) {
+  const int first = fan.plan.first, stages = first + fan.plan.second;
   const auto settle = [&](int begin, int end) {
     for (int n = begin; n < end; ++n) {
-      edge.merge_moments(n, statistics);
-      edge.set_norm(n, statistics);
+      fan.merge_moments(n, statistics);
+      fan.set_norm(n, statistics);
     }
   };
-  if (first > 0 || edge.has_terms()) run(BF_KERNEL(mixed_op_first<T>));
+  if (first > 0 || fan.has_terms()) run(BF_KERNEL(mixed_op_first<T>));
   settle(0, first);
-  settle(stages, edge.plan.norms());
+  settle(stages, fan.plan.norms());
   if (stages > first) run(BF_KERNEL(mixed_op_second<T>));
   settle(first, stages);
   run(BF_KERNEL(mixed_op_sum<T>));
@@ -28,18 +28,19 @@ void forward_passes(Edge<T>& edge, double* statistics, const Run& run) {
 
 // dx and the groups' weight gradients; returns the gradient of each norm's weight in y.
 template <class T, class Run>
-std::vector<double> backward_passes(Edge<T>& edge, const double* statistics, const Run& run) {
-  const int norms = edge.plan.norms();
-  for (int n = 0; n < norms; ++n) edge.set_norm(n, statistics);
+std::vector<double> backward_passes(Fan<T>& fan, const double* statistics, const Run& run) {
+  const int norms = fan.plan.norms();
+  for (int n = 0; n < norms; ++n) fan.set_norm(n, statistics);
   std::vector<double> of_norm(size_t(norms), 0.0);
   const auto settle = [&](bool terms) {
     for (int n = 0; n < norms; ++n) {
-      if (edge.is_term(n) == terms) of_norm[size_t(n)] = edge.set_norm_backward(n, statistics);
+      if (fan.is_term(n) == terms) of_norm[size_t(n)] = fan.set_norm_backward(n, statistics);
     }
   };
-  if (edge.has_terms()) run(BF_KERNEL(mixed_op_reduce<T>));
+  if (fan.has_terms()) run(BF_KERNEL(mixed_op_reduce<T>));
   settle(true);
-  if (edge.plan.second > 0) run(BF_KERNEL(mixed_op_second_backward<T>));
+  fan.join_pools();
+  if (fan.plan.second > 0) run(BF_KERNEL(mixed_op_second_backward<T>));
   settle(false);
   run(BF_KERNEL(mixed_op_first_backward<T>));
   return of_norm;

@@ -1,4 +1,4 @@
-// What the passes of a mixed edge work on: plain numbers and pointers, the same for every instruction set.
+// What the passes of mixed edges work on: plain numbers and pointers, the same for every instruction set.
 //
 // Inside, an image is stored in blocks of 16 channels, [block][pixel][16], channels padded with zeros: a vector holds
 // channels of one pixel, so a convolution needs no shuffles whatever its kernel, and every offset is a constant.
@@ -36,7 +36,8 @@ struct Stage {
   int kernel;
   int dilation;
   int stride;
-  int input;              // the stage that it continues, or −1: the edge's input
+  int input;              // the stage that it continues, or −1: x
+  int target;             // where it leads
   bool last;              // y sums it; no stage continues it
   const T* depthwise;     // [block][tap][16]
   const T* scattered;     // the same for the gradient of the input, see `Parity`
@@ -75,37 +76,50 @@ struct Workspace {
   int64_t next_group;  // that the thread will probably take, or −1
 };
 
-// One edge on one batch. Norms are counted: stages first, then the max pool, then the average pool; a last row of sums
-// is the identity's.
+// Where one edge of a fan leads: what it adds to, and the gradient that comes back.
+template <class T>
+struct Target {
+  const int* stages;  // those that y sums, `count` of them
+  int count;
+  bool max_pool, avg_pool;
+  Norm<T> max_norm, avg_norm;
+  bool has_identity;
+  T identity;         // its weight
+  const T* constant;  // per channel: what the norms' offsets add to y
+  // NHWC, neighbouring pixels so many elements apart: an image may be a slice of the channels of a wider one.
+  void* y;
+  const void* grad;
+  int64_t y_pixel, grad_pixel;
+  const void* y_addend;  // what is added to y, or null; it may be its own memory
+  int64_t y_addend_pixel;
+};
+
+// Edges that read the same x, on one batch. Norms are counted: stages first, then the targets' max pools, then their
+// average pools; the last rows of sums are the identities'. As all pools see the same x, the first target's rows hold
+// the moments of all.
 template <class T>
 struct Plan {
   int64_t images, channels, blocks;
   int64_t height, width;          // of x
-  int64_t out_height, out_width;  // of y
+  int64_t out_height, out_width;  // of what it becomes
   int stride;
   int64_t halo;  // zeros around padded images
 
   Stage<T>* stages;
   int first, second;  // the first `first` stages read x, the next `second` continue them
-  bool max_pool, avg_pool;
-  Norm<T> max_norm, avg_norm;
-  bool has_identity;
-  T identity;  // its weight
+  Target<T>* targets;
+  int count;                             // of them
+  bool max_pool, avg_pool, has_identity;  // whether any of them has it
+  Norm<T> max_norm, avg_norm;            // backward: slope and intercept of all targets together
 
-  // NHWC, neighbouring pixels so many elements apart: an image may be a slice of the channels of a wider one.
   const void* x;
-  void* y;
-  const void* grad;
   void* dx;
-  int64_t x_pixel, y_pixel, grad_pixel, dx_pixel;
-  // What is added to y and to dx, or null; it may be their own memory.
-  const void* y_addend;
+  int64_t x_pixel, dx_pixel;
   const void* dx_addend;
-  int64_t y_addend_pixel, dx_addend_pixel;
-  Storage image_storage;  // of all these
+  int64_t dx_addend_pixel;
+  Storage image_storage;  // of x, y and their gradients
   Storage value_storage;  // of the stages' values
   bool recompute;         // backward computes the values again, into memory that need not outlive it
-  const T* constant;  // per channel: what the norms' offsets add to y
 
   int64_t groups;       // the batch is cut into so many, whatever the number of threads
   double* sums;         // [group][norm][2][padded channel]: mean and Σ(v − mean)², or two sums of backward
@@ -115,10 +129,12 @@ struct Plan {
   int64_t padded() const { return blocks * kBlock; }
   int64_t pixels() const { return height * width; }
   int64_t out_pixels() const { return out_height * out_width; }
-  int norms() const { return first + second + 2; }
+  int norms() const { return first + second + 2 * count; }
+  int max_row() const { return first + second; }
+  int avg_row() const { return first + second + count; }
   int64_t begin(int64_t group) const { return images * group / groups; }
   double* sums_of(int64_t group, int norm) const {
-    return sums + (group * (norms() + 1) + norm) * 2 * padded();
+    return sums + (group * (norms() + count) + norm) * 2 * padded();
   }
   // Rows of output that are worked on at once: about a first-level cache full, but enough to amortize fixed costs.
   int64_t chunk_rows() const {

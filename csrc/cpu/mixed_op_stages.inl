@@ -185,8 +185,8 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, const Workspace<T>& memo
       }
       moments.empty = averages.empty = false;
     }
-    if (plan.max_pool) merge_moments(plan, turn, moments, plan.norms() - 2);
-    if (plan.avg_pool) merge_moments(plan, turn, averages, plan.norms() - 1);
+    if (plan.max_pool) merge_moments(plan, turn, moments, plan.max_row());
+    if (plan.avg_pool) merge_moments(plan, turn, averages, plan.avg_row());
   });
 }
 

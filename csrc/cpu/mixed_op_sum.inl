@@ -24,18 +24,19 @@ struct Terms {
   }
 };
 
+// What target t sums; the pools' rows are at `maxima` and `averages`.
 template <class T, class S>
-void terms_of(const Plan<T>& plan, const View<T>& x, int64_t n, int64_t b, int64_t begin, int64_t end, T* maxima,
-              T* averages, Terms<T, S>& terms) {
+void terms_of(const Plan<T>& plan, int t, int64_t n, int64_t b, int64_t begin, const T* maxima, const T* averages,
+              Terms<T, S>& terms) {
+  const Target<T>& target = plan.targets[t];
   terms.count = 0;
-  for (int s = 0; s < plan.first + plan.second; ++s) {
-    const Stage<T>& stage = plan.stages[s];
-    if (stage.last) terms.add(values_of<S>(plan, stage, n).at(b, begin * plan.out_width), stage.norm, s);
+  for (int k = 0; k < target.count; ++k) {
+    const Stage<T>& stage = plan.stages[target.stages[k]];
+    terms.add(values_of<S>(plan, stage, n).at(b, begin * plan.out_width), stage.norm, target.stages[k]);
   }
   terms.stored = terms.count;
-  if (plan.max_pool || plan.avg_pool) pool_rows(plan, x, b, begin, end, maxima, averages);
-  if (plan.max_pool) terms.add(maxima, plan.max_norm, plan.norms() - 2);
-  if (plan.avg_pool) terms.add(averages, plan.avg_norm, plan.norms() - 1);
+  if (target.max_pool) terms.add(maxima, target.max_norm, plan.max_row() + t);
+  if (target.avg_pool) terms.add(averages, target.avg_norm, plan.avg_row() + t);
 }
 
 // y: constant + Σ gain·(value − mean) + identity·x, N pixels at a time.
@@ -56,12 +57,12 @@ BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, Vec<T> 
 }
 
 template <class T, class S>
-void sum_pixels(const Plan<T>& plan, const Terms<T, S>& terms, int64_t b, const T* x, int64_t x_step, int64_t count,
+void sum_pixels(const Target<T>& target, const Terms<T, S>& terms, int64_t b, const T* x, int64_t x_step, int64_t count,
                 T* y) {
   constexpr int N = kRegisters == 32 ? 8 : 4;
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const int64_t c = b * kBlock + part;
-    const Vec<T> constant = load(plan.constant + c), identity = all(plan.identity);
+    const Vec<T> constant = load(target.constant + c), identity = all(target.identity);
     const auto from = [&](int64_t j) { return x == nullptr ? nullptr : x + part + j * x_step; };
     int64_t j = 0;
     for (; j + N <= count; j += N)
@@ -82,7 +83,6 @@ void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory
   const int64_t step = plan.chunk_rows(), columns = plan.out_width;
   T *maxima = scratch.take(step * columns * kBlock), *averages = scratch.take(step * columns * kBlock);
   T* sums = scratch.take(step * columns * kBlock);
-  const Sink y{plan.y, plan.y_pixel, plan.y_addend, plan.y_addend_pixel};
   const bool reads_x = plan.max_pool || plan.avg_pool || plan.has_identity;
   with_storage<T>(plan.value_storage, [&](auto* own) {
     Terms<T, std::remove_pointer_t<decltype(own)>> terms;
@@ -91,9 +91,14 @@ void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory
       for (int64_t i = 0; i < plan.out_height; i += step) {
         const int64_t end = std::min(i + step, plan.out_height), count = (end - i) * columns;
         for (int64_t b = 0; b < plan.blocks; ++b) {
-          terms_of(plan, x, n, b, i, end, maxima, averages, terms);
-          sum_pixels(plan, terms, b, plan.has_identity ? x.at(b, i * columns) : nullptr, x.pixel, count, sums);
-          put_pixels(plan, sums, b, count, y, n * plan.out_pixels() + i * columns);
+          if (plan.max_pool || plan.avg_pool) pool_rows(plan, x, b, i, end, maxima, averages);
+          for (int t = 0; t < plan.count; ++t) {
+            const Target<T>& target = plan.targets[t];
+            terms_of(plan, t, n, b, i, maxima, averages, terms);
+            sum_pixels(target, terms, b, target.has_identity ? x.at(b, i * columns) : nullptr, x.pixel, count, sums);
+            put_pixels(plan, sums, b, count, {target.y, target.y_pixel, target.y_addend, target.y_addend_pixel},
+                       n * plan.out_pixels() + i * columns);
+          }
         }
       }
     }
@@ -107,7 +112,7 @@ int64_t mixed_op_scratch(const Plan<T>& plan) {
   const int64_t framed_in = (plan.height + frame) * (plan.width + frame) + 2 * (plan.height + 2) * (plan.width + 2);
   const int64_t framed_out = 3 * (plan.out_height + frame) * (plan.out_width + frame);
   const int64_t rows = 4 * plan.out_width + 6 * (plan.width + 2);
-  return (2 * image + out + 8 * chunk + framed_in + framed_out + rows + 32) * padded +
+  return (2 * image + plan.count * out + 8 * chunk + framed_in + framed_out + rows + 32) * padded +
          edge::Tiles<T>::size(plan) + 33 * edge::Scratch<T>::kStagger;
 }
 

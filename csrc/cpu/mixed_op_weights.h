@@ -1,12 +1,12 @@
-// A mixed edge's weights by blocks of channels, and their gradients back. Included by mixed_op_edge.h.
+// A mixed edge's weights by blocks of channels, and their gradients back. Included by mixed_op_fan.h.
 #pragma once
 
-#include "mixed_op_edge.h"
+#include "mixed_op_fan.h"
 
 namespace base_fast {
 
 template <class T>
-void Edge<T>::pack(Way way) {
+void Fan<T>::pack(Way way) {
   const int64_t channels = plan.channels, padded = plan.padded(), square = padded * padded;
   packed_ = Buffer<T>::zeros(2 * plan.weights);
   T* forward = packed_.get();
@@ -57,7 +57,7 @@ void Edge<T>::pack(Way way) {
 }
 
 template <class T>
-void Edge<T>::unpack(const T* gradients, const std::vector<T*>& to) const {
+void Fan<T>::unpack(const T* gradients, const std::vector<T*>& to) const {
   const int64_t channels = plan.channels, padded = plan.padded(), square = padded * padded;
   for (size_t s = 0; s < stages_.size(); ++s) {
     const Stage<T>& stage = stages_[s];

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "mixed_op_edge.h"
+#include "mixed_op_fan.h"
 #include "relu_conv_norm_plan.h"
 
 namespace base_fast {

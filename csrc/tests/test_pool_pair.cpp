@@ -3,7 +3,7 @@
 #define BF_DECLARATIONS "pool_pair.h"
 #include "../cpu/declare.h"
 
-#include "../cpu/mixed_op_edge.h"
+#include "../cpu/mixed_op_fan.h"
 #include "check.h"
 #include "images.h"
 #include "isa_or_skip.h"

@@ -1,4 +1,5 @@
-// A mixed edge as its passes need it: primitives resolved into stages, weights packed by blocks of channels.
+// Mixed edges that read the same x, as their passes need them: primitives resolved into stages, weights packed by blocks
+// of channels.
 #pragma once
 
 #include <cmath>
@@ -60,12 +61,18 @@ inline int64_t groups_of(int64_t images, int64_t weights) {
 enum class Way { forward, backward, recomputing_backward };
 inline Way backward_of(bool recomputes) { return recomputes ? Way::recomputing_backward : Way::backward; }
 
+// One of the edges: the numbers of its primitives, their weights in y, and their own weights.
 template <class T>
-class Edge {
+struct Edge {
+  std::vector<int64_t> primitives;
+  const T* z;
+  std::vector<const T*> weights;
+};
+
+template <class T>
+class Fan {
  public:
-  Edge(const EdgeShape& shape, const std::vector<int64_t>& primitives, const T* z, const std::vector<const T*>& weights,
-       Way way)
-      : weights_(weights) {
+  Fan(const EdgeShape& shape, const std::vector<Edge<T>>& edges, Way way) : targets_(edges.size()) {
     plan.images = shape.images;
     plan.channels = shape.channels;
     plan.blocks = (shape.channels + kBlock - 1) / kBlock;
@@ -74,9 +81,11 @@ class Edge {
     plan.stride = shape.stride;
     plan.out_height = (shape.height + shape.stride - 1) / shape.stride;
     plan.out_width = (shape.width + shape.stride - 1) / shape.stride;
-    plan.x_pixel = plan.y_pixel = plan.grad_pixel = plan.dx_pixel = shape.channels;
-    plan.y_addend_pixel = plan.dx_addend_pixel = shape.channels;
-    resolve(primitives, z);
+    plan.x_pixel = plan.dx_pixel = plan.dx_addend_pixel = shape.channels;
+    plan.targets = targets_.data();
+    plan.count = int(edges.size());
+    for (Target<T>& target : targets_) target.y_pixel = target.grad_pixel = target.y_addend_pixel = shape.channels;
+    resolve(edges);
     plan.weights = 0;
     plan.halo = 1;
     for (Stage<T>& stage : stages_) {
@@ -87,21 +96,24 @@ class Edge {
       stage.pointwise_at = plan.weights;
       plan.weights += stage.kernel > 0 ? square : 2 * square;
     }
-    plan.groups = groups_of(plan.images, plan.weights);
+    plan.groups = groups_of(plan.images, plan.weights / plan.count);
     pack(way);
-    norms_ = Buffer<T>::zeros((plan.norms() * 6 + 1) * plan.padded());
-    plan.constant = norms_.get() + plan.norms() * 6 * plan.padded();
-    for (int n = 0; n < plan.norms(); ++n) {
-      T* at = norms_.get() + n * 6 * plan.padded();
-      const int64_t p = plan.padded();
-      norm(n) = {at, at + p, at + 2 * p, at + 3 * p, at + 4 * p, at + 5 * p};
-    }
-    sums_ = Buffer<double>::zeros(plan.groups * (plan.norms() + 1) * 2 * plan.padded());
+    // Of every norm six rows; what the targets add to y; of both pools what comes back from all targets.
+    const int64_t p = plan.padded(), norms = plan.norms();
+    norms_ = Buffer<T>::zeros((norms * 6 + plan.count + 5) * p);
+    T* at = norms_.get();
+    for (int n = 0; n < norms; ++n, at += 6 * p) norm(n) = {at, at + p, at + 2 * p, at + 3 * p, at + 4 * p, at + 5 * p};
+    for (Target<T>& target : targets_) target.constant = at, at += p;
+    for (int64_t c = 0; c < p; ++c) at[c] = T(1);
+    const Norm<T>&max_norm = norm(plan.max_row()), &avg_norm = norm(plan.avg_row());
+    plan.max_norm = {max_norm.mean, max_norm.rstd, max_norm.offset, at, at + p, at + 2 * p};
+    plan.avg_norm = {avg_norm.mean, avg_norm.rstd, avg_norm.offset, at, at + 3 * p, at + 4 * p};
+    sums_ = Buffer<double>::zeros(plan.groups * (norms + plan.count) * 2 * p);
     plan.sums = sums_.get();
     plan.stages = stages_.data();
     plan.weight_gradients = nullptr;
   }
-  Edge(const Edge&) = delete;
+  Fan(const Fan&) = delete;
 
   // Elements of all stages' values before their norms, and doubles of all norms' statistics.
   int64_t image() const { return plan.padded() * plan.out_pixels(); }
@@ -126,10 +138,11 @@ class Edge {
   void merge_moments(int n, double* statistics) const {
     const int64_t p = plan.padded();
     double *mean = statistics + n * 2 * p, *square = mean + p;
+    const int row = n < plan.max_row() ? n : n < plan.avg_row() ? plan.max_row() : plan.avg_row();
     int64_t before = 0;
     for (int64_t g = 0; g < plan.groups; ++g) {
       const int64_t images = plan.begin(g + 1) - plan.begin(g);
-      const double part = double(images) / double(before + images), *more = plan.sums_of(g, n);
+      const double part = double(images) / double(before + images), *more = plan.sums_of(g, row);
       for (int64_t c = 0; c < p; ++c) {
         const double delta = g == 0 ? 0.0 : more[c] - mean[c];
         mean[c] = g == 0 ? more[c] : mean[c] + delta * part;
@@ -144,7 +157,7 @@ class Edge {
   // The forward half of a norm, and its part in y.
   void set_norm(int n, const double* statistics) {
     const Norm<T>& to = norm(n);
-    T* constant = const_cast<T*>(plan.constant);
+    T* constant = const_cast<T*>(targets_[size_t(target_of(n))].constant);
     for (int64_t c = 0; c < plan.padded(); ++c) {
       const double mean = statistics[n * 2 * plan.padded() + c];
       const double rstd = 1.0 / std::sqrt(statistics[(n * 2 + 1) * plan.padded() + c] + 1e-5);
@@ -179,41 +192,55 @@ class Edge {
     return total;
   }
 
-  double identity_gradient() const {
-    double total = 0.0;
-    for (int64_t g = 0; g < plan.groups; ++g) {
-      for (int64_t c = 0; c < plan.channels; ++c) total += plan.sums_of(g, plan.norms())[c];
+  // What the pools' norms give back, all targets together, once every one is set.
+  void join_pools() {
+    for (const Target<T>& target : targets_) {
+      for (int64_t c = 0; c < plan.padded(); ++c) {
+        plan.max_norm.slope[c] += target.max_norm.slope[c], plan.max_norm.intercept[c] += target.max_norm.intercept[c];
+        plan.avg_norm.slope[c] += target.avg_norm.slope[c], plan.avg_norm.intercept[c] += target.avg_norm.intercept[c];
+      }
     }
-    return total;
   }
 
   // Whether norm n's values are summed by y: not the first halves of separable convolutions, nor pools that are not there.
   bool is_term(int n) const {
-    return n == plan.norms() - 1 ? plan.avg_pool : n == plan.norms() - 2 ? plan.max_pool : stages_[n].last;
+    const Target<T>& target = targets_[size_t(target_of(n))];
+    return n >= plan.avg_row() ? target.avg_pool : n >= plan.max_row() ? target.max_pool : stages_[size_t(n)].last;
   }
   bool has_terms() const {
     bool any = false;
     for (int n = 0; n < plan.norms(); ++n) any |= is_term(n);
     return any;
   }
-  // Primitive l's norm, or −1.
-  int norm_of(size_t l) const { return norm_of_[l]; }
-  bool is_identity(size_t l) const { return norm_of_[l] == kIdentity; }
+  // The gradient of edge e's z, from those of the norms' weights.
+  void z_gradients(size_t e, const std::vector<double>& of_norm, T* to) const {
+    double identity = 0.0;
+    for (int64_t g = 0; g < plan.groups; ++g) {
+      for (int64_t c = 0; c < plan.channels; ++c) identity += plan.sums_of(g, plan.norms() + int(e))[c];
+    }
+    for (size_t l = 0; l < norm_of_[e].size(); ++l) {
+      const int n = norm_of_[e][l];
+      to[l] = T(n == kIdentity ? identity : n == kNothing ? 0.0 : of_norm[size_t(n)]);
+    }
+  }
 
-  // The merged gradients, as packed, into the weights' own form.
+  // The merged gradients, as packed, into the weights' own form, those of all edges in order.
   void unpack(const T* gradients, const std::vector<T*>& to) const;
 
   Plan<T> plan{};
 
  private:
-  static constexpr int kIdentity = -2;
+  static constexpr int kNothing = -1, kIdentity = -2;
 
-  Norm<T>& norm(int n) {
-    return n < int(stages_.size()) ? stages_[n].norm
-           : n == plan.norms() - 2 ? plan.max_norm
-                                   : plan.avg_norm;
+  int target_of(int n) const {
+    return n >= plan.avg_row() ? n - plan.avg_row() : n >= plan.max_row() ? n - plan.max_row() : stages_[size_t(n)].target;
   }
-  void resolve(const std::vector<int64_t>& primitives, const T* z);
+  Norm<T>& norm(int n) {
+    return n >= plan.avg_row()   ? targets_[size_t(n - plan.avg_row())].avg_norm
+           : n >= plan.max_row() ? targets_[size_t(n - plan.max_row())].max_norm
+                                 : stages_[size_t(n)].norm;
+  }
+  void resolve(const std::vector<Edge<T>>& edges);
   void pack(Way way);
 
   struct Source {
@@ -223,87 +250,104 @@ class Edge {
   std::vector<const T*> weights_;
   std::vector<Stage<T>> stages_;
   std::vector<Source> sources_;
-  std::vector<int> norm_of_;
-  std::vector<double> weight_;  // of each norm in y; 1 for what stays inside
+  std::vector<Target<T>> targets_;
+  std::vector<std::vector<int>> last_stages_;  // of each target
+  std::vector<std::vector<int>> norm_of_;      // of each edge's primitives
+  std::vector<double> weight_;                 // of each norm in y; 1 for what stays inside
   Buffer<T> packed_, norms_;
   Buffer<double> sums_;
 };
 
 template <class T>
-void Edge<T>::resolve(const std::vector<int64_t>& primitives, const T* z) {
-  std::vector<Stage<T>> second;
-  std::vector<Source> second_sources;
-  std::vector<double> second_weights;
-  const auto stage = [&](int kernel, int dilation, int stride, int input, bool last) {
-    Stage<T> s{};
-    s.kernel = kernel, s.dilation = dilation, s.stride = stride, s.input = input, s.last = last;
-    return s;
+void Fan<T>::resolve(const std::vector<Edge<T>>& edges) {
+  struct Late {
+    Stage<T> stage;
+    Source source;
+    double weight;
+    size_t primitive;
   };
-  double max_weight = 0.0, avg_weight = 0.0;
-  int next = 0;
-  norm_of_.assign(primitives.size(), -1);
-  std::vector<size_t> seconds;
-  for (size_t l = 0; l < primitives.size(); ++l) {
-    const double weight = double(z[l]);
-    const auto first = [&](int kernel, int dilation, bool last) {
-      stages_.push_back(stage(kernel, dilation, plan.stride, -1, last));
-      sources_.push_back({next, next + 1});
-      weight_.push_back(last ? weight : 1.0);
-      norm_of_[l] = int(stages_.size()) - 1;
-      next += 2;
-    };
-    const auto separable = [&](int kernel) {
-      first(kernel, 1, false);
-      second.push_back(stage(kernel, 1, 1, int(stages_.size()) - 1, true));
-      second_sources.push_back({next, next + 1});
-      second_weights.push_back(weight);
-      seconds.push_back(l);
-      next += 2;
-    };
-    switch (Primitive(primitives[l])) {
-      case Primitive::max_pool:
-        plan.max_pool = true, max_weight += weight;
-        break;
-      case Primitive::avg_pool:
-        plan.avg_pool = true, avg_weight += weight;
-        break;
-      case Primitive::skip:
-        if (plan.stride == 2) {
-          first(0, 1, true);
-        } else {
-          plan.has_identity = true, plan.identity += z[l], norm_of_[l] = kIdentity;
-        }
-        break;
-      case Primitive::sep_3:
-        separable(3);
-        break;
-      case Primitive::sep_5:
-        separable(5);
-        break;
-      case Primitive::sep_7:
-        separable(7);
-        break;
-      case Primitive::dil_3:
-        first(3, 2, true);
-        break;
-      case Primitive::dil_5:
-        first(5, 2, true);
-        break;
-      case Primitive::none:
-        break;
+  std::vector<Late> second;
+  for (size_t e = 0; e < edges.size(); ++e) {
+    const Edge<T>& edge = edges[e];
+    Target<T>& target = targets_[e];
+    int next = int(weights_.size());
+    weights_.insert(weights_.end(), edge.weights.begin(), edge.weights.end());
+    norm_of_.emplace_back(edge.primitives.size(), kNothing);
+    for (size_t l = 0; l < edge.primitives.size(); ++l) {
+      const auto stage = [&](int kernel, int dilation, int stride, int input, bool last) {
+        Stage<T> s{};
+        s.kernel = kernel, s.dilation = dilation, s.stride = stride, s.input = input, s.last = last;
+        s.target = int(e);
+        return s;
+      };
+      const double weight = double(edge.z[l]);
+      const auto first = [&](int kernel, int dilation, bool last) {
+        stages_.push_back(stage(kernel, dilation, plan.stride, -1, last));
+        sources_.push_back({next, next + 1});
+        weight_.push_back(last ? weight : 1.0);
+        norm_of_[e][l] = int(stages_.size()) - 1;
+        next += 2;
+      };
+      const auto separable = [&](int kernel) {
+        first(kernel, 1, false);
+        second.push_back({stage(kernel, 1, 1, int(stages_.size()) - 1, true), {next, next + 1}, weight, l});
+        next += 2;
+      };
+      switch (Primitive(edge.primitives[l])) {
+        case Primitive::max_pool:
+          target.max_pool = true;
+          break;
+        case Primitive::avg_pool:
+          target.avg_pool = true;
+          break;
+        case Primitive::skip:
+          if (plan.stride == 2) {
+            first(0, 1, true);
+          } else {
+            target.has_identity = true, target.identity += edge.z[l], norm_of_[e][l] = kIdentity;
+          }
+          break;
+        case Primitive::sep_3:
+          separable(3);
+          break;
+        case Primitive::sep_5:
+          separable(5);
+          break;
+        case Primitive::sep_7:
+          separable(7);
+          break;
+        case Primitive::dil_3:
+          first(3, 2, true);
+          break;
+        case Primitive::dil_5:
+          first(5, 2, true);
+          break;
+        case Primitive::none:
+          break;
+      }
     }
+    plan.max_pool |= target.max_pool, plan.avg_pool |= target.avg_pool, plan.has_identity |= target.has_identity;
   }
   plan.first = int(stages_.size()), plan.second = int(second.size());
-  for (size_t i = 0; i < second.size(); ++i) norm_of_[seconds[i]] = plan.first + int(i);
-  for (size_t l = 0; l < primitives.size(); ++l) {
-    if (Primitive(primitives[l]) == Primitive::max_pool) norm_of_[l] = plan.norms() - 2;
-    if (Primitive(primitives[l]) == Primitive::avg_pool) norm_of_[l] = plan.norms() - 1;
+  for (const Late& late : second) {
+    norm_of_[size_t(late.stage.target)][late.primitive] = int(stages_.size());
+    stages_.push_back(late.stage);
+    sources_.push_back(late.source);
+    weight_.push_back(late.weight);
   }
-  stages_.insert(stages_.end(), second.begin(), second.end());
-  sources_.insert(sources_.end(), second_sources.begin(), second_sources.end());
-  weight_.insert(weight_.end(), second_weights.begin(), second_weights.end());
-  weight_.push_back(max_weight);
-  weight_.push_back(avg_weight);
+  weight_.resize(size_t(plan.norms()), 0.0);
+  last_stages_.resize(edges.size());
+  for (size_t s = 0; s < stages_.size(); ++s)
+    if (stages_[s].last) last_stages_[size_t(stages_[s].target)].push_back(int(s));
+  for (size_t e = 0; e < edges.size(); ++e) {
+    targets_[e].stages = last_stages_[e].data(), targets_[e].count = int(last_stages_[e].size());
+    for (size_t l = 0; l < edges[e].primitives.size(); ++l) {
+      const Primitive primitive = Primitive(edges[e].primitives[l]);
+      if (primitive != Primitive::max_pool && primitive != Primitive::avg_pool) continue;
+      norm_of_[e][l] = int(e) + (primitive == Primitive::max_pool ? plan.max_row() : plan.avg_row());
+      weight_[size_t(norm_of_[e][l])] += double(edges[e].z[l]);
+    }
+  }
 }
 
 }  // namespace base_fast
