@@ -8,9 +8,8 @@
 #include <vector>
 
 #include "gaussians.h"
-#include "outputs.h"
-#include "parallel.h"
 #include "tensor.h"
+#include "parallel.h"
 
 namespace base_fast {
 

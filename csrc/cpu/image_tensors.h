@@ -21,13 +21,8 @@ inline void check_gradient(const Tensor& grad, const Tensor& x, int64_t height, 
 // An empty image of another size than x's, in its memory format.
 inline Tensor empty_image_like(const Tensor& x, int64_t height, int64_t width) {
   using torch::headeronly::MemoryFormat;
-  const Tensor result = torch::stable::empty(
-      {x.size(0), x.size(1), height, width}, x.scalar_type(), std::nullopt,
-      torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt,
-      is_channels_last(x) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-  const size_t bytes = result.numel() * result.element_size();
-  if (bytes >= kLarge) prefer_huge_pages(result.mutable_data_ptr(), bytes);
-  return result;
+  return empty({x.size(0), x.size(1), height, width}, x.scalar_type(),
+               is_channels_last(x) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
 template <class E>

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "block.h"
-#include "large_results.h"
 #include "tensor.h"
 #include "tiles.h"
 
@@ -36,12 +35,7 @@ inline bool is_channels_last(const Tensor& x) {
 // An empty tensor of x's shape: channels-last if x is (and not contiguous too), else contiguous.
 inline Tensor empty_dense_like(const Tensor& x, ScalarType dtype) {
   using torch::headeronly::MemoryFormat;
-  Tensor result =
-      torch::stable::empty(x.sizes(), dtype, std::nullopt, torch::stable::Device(torch::headeronly::DeviceType::CPU),
-                           std::nullopt, is_channels_last(x) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-  const size_t bytes = result.numel() * result.element_size();
-  if (bytes >= kLarge) prefer_huge_pages(result.mutable_data_ptr(), bytes);
-  return result;
+  return empty(x.sizes(), dtype, is_channels_last(x) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
 inline std::vector<Tensor> empty_dense_like(const std::vector<Tensor>& tensors, ScalarType dtype) {

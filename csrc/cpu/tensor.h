@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../core/types.h"
+#include "large_results.h"
 
 namespace base_fast {
 
@@ -45,15 +46,25 @@ T* mutable_data(const Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
 
-inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType dtype) {
-  return torch::stable::empty(sizes, dtype, std::nullopt, torch::stable::Device(torch::headeronly::DeviceType::CPU));
+// New tensors, whose memory is to be had in large pages.
+inline Tensor in_large_pages(const Tensor& result) {
+  prefer_huge_pages(result.mutable_data_ptr(), size_t(result.numel()) * result.element_size());
+  return result;
 }
+
+inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType dtype,
+                    std::optional<torch::headeronly::MemoryFormat> format = std::nullopt) {
+  return in_large_pages(torch::stable::empty(sizes, dtype, std::nullopt,
+                                             torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt,
+                                             format));
+}
+
+inline Tensor output_like(const Tensor& x) { return in_large_pages(torch::stable::empty_like(x)); }
 
 constexpr auto kChannelsLast = torch::headeronly::MemoryFormat::ChannelsLast;
 
 inline Tensor empty_image(int64_t b, int64_t c, int64_t h, int64_t w, ScalarType dtype) {
-  return torch::stable::empty({b, c, h, w}, dtype, std::nullopt,
-                              torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt, kChannelsLast);
+  return empty({b, c, h, w}, dtype, kChannelsLast);
 }
 
 inline Key key_of(const Tensor& key) {
