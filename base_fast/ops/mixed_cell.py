@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -210,6 +210,12 @@ def mixed_cell(
     return y
 
 
+@lru_cache(maxsize=64)
+def _number_of_weights(primitives: tuple[str, ...], channels: int, inputs: int, edges: int, reduction: bool) -> int:
+    shapes = (edge_shapes(primitives, channels, stride) for stride in strides(inputs, edges, reduction))
+    return sum(math.prod(shape) for own in shapes for shape in own)
+
+
 def _check(
     states: list[Tensor],
     z: Tensor,
@@ -232,8 +238,7 @@ def _check(
             raise InputError(f"primitives: got {primitive!r}, expected one of {', '.join(SUPPORTED)}")
     if z.shape != (space.num_edges, len(primitives)):
         raise InputError(f"z: got {checks.describe(z)}, expected shape {(space.num_edges, len(primitives))}")
-    shapes = [edge_shapes(primitives, x.shape[1], s) for s in strides(len(states), len(z), reduction)]
-    count = sum(math.prod(shape) for own in shapes for shape in own)
+    count = _number_of_weights(primitives, x.shape[1], len(states), len(z), reduction)
     if weights.shape != (count,):
         raise InputError(f"weights: got {checks.describe(weights)}, expected shape ({count},)")
     for name, tensor in (("z", z), ("weights", weights)):

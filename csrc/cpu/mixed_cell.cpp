@@ -1,6 +1,7 @@
 #define BF_DECLARATIONS "mixed_op.h"
 #include "declare.h"
 
+#include "mixed_op_passes.h"
 #include "mixed_op_tensors.h"
 #include "registration.h"
 
@@ -234,7 +235,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
   const int64_t padded = (channels_ + kBlock - 1) / kBlock * kBlock;
   const Tensor statistics = empty({statistics_ / (2 * padded), 2, padded}, ScalarType::Double);
   double *s = mutable_data<double>(statistics), *const end = s + statistics_;
-  Runner<T> runner(false);
+  Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>));
   int64_t v = 0;
   std::vector<bool> begun(size_t(nodes_), false);
   for (int64_t n = 0; n < nodes_; ++n) {
@@ -254,7 +255,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
       begun[to] = true;
     }
     use_values(fan, values, v);
-    forward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
+    forward_passes(fan, s, [&](auto pass) { runner(pass, plan); });
     v += fan.values();
     s += fan.statistics();
   }
@@ -294,7 +295,7 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
   for (int64_t n : settings_.concat) gradients[size_t(n)] = node(n, grad, grad);
   T* hidden = thread_memory<HiddenGradients, T>(most_hidden_);
   T* partial = thread_memory<WeightGradients, T>(most_gradients_);
-  Runner<T> runner(true);
+  Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>), true);
   int64_t v = 0, of_all = 0;
   for (const auto& fan : fans_)
     if (fan != nullptr) v += fan->values(), of_all += fan->statistics();
@@ -319,9 +320,8 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
     use_values(fan, values, v);
     fan.use_hidden_gradients(hidden);
     plan.weight_gradients = partial;
-    const std::vector<double> of_norm = backward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
-    torch::stable::parallel_for(0, plan.weights, 4096,
-                                [&](int64_t begin, int64_t end) { merge_gradients(plan, begin, end); });
+    const std::vector<double> of_norm = backward_passes(fan, s, [&](auto pass) { runner(pass, plan); });
+    merge_on_threads(plan.weight_gradients, plan.groups, plan.weights);
     std::vector<T*> to;
     for (size_t t = 0; t < links.size(); ++t) {
       fan.z_gradients(t, of_norm, dz.get() + links[t].z_at);

@@ -1,6 +1,7 @@
 #define BF_DECLARATIONS "mixed_op.h"
 #include "declare.h"
 
+#include "mixed_op_passes.h"
 #include "mixed_op_tensors.h"
 #include "registration.h"
 
@@ -77,8 +78,8 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x_any, const Tensor& z,
   } else {
     call.use_temporary_values();
   }
-  Runner<T> runner(false);
-  forward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
+  Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>));
+  forward_passes(fan, s, [&](auto pass) { runner(pass, plan); });
   return {y, values, statistics};
 }
 
@@ -112,10 +113,9 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   fan.use_hidden_gradients(thread_memory<HiddenGradients, T>(plan.second * plan.images * fan.image()));
   plan.weight_gradients = thread_memory<WeightGradients, T>(plan.groups * plan.weights);
 
-  Runner<T> runner(true);
-  const std::vector<double> of_norm = backward_passes(fan, s, [&](Pass<T> pass) { runner(pass, plan); });
-  torch::stable::parallel_for(0, plan.weights, 4096,
-                              [&](int64_t begin, int64_t end) { merge_gradients(plan, begin, end); });
+  Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>), true);
+  const std::vector<double> of_norm = backward_passes(fan, s, [&](auto pass) { runner(pass, plan); });
+  merge_on_threads(plan.weight_gradients, plan.groups, plan.weights);
 
   const Result<T> dz(z);
   fan.z_gradients(0, of_norm, dz.get());

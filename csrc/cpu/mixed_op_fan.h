@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "groups.h"
 #include "mixed_op_plan.h"
 
 namespace base_fast {
@@ -47,15 +48,6 @@ struct EdgeShape {
   int64_t images, channels, height, width;
   int stride;
 };
-
-// How many images' partial results there are: by shape alone, so that sums do not depend on the number of threads.
-// Many small ones balance the threads, and a power of two most numbers of them; partial weight gradients should stay
-// small beside the activations.
-inline int64_t groups_of(int64_t images, int64_t weights) {
-  int64_t groups = 64;
-  while (groups > 8 && groups * weights > int64_t{1} << 19) groups /= 2;
-  return images < groups ? images : groups;
-}
 
 // What an edge's weights are packed for.
 enum class Way { forward, backward, recomputing_backward };
@@ -174,20 +166,21 @@ class Fan {
     const Norm<T>& to = norm(n);
     const int64_t p = plan.padded();
     const double count = double(plan.images * plan.out_pixels());
+    std::vector<double> sums(size_t(2 * p), 0.0);
+    for (int64_t g = 0; g < plan.groups; ++g) {
+      const double* more = plan.sums_of(g, n);
+      for (int64_t c = 0; c < 2 * p; ++c) sums[size_t(c)] += more[c];
+    }
     double total = 0.0;
     for (int64_t c = 0; c < p; ++c) {
-      double sum = 0.0, product = 0.0;
-      for (int64_t g = 0; g < plan.groups; ++g) {
-        sum += plan.sums_of(g, n)[c];
-        product += plan.sums_of(g, n)[p + c];
-      }
-      const double rstd = 1.0 / std::sqrt(statistics[(n * 2 + 1) * p + c] + 1e-5), offset = double(to.offset[c]);
-      if (is_term(n)) product = rstd * product + offset * sum;
+      const double sum = sums[size_t(c)], rstd = 1.0 / std::sqrt(statistics[(n * 2 + 1) * p + c] + 1e-5);
+      double product = sums[size_t(p + c)];
+      if (is_term(n)) product = rstd * product + double(to.offset[c]) * sum;
       if (c < plan.channels) total += product;
-      const double gain = weight_[n] * rstd;
+      const double gain = weight_[size_t(n)] * rstd;
       to.gain[c] = T(gain);
       to.slope[c] = T(-gain * rstd * product / count);
-      to.intercept[c] = T(-gain * (sum + offset * product) / count);
+      to.intercept[c] = T(-gain * (sum + double(to.offset[c]) * product) / count);
     }
     return total;
   }

@@ -46,20 +46,4 @@ std::vector<double> backward_passes(Fan<T>& fan, const double* statistics, const
   return of_norm;
 }
 
-// Weights [begin, end) of the groups' gradients added up into the first group's, in a fixed order and in double.
-template <class T>
-void merge_gradients(const Plan<T>& plan, int64_t begin, int64_t end) {
-  constexpr int64_t kAtOnce = 256;
-  for (; begin < end; begin += kAtOnce) {
-    const int64_t count = end - begin < kAtOnce ? end - begin : kAtOnce;
-    double totals[kAtOnce] = {};
-    T* first = plan.weight_gradients + begin;
-    for (int64_t g = 0; g < plan.groups; ++g) {
-      const T* more = first + g * plan.weights;
-      for (int64_t i = 0; i < count; ++i) totals[i] += double(more[i]);
-    }
-    for (int64_t i = 0; i < count; ++i) first[i] = T(totals[i]);
-  }
-}
-
 }  // namespace base_fast

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "../core/types.h"
+#include "groups.h"
 
 namespace base_fast {
 
@@ -67,14 +68,6 @@ inline Parity parity_of(int kernel, int dilation, int stride, int a, int b) {
   }
   return p;
 }
-
-// A thread's memory during one pass. `fresh` until the thread has worked there: what stays the same is written then.
-template <class T>
-struct Workspace {
-  T* memory;
-  bool fresh;
-  int64_t next_group;  // that the thread will probably take, or −1
-};
 
 // Where one edge of a fan leads: what it adds to, and the gradient that comes back.
 template <class T>

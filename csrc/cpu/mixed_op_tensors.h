@@ -1,7 +1,7 @@
 // Tensors as the passes of mixed edges take them.
 #pragma once
 
-#include "mixed_op_run.h"
+#include "runner.h"
 #include "tensor.h"
 
 #define BF_ISA host

@@ -5,6 +5,7 @@
 
 #include "registration.h"
 #include "relu_conv_norm_passes.h"
+#include "runner.h"
 #include "tensor.h"
 
 namespace base_fast {
@@ -22,16 +23,8 @@ Pixels<const S> pixels_of(const Tensor& x) {
   return {data<S>(x), x.stride(0), x.stride(2), x.stride(3)};
 }
 
-template <class S>
-auto runner(const ConvPlan<S>& plan) {
-  return [&plan](void (*pass)(const ConvPlan<S>&, int64_t, Wide<S>*)) {
-    const int64_t size = BF_KERNEL(relu_conv_norm_scratch<S>)(plan);
-    torch::stable::parallel_for(0, plan.groups, 1, [&](int64_t begin, int64_t end) {
-      Wide<S>* scratch = thread_memory<ConvPlan<S>, Wide<S>>(size);
-      for (int64_t group = begin; group < end; ++group) pass(plan, group, scratch);
-    });
-  };
-}
+// What this op keeps of each thread's memory, see `thread_memory`.
+struct Shares;
 
 ConvShape shape_of(const Tensor& x, const Tensor& weight, int64_t stride) {
   STD_TORCH_CHECK(x.dim() == 4 && weight.dim() == 2 && weight.size(1) == x.size(1) && weight.numel() > 0,
@@ -57,7 +50,8 @@ std::tuple<Tensor, Tensor> forward(const Tensor& any, const Tensor& weight, int6
   const Tensor v = std::is_same_v<S, T> ? y : image(wide(x));
   plan.x = pixels_of<S>(x);
   plan.y = mutable_data<S>(y), plan.v = mutable_data<T>(v);
-  convolution.forward(kEpsilon, mutable_data<T>(rstd), runner(plan));
+  Runner<ConvPlan<S>, T> runner(BF_KERNEL(relu_conv_norm_scratch<S>));
+  convolution.forward(kEpsilon, mutable_data<T>(rstd), [&](auto pass) { runner(pass, plan); });
   return {y, rstd};
 }
 
@@ -81,7 +75,11 @@ std::tuple<Tensor, Tensor> backward(const Tensor& any_grad, const Tensor& any, c
   const Tensor dw = empty({plan.out_channels, plan.in_channels}, weight.scalar_type());
   plan.x = pixels_of<S>(x), plan.grad = pixels_of<S>(grad);
   plan.saved = data<S>(saved), plan.dx = mutable_data<S>(dx);
-  convolution.backward(data<T>(rstd), mutable_data<W>(dw), runner(plan));
+  Runner<ConvPlan<S>, T> runner(BF_KERNEL(relu_conv_norm_scratch<S>));
+  T* shares = thread_memory<Shares, T>(plan.groups * plan.weights);
+  convolution.backward(data<T>(rstd), shares, [&](auto pass) { runner(pass, plan); });
+  merge_on_threads(shares, plan.groups, plan.weights);
+  convolution.unpack(shares, mutable_data<W>(dw));
   return {dx, dw};
 }
 

@@ -20,13 +20,6 @@ void fetch_rectified(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk
   });
 }
 
-// A piece of y or, before the norm, of v.
-template <class S, class From, class T>
-void fetch_output(const ConvPlan<S>& plan, const Piece<T>& piece, const From* from, const Chunk<T>& to) {
-  from += piece.first * plan.out_channels + piece.part->begin;
-  for (int64_t k = 0; k < piece.count; ++k, from += plan.out_channels)
-    read_pixel(from, piece.part->channels, [&](int64_t c, Vec<T> y) { store(to.at(c, k), y); });
-}
 template <class S, class T, class To>
 void put_output(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>& from, To* to) {
   to += piece.first * plan.out_channels + piece.part->begin;
@@ -34,12 +27,15 @@ void put_output(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>& 
     write_pixel<T>(to, piece.part->channels, [&](int64_t c) { return load(from.at(c, k)); });
 }
 
-template <class S, class T>
-void fetch_grad(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>& to) {
-  each_run(plan, piece, [&](const Run& run) {
+// f(k, gradient, y) of a piece's pixels, by the part of it that holds channel c.
+template <class S, class T, class F>
+BF_INLINE void each_gradient(const ConvPlan<S>& plan, const Piece<T>& piece, int64_t c, const F& f) {
+  each_run(plan, piece, [&](const Run& run) __attribute__((always_inline)) {
     const S* grad = plan.grad.at(run.image, run.row, run.column) + piece.part->begin;
-    for (int64_t k = run.k; k < run.k + run.count; ++k, grad += plan.grad.pixel)
-      read_pixel(grad, piece.part->channels, [&](int64_t c, Vec<T> dy) { store(to.at(c, k), dy); });
+    const S* y = plan.saved + (piece.first + run.k) * plan.out_channels + piece.part->begin;
+#pragma GCC unroll 4
+    for (int64_t k = run.k; k < run.k + run.count; ++k, grad += plan.grad.pixel, y += plan.out_channels)
+      f(k, read_part(grad, c, piece.part->channels), read_part(y, c, piece.part->channels));
   });
 }
 
@@ -92,26 +88,6 @@ void add_output(const ConvPlan<S>& plan, const Piece<T>& piece, const From* outp
             piece.part->channels);
 }
 
-// Adds Σ g and Σ g·y over the pixels to a part's sums.
-template <class T>
-void add_sums(const ConvPart<T>& part, const Chunk<T>& g, const Chunk<T>& y, int64_t count, double* first,
-              double* second) {
-  for (int64_t c = 0; c < part.blocks * kBlock; c += kWidth<T>) {
-    Vec<T> sum[4] = {}, product[4] = {};
-    for (int64_t k = 0; k < count; k += 4) {
-#pragma GCC unroll 4
-      for (int l = 0; l < 4; ++l) {
-        if (k + l >= count) break;
-        const Vec<T> gradient = load(g.at(c, k + l));
-        sum[l] += gradient;
-        product[l] = fma(gradient, load(y.at(c, k + l)), product[l]);
-      }
-    }
-    add_to_sums(first + c, (sum[0] + sum[1]) + (sum[2] + sum[3]));
-    add_to_sums(second + c, (product[0] + product[1]) + (product[2] + product[3]));
-  }
-}
-
 template <class S>
 Chunk<Wide<S>> take_chunk(const ConvPlan<S>& plan, Scratch<Wide<S>>& scratch, int64_t channels) {
   return {scratch.take(channels * plan.chunk()), plan.chunk() * kBlock};
@@ -122,12 +98,12 @@ Chunk<Wide<S>> take_chunk(const ConvPlan<S>& plan, Scratch<Wide<S>>& scratch, in
 template <class S>
 int64_t relu_conv_norm_scratch(const ConvPlan<S>& plan) {
   constexpr int64_t kMoments = 5 + 2 * sizeof(double) / sizeof(Wide<S>);
-  return 2 * (plan.in_padded() + plan.out_padded) * plan.chunk() + kMoments * plan.out_padded +
+  return (2 * plan.in_padded() + plan.out_padded) * plan.chunk() + kMoments * plan.out_padded +
          8 * edge::Scratch<Wide<S>>::kStagger;
 }
 
 template <class S>
-void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, Wide<S>* memory) {
+void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory) {
   using namespace conv;
   using T = Wide<S>;
   const FlushDenormals flush;
@@ -155,60 +131,65 @@ void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, Wide<S>* me
 }
 
 template <class S>
-void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, Wide<S>* memory) {
+void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>&) {
   using namespace conv;
   using T = Wide<S>;
   const FlushDenormals flush;
-  Scratch<T> scratch{memory};
-  const Chunk<T> v = take_chunk(plan, scratch, plan.out_padded);
   each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>&) {
     const ConvPart<T>& part = *piece.part;
-    fetch_output(plan, piece, plan.v, v);
-    for (int64_t c = 0; c < part.blocks * kBlock; c += kWidth<T>) {
+    for (int64_t c = 0; c < part.channels; c += kWidth<T>) {
       const Vec<T> mean = load(plan.mean + part.padded_begin + c), rstd = load(plan.rstd + part.padded_begin + c);
       const Vec<T> offset = load(plan.offset + part.padded_begin + c);
-      for (int64_t k = 0; k < piece.count; ++k) store(v.at(c, k), fma(load(v.at(c, k)) - mean, rstd, offset));
+      const T* v = plan.v + piece.first * plan.out_channels + part.begin;
+      S* y = plan.y + piece.first * plan.out_channels + part.begin;
+      for (int64_t k = 0; k < piece.count; ++k, v += plan.out_channels, y += plan.out_channels)
+        write_part(y, c, part.channels, fma(read_part(v, c, part.channels) - mean, rstd, offset));
     }
-    put_output(plan, piece, v, plan.y);
   });
 }
 
 template <class S>
-void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, Wide<S>* memory) {
+void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>&) {
   using namespace conv;
   using T = Wide<S>;
   const FlushDenormals flush;
-  Scratch<T> scratch{memory};
-  const Chunk<T> g = take_chunk(plan, scratch, plan.out_padded), y = take_chunk(plan, scratch, plan.out_padded);
   double* sums = plan.sums_of(group);
   std::memset(sums, 0, size_t(2 * plan.out_padded) * sizeof(double));
   each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>&) {
     const ConvPart<T>& part = *piece.part;
-    fetch_grad(plan, piece, g);
-    fetch_output(plan, piece, plan.saved, y);
-    add_sums(part, g, y, piece.count, sums + part.padded_begin, sums + plan.out_padded + part.padded_begin);
+    for (int64_t c = 0; c < part.channels; c += kWidth<T>) {
+      Vec<T> sum[2] = {}, product[2] = {};
+      each_gradient(plan, piece, c, [&](int64_t, Vec<T> g, Vec<T> y) __attribute__((always_inline)) {
+        sum[0] += g;
+        product[0] = fma(g, y, product[0]);
+        std::swap(sum[0], sum[1]);
+        std::swap(product[0], product[1]);
+      });
+      add_to_sums(sums + part.padded_begin + c, sum[0] + sum[1]);
+      add_to_sums(sums + plan.out_padded + part.padded_begin + c, product[0] + product[1]);
+    }
   });
 }
 
 template <class S>
-void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, Wide<S>* memory) {
+void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory) {
   using namespace conv;
   using T = Wide<S>;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
   const Chunk<T> rectified = take_chunk(plan, scratch, plan.in_padded());
   const Chunk<T> dx = take_chunk(plan, scratch, plan.in_padded());
-  const Chunk<T> dv = take_chunk(plan, scratch, plan.out_padded), y = take_chunk(plan, scratch, plan.out_padded);
+  const Chunk<T> dv = take_chunk(plan, scratch, plan.out_padded);
   T* gradients = plan.weight_gradients + group * plan.weights;
+  std::memset(gradients, 0, size_t(plan.weights) * sizeof(T));
   each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>& next) {
     const ConvPart<T>& part = *piece.part;
-    fetch_grad(plan, piece, dv);
-    fetch_output(plan, piece, plan.saved, y);
     for (int64_t c = 0; c < part.blocks * kBlock; c += kWidth<T>) {
       const Vec<T> gain = load(plan.gain + part.padded_begin + c), slope = load(plan.slope + part.padded_begin + c);
       const Vec<T> intercept = load(plan.intercept + part.padded_begin + c);
-      for (int64_t k = 0; k < piece.count; ++k)
-        store(dv.at(c, k), fma(gain, load(dv.at(c, k)), fma(slope, load(y.at(c, k)), intercept)));
+      each_gradient(plan, piece, c, [&](int64_t k, Vec<T> g, Vec<T> y) __attribute__((always_inline)) {
+        store(dv.at(c, k), fma(gain, g, fma(slope, y, intercept)));
+      });
     }
     fetch_rectified(plan, piece, rectified);
     Ahead writes, reads;
@@ -227,10 +208,10 @@ void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, Wide<S>* m
 
 #define BF_INSTANTIATE(S)                                                                \
   template int64_t relu_conv_norm_scratch(const ConvPlan<S>&);                           \
-  template void relu_conv_norm_convolve(const ConvPlan<S>&, int64_t, Wide<S>*);          \
-  template void relu_conv_norm_normalize(const ConvPlan<S>&, int64_t, Wide<S>*);         \
-  template void relu_conv_norm_reduce(const ConvPlan<S>&, int64_t, Wide<S>*);            \
-  template void relu_conv_norm_gradients(const ConvPlan<S>&, int64_t, Wide<S>*);
+  template void relu_conv_norm_convolve(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);          \
+  template void relu_conv_norm_normalize(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);         \
+  template void relu_conv_norm_reduce(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);            \
+  template void relu_conv_norm_gradients(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);
 BF_INSTANTIATE(float)
 BF_INSTANTIATE(double)
 BF_INSTANTIATE(bfloat16)

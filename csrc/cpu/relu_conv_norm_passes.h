@@ -5,7 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "mixed_op_fan.h"
+#include "buffer.h"
+#include "groups.h"
 #include "relu_conv_norm_plan.h"
 
 namespace base_fast {
@@ -68,9 +69,9 @@ class Convolution {
     run(BF_KERNEL(relu_conv_norm_normalize<S>));
   }
 
-  // dx, and dW: (out, in) numbers, dense.
-  template <class W, class Run>
-  void backward(const T* rstd, W* weight_gradient, const Run& run) {
+  // dx, and the groups' shares of dW: `groups` times `weights` elements, of any content before.
+  template <class Run>
+  void backward(const T* rstd, T* shares, const Run& run) {
     plan.join_rows();
     run(BF_KERNEL(relu_conv_norm_reduce<S>));
     const int64_t padded = plan.out_padded;
@@ -82,14 +83,14 @@ class Convolution {
       const double r = double(rstd[c]), count = double(plan.pixels());
       gain[at] = rstd[c], slope[at] = T(-r * second / count), intercept[at] = T(-r * first / count);
     });
-    const Buffer<T> gradients = Buffer<T>::zeros(plan.groups * plan.weights);
-    plan.weight_gradients = gradients.get();
+    plan.weight_gradients = shares;
     run(BF_KERNEL(relu_conv_norm_gradients<S>));
-    each_weight([&](int64_t index, int64_t, int64_t transposed) {
-      double total = 0.0;
-      for (int64_t g = 0; g < plan.groups; ++g) total += double(gradients.get()[g * plan.weights + transposed]);
-      weight_gradient[index] = W(T(total));
-    });
+  }
+
+  // The merged dW in its own form: (out, in) numbers, dense.
+  template <class W>
+  void unpack(const T* merged, W* weight_gradient) const {
+    each_weight([&](int64_t index, int64_t, int64_t transposed) { weight_gradient[index] = W(merged[transposed]); });
   }
 
   ConvPlan<S> plan{};

@@ -44,6 +44,24 @@ BF_INLINE void write_pixel(S* p, int64_t channels, const F& f) {
   for (int64_t k = 0; k < channels - c; ++k) p[c + k] = tail[k];
 }
 
+// The vector that begins with channel c, zeros beyond the channels; and back.
+template <class S>
+BF_INLINE Vec<Wide<S>> read_part(const S* p, int64_t c, int64_t channels) {
+  constexpr int64_t N = kWidth<Wide<S>>;
+  if (c + N <= channels) return load(p + c);
+  S tail[N] = {};
+  for (int64_t k = c; k < channels; ++k) tail[k - c] = p[k];
+  return load(tail);
+}
+template <class S>
+BF_INLINE void write_part(S* p, int64_t c, int64_t channels, Vec<Wide<S>> v) {
+  constexpr int64_t N = kWidth<Wide<S>>;
+  if (c + N <= channels) return store(p + c, v);
+  S tail[N];
+  store(tail, v);
+  for (int64_t k = c; k < channels; ++k) p[k] = tail[k - c];
+}
+
 // Output pixels of a part that are worked on at once.
 template <class T>
 struct Piece {

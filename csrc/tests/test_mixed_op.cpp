@@ -109,7 +109,7 @@ struct Run {
     back.use_hidden_gradients(hidden.get());
     const auto run_back = [&](Pass pass) { run_groups(back.plan, pass, true); };
     const std::vector<double> of_norm = backward_passes(back, statistics.data(), run_back);
-    merge_gradients(back.plan, 0, back.plan.weights);
+    merge_groups(gradients.get(), back.plan.groups, back.plan.weights, 0, back.plan.weights);
     dz.clear();
     for (size_t l = 0; l < primitives.size(); ++l) {
       const int n = back.norm_of(l);

@@ -51,12 +51,16 @@ struct Run {
     plan.x = {x.data(), shape.height * shape.width * pixel, shape.width * pixel, pixel};
     plan.grad = {grad.data(), plan.out_height * plan.out_width * step, plan.out_width * step, step};
     plan.v = v.data(), plan.y = y.data(), plan.saved = y.data(), plan.dx = dx.data();
-    const auto run = [&](void (*pass)(const ConvPlan<S>&, int64_t, T*)) {
+    const auto run = [&](void (*pass)(const ConvPlan<S>&, int64_t, const Workspace<T>&)) {
       const Buffer<T> scratch(BF_KERNEL(relu_conv_norm_scratch<S>)(plan));
-      for (int64_t group = plan.groups; group-- > 0;) pass(plan, group, scratch.get());
+      const Workspace<T> work{scratch.get(), true, -1};
+      for (int64_t group = plan.groups; group-- > 0;) pass(plan, group, work);
     };
     convolution.forward(kEpsilon, rstd.data(), run);
-    convolution.backward(rstd.data(), dw.data(), run);
+    const Buffer<T> shares(plan.groups * plan.weights);
+    convolution.backward(rstd.data(), shares.get(), run);
+    merge_groups(shares.get(), plan.groups, plan.weights, 0, plan.weights);
+    convolution.unpack(shares.get(), dw.data());
   }
 
   double loss() const {

@@ -1,28 +1,29 @@
-// Runs the passes of mixed edges on PyTorch's threads. Include after declare.h.
+// Runs passes over groups on PyTorch's threads.
 #pragma once
 
 #include <atomic>
 
 #include "buffer.h"
-#include "mixed_op_passes.h"
+#include "groups.h"
 #include "tensor.h"
 
 namespace base_fast {
 
-template <class T>
-using Pass = void (*)(const Plan<T>&, int64_t, const Workspace<T>&);
-
 // Each pass goes through the groups in the opposite order of the one before, and each thread keeps to its own as long
 // as there are some: what it touched last is still in its caches. Then it takes from the others. What a group gives does
 // not depend on who takes it.
-template <class T>
+template <class Plan, class T>
 class Runner {
  public:
-  explicit Runner(bool last_first) : last_first_(last_first) {}
+  using Pass = void (*)(const Plan&, int64_t, const Workspace<T>&);
 
-  void operator()(Pass<T> pass, const Plan<T>& plan) {
+  // `scratch` gives the elements of memory that any pass needs.
+  explicit Runner(int64_t (*scratch)(const Plan&), bool last_first = false)
+      : scratch_(scratch), last_first_(last_first) {}
+
+  void operator()(Pass pass, const Plan& plan) {
     struct Scratch;
-    const int64_t size = BF_KERNEL(mixed_op_scratch<T>)(plan), groups = plan.groups;
+    const int64_t size = scratch_(plan), groups = plan.groups;
     std::atomic<uint64_t> taken{0};
     torch::stable::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
       Workspace<T> work{thread_memory<Scratch, T>(size), true, -1};
@@ -42,7 +43,16 @@ class Runner {
   }
 
  private:
+  int64_t (*scratch_)(const Plan&);
   bool last_first_;
 };
+
+// `merge_groups` of all results.
+template <class T>
+void merge_on_threads(T* results, int64_t groups, int64_t size) {
+  constexpr int64_t kGrain = 4096;
+  torch::stable::parallel_for(0, size, kGrain,
+                              [&](int64_t begin, int64_t end) { merge_groups(results, groups, size, begin, end); });
+}
 
 }  // namespace base_fast
