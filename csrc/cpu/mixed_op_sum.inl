@@ -39,36 +39,48 @@ void terms_of(const Plan<T>& plan, int t, int64_t n, int64_t b, int64_t begin, c
   if (target.avg_pool) terms.add(averages, target.avg_norm, plan.avg_row() + t);
 }
 
-// y: constant + Σ gain·(value − mean) + identity·x, N pixels at a time.
+// Pixels of one block, `step` elements apart, or none.
+template <class E>
+struct Strided {
+  E* base;
+  int64_t step;
+  E* at(int64_t j) const { return base + j * step; }
+};
+
+// y: addend + (constant + Σ gain·(value − mean) + identity·x), N pixels at a time.
 template <class T, int N, class S>
 BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, Vec<T> constant, Vec<T> identity,
-                        const T* x, int64_t x_step, T* y) {
+                        const Strided<const T>& x, const Strided<const T>& addend, const Strided<T>& y, int64_t first) {
+  const int part = int(c % kBlock);
   Vec<T> sum[N];
 #pragma GCC unroll 16
-  for (int j = 0; j < N; ++j) sum[j] = x == nullptr ? constant : fma(identity, load(x + j * x_step), constant);
+  for (int j = 0; j < N; ++j)
+    sum[j] = x.base == nullptr ? constant : fma(identity, load(x.at(first + j) + part), constant);
   terms.each([&](const auto& term, const auto* row) __attribute__((always_inline)) {
     const Vec<T> gain = load(term.norm->gain + c), mean = load(term.norm->mean + c);
     row += at;
 #pragma GCC unroll 16
     for (int j = 0; j < N; ++j) sum[j] = fma(gain, load(row + j * kBlock) - mean, sum[j]);
   });
+  if (addend.base != nullptr) {
 #pragma GCC unroll 16
-  for (int j = 0; j < N; ++j) store(y + j * kBlock, sum[j]);
+    for (int j = 0; j < N; ++j) sum[j] = load(addend.at(first + j) + part) + sum[j];
+  }
+#pragma GCC unroll 16
+  for (int j = 0; j < N; ++j) store(y.at(first + j) + part, sum[j]);
 }
 
 template <class T, class S>
-void sum_pixels(const Target<T>& target, const Terms<T, S>& terms, int64_t b, const T* x, int64_t x_step, int64_t count,
-                T* y) {
+void sum_pixels(const Target<T>& target, const Terms<T, S>& terms, int64_t b, const Strided<const T>& x,
+                const Strided<const T>& addend, const Strided<T>& y, int64_t count) {
   constexpr int N = kRegisters == 32 ? 8 : 4;
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const int64_t c = b * kBlock + part;
     const Vec<T> constant = load(target.constant + c), identity = all(target.identity);
-    const auto from = [&](int64_t j) { return x == nullptr ? nullptr : x + part + j * x_step; };
     int64_t j = 0;
     for (; j + N <= count; j += N)
-      sum_tile<T, N>(terms, c, part + j * kBlock, constant, identity, from(j), x_step, y + part + j * kBlock);
-    for (; j < count; ++j)
-      sum_tile<T, 1>(terms, c, part + j * kBlock, constant, identity, from(j), x_step, y + part + j * kBlock);
+      sum_tile<T, N>(terms, c, part + j * kBlock, constant, identity, x, addend, y, j);
+    for (; j < count; ++j) sum_tile<T, 1>(terms, c, part + j * kBlock, constant, identity, x, addend, y, j);
   }
 }
 
@@ -95,9 +107,19 @@ void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory
           for (int t = 0; t < plan.count; ++t) {
             const Target<T>& target = plan.targets[t];
             terms_of(plan, t, n, b, i, maxima, averages, terms);
-            sum_pixels(target, terms, b, target.has_identity ? x.at(b, i * columns) : nullptr, x.pixel, count, sums);
-            put_pixels(plan, sums, b, count, {target.y, target.y_pixel, target.y_addend, target.y_addend_pixel},
-                       n * plan.out_pixels() + i * columns);
+            const int64_t first = n * plan.out_pixels() + i * columns;
+            Strided<const T> from{nullptr, x.pixel}, addend{nullptr, 0};
+            if (target.has_identity) from.base = x.at(b, i * columns);
+            if (is_copied(plan)) {
+              sum_pixels(target, terms, b, from, addend, {sums, kBlock}, count);
+              put_pixels(plan, sums, b, count, {target.y, target.y_pixel, target.y_addend, target.y_addend_pixel}, first);
+              continue;
+            }
+            if (target.y_addend != nullptr)
+              addend = {static_cast<const T*>(target.y_addend) + first * target.y_addend_pixel + b * kBlock,
+                        target.y_addend_pixel};
+            sum_pixels(target, terms, b, from, addend,
+                       {static_cast<T*>(target.y) + first * target.y_pixel + b * kBlock, target.y_pixel}, count);
           }
         }
       }
