@@ -18,7 +18,8 @@ void mixed_op_second(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
 template <class T>
 void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory);
 
-// Backward 1: Σ g and Σ g·(v − mean) of every norm that y sums; computes the values before, where they were not kept.
+// Backward 1: Σ g and Σ g·(v − mean) of every norm that y sums, and zeros for all other sums; computes the values before,
+// where they were not kept.
 template <class T>
 void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& memory);
 // Backward 2: through the second stages, to the normalized values of the first and their sums.

@@ -230,6 +230,7 @@ void mixed_op_reduce(const Plan<T>& plan, int64_t group, const Workspace<T>& mem
   const Framed<T> hidden = framed(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0));
   const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
   const bool reads_x = plan.max_pool || plan.avg_pool || plan.recompute;
+  std::memset(plan.sums_of(group, 0), 0, size_t(plan.rows() * 2 * plan.padded()) * sizeof(double));
   with_storage<T>(plan.value_storage, [&](auto* own) {
     using S = std::remove_pointer_t<decltype(own)>;
     Terms<T, S> terms;

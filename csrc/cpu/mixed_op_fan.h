@@ -97,10 +97,15 @@ class Fan {
     for (int n = 0; n < norms; ++n, at += 6 * p) norm(n) = {at, at + p, at + 2 * p, at + 3 * p, at + 4 * p, at + 5 * p};
     for (Target<T>& target : targets_) target.constant = at, at += p;
     for (int64_t c = 0; c < p; ++c) at[c] = T(1);
-    const Norm<T>&max_norm = norm(plan.max_row()), &avg_norm = norm(plan.avg_row());
-    plan.max_norm = {max_norm.mean, max_norm.rstd, max_norm.offset, at, at + p, at + 2 * p};
-    plan.avg_norm = {avg_norm.mean, avg_norm.rstd, avg_norm.offset, at, at + 3 * p, at + 4 * p};
-    sums_ = Buffer<double>::zeros(plan.groups * (norms + plan.count) * 2 * p);
+    plan.max_norm = norm(plan.max_row()), plan.avg_norm = norm(plan.avg_row());
+    for (const Target<T>& target : targets_) {
+      if (target.max_pool) plan.max_norm = target.max_norm;
+      if (target.avg_pool) plan.avg_norm = target.avg_norm;
+    }
+    plan.max_norm.gain = plan.avg_norm.gain = at;
+    plan.max_norm.slope = at + p, plan.max_norm.intercept = at + 2 * p;
+    plan.avg_norm.slope = at + 3 * p, plan.avg_norm.intercept = at + 4 * p;
+    sums_ = Buffer<double>(plan.groups * plan.rows() * 2 * p);
     plan.sums = sums_.get();
     plan.stages = stages_.data();
     plan.weight_gradients = nullptr;
@@ -126,9 +131,14 @@ class Fan {
       stages_[stages_[s].input].gradient = memory;
   }
 
-  // From the groups' moments to the norm's mean and variance; statistics as [norm][mean, variance][channel].
+  // From the groups' moments to the norm's mean and variance; statistics as [norm][mean, variance][channel], zeros for
+  // pools that are not there.
   void merge_moments(int n, double* statistics) const {
     const int64_t p = plan.padded();
+    if (!exists(n)) {
+      std::memset(statistics + n * 2 * p, 0, size_t(2 * p) * sizeof(double));
+      return;
+    }
     double *mean = statistics + n * 2 * p, *square = mean + p;
     const int row = n < plan.max_row() ? n : n < plan.avg_row() ? plan.max_row() : plan.avg_row();
     int64_t before = 0;
@@ -185,6 +195,9 @@ class Fan {
     return total;
   }
 
+  // For backward, where no pass does it.
+  void clear_sums() { std::memset(plan.sums, 0, size_t(plan.groups * plan.rows() * 2 * plan.padded()) * sizeof(double)); }
+
   // What the pools' norms give back, all targets together, once every one is set.
   void join_pools() {
     for (const Target<T>& target : targets_) {
@@ -200,6 +213,7 @@ class Fan {
     const Target<T>& target = targets_[size_t(target_of(n))];
     return n >= plan.avg_row() ? target.avg_pool : n >= plan.max_row() ? target.max_pool : stages_[size_t(n)].last;
   }
+  bool exists(int n) const { return n < plan.max_row() || is_term(n); }
   bool has_terms() const {
     bool any = false;
     for (int n = 0; n < plan.norms(); ++n) any |= is_term(n);
@@ -208,7 +222,7 @@ class Fan {
   // The gradient of edge e's z, from those of the norms' weights.
   void z_gradients(size_t e, const std::vector<double>& of_norm, T* to) const {
     double identity = 0.0;
-    for (int64_t g = 0; g < plan.groups; ++g) {
+    for (int64_t g = 0; g < plan.groups && targets_[e].has_identity; ++g) {
       for (int64_t c = 0; c < plan.channels; ++c) identity += plan.sums_of(g, plan.norms() + int(e))[c];
     }
     for (size_t l = 0; l < norm_of_[e].size(); ++l) {

@@ -15,7 +15,7 @@ void forward_passes(Fan<T>& fan, double* statistics, const Run& run) {
   const auto settle = [&](int begin, int end) {
     for (int n = begin; n < end; ++n) {
       fan.merge_moments(n, statistics);
-      fan.set_norm(n, statistics);
+      if (fan.exists(n)) fan.set_norm(n, statistics);
     }
   };
   if (first > 0 || fan.has_terms()) run(BF_KERNEL(mixed_op_first<T>));
@@ -30,14 +30,19 @@ void forward_passes(Fan<T>& fan, double* statistics, const Run& run) {
 template <class T, class Run>
 std::vector<double> backward_passes(Fan<T>& fan, const double* statistics, const Run& run) {
   const int norms = fan.plan.norms();
-  for (int n = 0; n < norms; ++n) fan.set_norm(n, statistics);
+  for (int n = 0; n < norms; ++n)
+    if (fan.exists(n)) fan.set_norm(n, statistics);
   std::vector<double> of_norm(size_t(norms), 0.0);
   const auto settle = [&](bool terms) {
     for (int n = 0; n < norms; ++n) {
-      if (fan.is_term(n) == terms) of_norm[size_t(n)] = fan.set_norm_backward(n, statistics);
+      if (fan.exists(n) && fan.is_term(n) == terms) of_norm[size_t(n)] = fan.set_norm_backward(n, statistics);
     }
   };
-  if (fan.has_terms()) run(BF_KERNEL(mixed_op_reduce<T>));
+  if (fan.has_terms()) {
+    run(BF_KERNEL(mixed_op_reduce<T>));
+  } else {
+    fan.clear_sums();
+  }
   settle(true);
   fan.join_pools();
   if (fan.plan.second > 0) run(BF_KERNEL(mixed_op_second_backward<T>));

@@ -123,11 +123,12 @@ struct Plan {
   int64_t pixels() const { return height * width; }
   int64_t out_pixels() const { return out_height * out_width; }
   int norms() const { return first + second + 2 * count; }
+  int rows() const { return norms() + count; }  // of sums
   int max_row() const { return first + second; }
   int avg_row() const { return first + second + count; }
   int64_t begin(int64_t group) const { return images * group / groups; }
   double* sums_of(int64_t group, int norm) const {
-    return sums + (group * (norms() + count) + norm) * 2 * padded();
+    return sums + (group * rows() + norm) * 2 * padded();
   }
   // Rows of output that are worked on at once: about a first-level cache full, but enough to amortize fixed costs.
   int64_t chunk_rows() const {
