@@ -89,7 +89,7 @@ void finish(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incoming, 
     pool_gradients(plan, incoming, b, i, own);
     const T* const raw[3] = {own.raw.at(b, s * i - 1, -1), own.raw.at(b, s * i, -1), own.raw.at(b, s * i + 1, -1)};
     T* const rows[3] = {window(s * i - 1), window(s * i), window(s * i + 1)};
-    scatter_row<T>(plan.height, width, s, has_nan, i, raw, rows,
+    scatter_row<T>(plan.height, width, s, pools_of(plan.max_pool, plan.avg_pool), has_nan, i, raw, rows,
                    [&](int part) __attribute__((always_inline)) {
                      const int64_t c = b * kBlock + part;
                      const ThroughNorm<T> maximum(plan.max_norm, c), mean(plan.avg_norm, c);

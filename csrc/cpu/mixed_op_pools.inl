@@ -1,4 +1,4 @@
-// 3×3 maximum and average, padding 1, padded pixels not counted: both from one read.
+// 3×3 maximum and average, padding 1, padded pixels not counted: both, or the one that is wanted, from one read.
 namespace base_fast {
 namespace BF_ISA {
 namespace edge {
@@ -33,11 +33,18 @@ BF_INLINE V higher(V a, V b) {
   return Careful ? larger(a, b) : maximum(a, b);
 }
 
-// One part of row i of both pools. Returns whether a NaN may be among the values: only then must maxima be Careful.
-template <class T, int S, bool Careful>
+// Which of the two are wanted.
+enum class Pools { maximum, average, both };
+inline Pools pools_of(bool max_pool, bool avg_pool) {
+  return max_pool && avg_pool ? Pools::both : max_pool ? Pools::maximum : Pools::average;
+}
+
+// One part of row i of the pools. Returns whether a NaN may be among the values: only then must maxima be Careful.
+template <class T, int S, bool Careful, Pools P>
 BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t i, int part, T* maxima,
                          T* averages) {
   alignas(64) static constexpr T kZeros[kBlock] = {};
+  constexpr bool kMaximum = P != Pools::average, kAverage = P != Pools::maximum;
   const int64_t top = S * i - 1, width = plan.width;
   // A missing row repeats the middle one for the maximum, and counts as zeros for the sum.
   const bool above = top >= 0, below = top + 2 < plan.height;
@@ -56,13 +63,13 @@ BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64
   const auto column = [&](int64_t j) __attribute__((always_inline)) {
     const Vec<T> m = load(mid + j * x.pixel), u = load(up + j * x.pixel), d = load(down + j * x.pixel);
     const Vec<T> sum = (load(up_sum + j * up_step) + m) + load(down_sum + j * down_step);
-    return Column{higher<Careful>(higher<Careful>(m, u), d), sum};
+    return Column{kMaximum ? higher<Careful>(higher<Careful>(m, u), d) : m, sum};
   };
   Ints<T> strange = {};
   const auto put = [&](int64_t j, Vec<T> high, Vec<T> sum, Vec<T> share) __attribute__((always_inline)) {
-    if (!Careful) strange |= sum != sum;
-    store(maxima + j * kBlock + part, high);
-    store(averages + j * kBlock + part, sum * share);
+    if (kMaximum && !Careful) strange |= sum != sum;
+    if (kMaximum) store(maxima + j * kBlock + part, high);
+    if (kAverage) store(averages + j * kBlock + part, sum * share);
   };
   // Columns S·j − 1 to S·j + 1: the first output lacks the left one, the last may lack the right one.
   Column left = column(0);
@@ -88,27 +95,42 @@ BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64
   return any(strange);
 }
 
-// Rows [begin, end) of both pools of block b, dense.
-template <class T, int S>
-void pool_rows_strided(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
-                       T* averages) {
+template <class T, int S, Pools P>
+void pool_rows_of(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
+                  T* averages) {
   for (int64_t i = begin; i < end; ++i) {
     for (int part = 0; part < kBlock; part += kWidth<T>) {
-      if (pool_part<T, S, false>(plan, x, b, i, part, maxima, averages))
-        pool_part<T, S, true>(plan, x, b, i, part, maxima, averages);
+      if (pool_part<T, S, false, P>(plan, x, b, i, part, maxima, averages))
+        pool_part<T, S, true, P>(plan, x, b, i, part, maxima, averages);
     }
     maxima += plan.out_width * kBlock;
     averages += plan.out_width * kBlock;
   }
 }
 
+// f of S, the stride, and P, the pools that are wanted, as constants.
+template <class F>
+auto with_pools(int stride, Pools pools, const F& f) {
+  const auto strided = [&](auto s) {
+    switch (pools) {
+      case Pools::maximum:
+        return f(s, std::integral_constant<Pools, Pools::maximum>{});
+      case Pools::average:
+        return f(s, std::integral_constant<Pools, Pools::average>{});
+      default:
+        return f(s, std::integral_constant<Pools, Pools::both>{});
+    }
+  };
+  return stride == 1 ? strided(std::integral_constant<int, 1>{}) : strided(std::integral_constant<int, 2>{});
+}
+
+// Rows [begin, end) of the pools of block b, dense.
 template <class T>
-void pool_rows(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima, T* averages) {
-  if (plan.stride == 1) {
-    pool_rows_strided<T, 1>(plan, x, b, begin, end, maxima, averages);
-  } else {
-    pool_rows_strided<T, 2>(plan, x, b, begin, end, maxima, averages);
-  }
+void pool_rows(const Plan<T>& plan, Pools pools, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
+               T* averages) {
+  with_pools(plan.stride, pools, [&](auto s, auto p) {
+    pool_rows_of<T, decltype(s)::value, decltype(p)::value>(plan, x, b, begin, end, maxima, averages);
+  });
 }
 
 // Three pixels of a column of a window: the maximum, where it is (3·row, and + column once it is known), and the sum.
@@ -136,10 +158,11 @@ struct Gradients {
 // Output row i's gradients to the three input rows of its windows: the maximum's to the first pixel that attains it, or
 // to the last NaN, the average's to all. `gradients(part)(j, maximum, average)` gives both of output j. Rows of x are
 // framed by a pixel of −∞, which nothing exceeds, rows of dx by one that nobody reads. `Careful`: x may hold NaN.
-template <class T, int S, bool Careful, class F>
-BF_INLINE void scatter_row_strided(int64_t height, int64_t width, int64_t i, const T* const x[3], T* const dx[3],
+template <class T, int S, bool Careful, Pools P, class F>
+BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T* const x[3], T* const dx[3],
                                    const F& gradients) {
   alignas(64) static constexpr T kZeros[kBlock] = {};
+  constexpr bool kMaximum = P != Pools::average, kAverage = P != Pools::maximum;
   const int64_t columns = (width + S - 1) / S;
   const bool above = i > 0, below = S * i + 1 < height;
   const T rows = T(1 + above + below);
@@ -149,9 +172,11 @@ BF_INLINE void scatter_row_strided(int64_t height, int64_t width, int64_t i, con
     const auto column = [&](int64_t c) __attribute__((always_inline)) {
       const int64_t p = c * kBlock + part;
       Column<T> all_rows{load(x[0] + p), Ints<T>{} + (above ? 0 : 3), {}};
-      raise<T, Careful>(all_rows, load(x[1] + p), Ints<T>{} + 3);
-      raise<T, Careful>(all_rows, load(x[2] + p), Ints<T>{} + 6);
-      all_rows.sum = (load(above ? x[0] + p : kZeros) + load(x[1] + p)) + load(below ? x[2] + p : kZeros);
+      if (kMaximum) {
+        raise<T, Careful>(all_rows, load(x[1] + p), Ints<T>{} + 3);
+        raise<T, Careful>(all_rows, load(x[2] + p), Ints<T>{} + 6);
+      }
+      if (kAverage) all_rows.sum = (load(above ? x[0] + p : kZeros) + load(x[1] + p)) + load(below ? x[2] + p : kZeros);
       return all_rows;
     };
     const auto of_output = gradients(part);
@@ -163,23 +188,23 @@ BF_INLINE void scatter_row_strided(int64_t height, int64_t width, int64_t i, con
       Column<T> best = mid;
       best.at += 1;
       if (has_left) {
-        raise<T, Careful>(best, left.high, left.at);
+        if (kMaximum) raise<T, Careful>(best, left.high, left.at);
         best.sum += left.sum;
       }
       if (has_right) {
-        raise<T, Careful>(best, right.high, right.at + 2);
+        if (kMaximum) raise<T, Careful>(best, right.high, right.at + 2);
         best.sum += right.sum;
       }
       const Vec<T> share = has_left && has_right ? inner : has_left || has_right ? outer : only;
       const auto [high, average] = of_output(j, best.high, best.sum * share);
       const Vec<T> even = average * share;
 #pragma GCC unroll 3
-      for (int c = 0; c < 3; ++c) evens[c] += even;
+      for (int c = 0; c < 3 && kAverage; ++c) evens[c] += even;
 #pragma GCC unroll 3
       for (int r = 0; r < 3; ++r) {
         T* to = dx[r] + S * j * kBlock + part;
 #pragma GCC unroll 3
-        for (int c = 0; c < 3; ++c) sum[r][c] = best.at == 3 * r + c ? sum[r][c] + high : sum[r][c];
+        for (int c = 0; c < 3 && kMaximum; ++c) sum[r][c] = best.at == 3 * r + c ? sum[r][c] + high : sum[r][c];
         store(to, load(to) + (sum[r][0] + evens[0]));
         if (S == 2) store(to + kBlock, load(to + kBlock) + (sum[r][1] + evens[1]));
         sum[r][0] = sum[r][S];
@@ -204,11 +229,14 @@ BF_INLINE void scatter_row_strided(int64_t height, int64_t width, int64_t i, con
 }
 
 template <class T, class F>
-void scatter_row(int64_t height, int64_t width, int stride, bool careful, int64_t i, const T* const x[3],
+void scatter_row(int64_t height, int64_t width, int stride, Pools pools, bool careful, int64_t i, const T* const x[3],
                  T* const dx[3], const F& gradients) {
-  const auto f = stride == 1 ? (careful ? &scatter_row_strided<T, 1, true, F> : &scatter_row_strided<T, 1, false, F>)
-                             : (careful ? &scatter_row_strided<T, 2, true, F> : &scatter_row_strided<T, 2, false, F>);
-  f(height, width, i, x, dx, gradients);
+  with_pools(stride, pools, [&](auto s, auto p) {
+    constexpr int S = decltype(s)::value;
+    constexpr Pools P = decltype(p)::value;
+    if (careful && P != Pools::average) return scatter_row_of<T, S, true, P>(height, width, i, x, dx, gradients);
+    scatter_row_of<T, S, false, P>(height, width, i, x, dx, gradients);
+  });
 }
 
 }  // namespace edge

@@ -179,7 +179,7 @@ void mixed_op_first(const Plan<T>& plan, int64_t group, const Workspace<T>& memo
     for (int64_t i = 0; i < plan.out_height; i += plan.chunk_rows()) {
       const int64_t end = std::min(i + plan.chunk_rows(), plan.out_height), count = (end - i) * plan.out_width;
       for (int64_t b = 0; b < plan.blocks; ++b) {
-        pool_rows(plan, x, b, i, end, maximum, average);
+        pool_rows(plan, pools_of(plan.max_pool, plan.avg_pool), x, b, i, end, maximum, average);
         if (plan.max_pool) moments.add(b, maximum, count);
         if (plan.avg_pool) averages.add(b, average, count);
       }

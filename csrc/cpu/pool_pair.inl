@@ -38,7 +38,7 @@ void forward(const PoolPlan<E, T>& plan, const Band& band, T* scratch) {
     x = {scratch - first * plan.width * kBlock, 0, kBlock};
   }
   for (int64_t i = band.begin; i < band.end; ++i) {
-    pool_rows(shape, x, 0, i, i + 1, maxima, averages);
+    pool_rows(shape, Pools::both, x, 0, i, i + 1, maxima, averages);
     write_row(maxima, channels, columns, plan.max.at(band.n, c, i), plan.max);
     write_row(averages, channels, columns, plan.average.at(band.n, c, i), plan.average);
   }
@@ -82,7 +82,7 @@ void backward(const PoolPlan<E, T>& plan, const Band& band, T* scratch) {
     const T* const own[3] = {x + place(s * i - 1) * row, x + place(s * i) * row, x + place(s * i + 1) * row};
     T* const to[3] = {dx + place(s * i - 1) * row, dx + place(s * i) * row, dx + place(s * i + 1) * row};
     const bool careful = strange[0] || strange[1] || strange[2];
-    edge::scatter_row<T>(plan.height, plan.width, int(s), careful, i, own, to, [&](int part) {
+    edge::scatter_row<T>(plan.height, plan.width, int(s), edge::Pools::both, careful, i, own, to, [&](int part) {
       return [=](int64_t j, Vec<T>, Vec<T>) __attribute__((always_inline)) {
         return edge::Gradients<T>{load(d_max + j * kBlock + part), load(d_average + j * kBlock + part)};
       };
