@@ -79,6 +79,26 @@ def errors(actual: Outputs, expected: Outputs, norm: Norm = error) -> dict[str, 
     return {name: norm(actual[name], value) if name in actual else math.inf for name, value in expected.items()}
 
 
+def over_draws(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The root mean square of every output's errors.
+
+    Where an output is a few numbers, one draw of roundings is chance.
+    """
+    return {name: math.sqrt(sum(draw[name] ** 2 for draw in draws) / len(draws)) for name in draws[0]}
+
+
+def within(found: Mapping[str, float], tolerance: float, yardsticks: Sequence[Mapping[str, float]] = ()) -> Agreement:
+    """Whether errors are tolerable: by themselves, or beside twice the largest of others', where that is more."""
+    problem = ""
+    for name, own in found.items():
+        # An infinite error, of NaN or a missing output, measures nothing.
+        sane = [other[name] for other in yardsticks if math.isfinite(other.get(name, math.inf))]
+        allowed = max([tolerance, *(YARDSTICKS * other for other in sane)])
+        if not own <= allowed:
+            problem = problem or f"{name} is off by {own:.2g}, allowed {allowed:.2g}"
+    return Agreement(max(found.values(), default=None), problem)
+
+
 def compare(
     actual: Outputs,
     expected: Outputs,
@@ -91,21 +111,16 @@ def compare(
 
     Where others' errors are given, an output may be off by twice the largest of them, if that exceeds the tolerance.
     """
-    largest: float | None = None
-    problem = ""
+    found: dict[str, float] = {}
+    strange = ""
     for name, value in expected.items():
         if name not in actual:
             return Agreement(math.inf, f"{name} is missing")
-        if name in noisy:
-            distance = standard_errors(actual[name], value)
-            if not distance <= STANDARD_ERRORS:
-                problem = problem or f"{name} is distributed otherwise, by {distance:.3g} standard errors"
+        if name not in noisy:
+            found[name] = norm(actual[name], value)
             continue
-        found = norm(actual[name], value)
-        largest = max(largest or 0.0, found)
-        # An infinite error, of NaN or a missing output, measures nothing.
-        sane = [other[name] for other in yardsticks if math.isfinite(other.get(name, math.inf))]
-        allowed = max([tolerance, *(YARDSTICKS * other for other in sane)])
-        if not found <= allowed:
-            problem = problem or f"{name} is off by {found:.2g}, allowed {allowed:.2g}"
-    return Agreement(largest, problem)
+        distance = standard_errors(actual[name], value)
+        if not distance <= STANDARD_ERRORS:
+            strange = strange or f"{name} is distributed otherwise, by {distance:.3g} standard errors"
+    agreement = within(found, tolerance, yardsticks)
+    return Agreement(agreement.error, strange or agreement.problem)

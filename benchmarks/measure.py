@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 import base_fast as bf
 from benchmarks import memory, process_memory
-from benchmarks.agreement import compare, error, errors, mean_error
+from benchmarks.agreement import Agreement, Norm, compare, error, errors, mean_error, over_draws, within
 from benchmarks.arithmetic import multiply_add_rate
 from benchmarks.case import Absent, Case, Contender, Outputs, Run
 from benchmarks.device import cuda_events, on_device
@@ -39,10 +40,9 @@ class Ready:
 
 def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
     """Set the case up, call every contender once and compare what it returns."""
-    torch.manual_seed(0)
     # Contenders of one case share no compiled code with those of another, whose shapes would count as recompilations.
     torch.compiler.reset()
-    setup = on_device(case.setup(**(case.quick if quick else case.sizes)), device)
+    setup = _draw(case, 0, quick, device)
     expected = case.expected(setup)
     runs: dict[str, Run] = {}
     verdicts: dict[str, Verdict] = {}
@@ -68,6 +68,8 @@ def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
             verdicts[name] = Verdict(AGREES, contender.other_work)
         else:
             agreement = compare(outputs, expected, tolerance, noisy, yardsticks, norm)
+            if agreement.problem and yardsticks and case.draws > 1:
+                agreement = _over_draws(case, contender, partial(_draw, case, quick=quick, device=device), norm)
             status = DIFFERS if agreement.problem else AGREES
             verdicts[name] = Verdict(status, agreement.problem, agreement.error)
         if verdicts[name].takes_part:
@@ -75,6 +77,27 @@ def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
             found[name] = errors(outputs, expected, norm)
     order = list(case.contenders)
     return Ready(setup, _ordered(runs, order), _ordered(verdicts, order))
+
+
+def _draw(case: Case, seed: int, quick: bool, device: str) -> Any:
+    torch.manual_seed(seed)
+    return on_device(case.setup(**(case.quick if quick else case.sizes)), device)
+
+
+def _over_draws(case: Case, contender: Contender, draw: Callable[[int], Any], norm: Norm) -> Agreement:
+    """A contender's errors against its yardstick's, over several set-ups."""
+    others = {name: {**case.yardsticks, **case.contenders}[name] for name in contender.yardstick}
+    own: list[dict[str, float]] = []
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in others}
+    for seed in range(case.draws):
+        setup = draw(seed)
+        expected = case.expected(setup)
+        own.append(errors(_first_call(contender, setup)[1], expected, norm))
+        for name, other in others.items():
+            with suppress(Exception):  # what does not run measures nothing
+                found[name].append(errors(_first_call(other, setup)[1], expected, norm))
+    tolerance = contender.tolerance or case.tolerance
+    return within(over_draws(own), tolerance, [over_draws(draws) for draws in found.values() if draws])
 
 
 def measure(case: Case, effort: Effort, quick: bool = False, device: str = "cpu") -> Result:

@@ -178,6 +178,7 @@ def case(shape: tuple[int, int, int], stride: int, compile: bool = True) -> Case
         sizes=dict(zip(("batch", "channels", "height"), shape, strict=True)),
         quick=QUICK,
         tolerance=ROUNDING,
+        draws=6,
         multiply_adds={
             FORWARD: partial(multiply_adds, depthwise=TAPS, pointwise=products),
             BACKWARD: partial(multiply_adds, depthwise=3 * TAPS, pointwise=2 * products),

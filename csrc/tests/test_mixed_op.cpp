@@ -1,4 +1,4 @@
-// Gradients of a mixed edge against finite differences in double, float against double, and several threads against one.
+// Gradients of mixed edges against finite differences in double, float against double, and several threads against one.
 // Scratch memory is exactly as large as the kernels ask for, so that an address sanitizer sees what they write; threads
 // take the groups of images one by one, so that a thread sanitizer sees what they share.
 #define BF_DECLARATIONS "mixed_op.h"
@@ -23,14 +23,15 @@ namespace {
 
 double number(int64_t i) { return std::sin(12.9898 * double(i) + 0.5) * 1.3; }
 
+// Edges that read the same x; y holds what the first of them gives, then the second, and so on.
 template <class T>
 struct Run {
   EdgeShape shape;
-  std::vector<int64_t> primitives;
+  std::vector<std::vector<int64_t>> edges;  // their primitives
   std::vector<T> x, z;
   std::vector<std::vector<T>> weights;
   std::vector<T> y, dx;
-  std::vector<double> dz;
+  std::vector<T> dz;
   std::vector<std::vector<T>> d_weights;
   int threads = 1;
   // Channels beside the edge's own that the pixels of all images have; y and dx are then added to what is there.
@@ -42,16 +43,18 @@ struct Run {
   bool recompute = false;
   static constexpr T kBefore = T(0.375), kBeside = T(7);
 
-  Run(const EdgeShape& s, const std::vector<int64_t>& p) : shape(s), primitives(p) {
+  Run(const EdgeShape& s, const std::vector<std::vector<int64_t>>& e) : shape(s), edges(e) {
     int64_t seed = 0;
     const auto fill = [&](std::vector<T>& to, int64_t count) {
       for (int64_t i = 0; i < count; ++i) to.push_back(T(number(++seed)));
     };
     fill(x, s.images * s.channels * s.height * s.width);
-    fill(z, int64_t(p.size()));
-    for (const int64_t count : weight_sizes(p, s.channels, s.stride)) {
-      weights.emplace_back();
-      fill(weights.back(), count);
+    for (const auto& primitives : edges) fill(z, int64_t(primitives.size()));
+    for (const auto& primitives : edges) {
+      for (const int64_t count : weight_sizes(primitives, s.channels, s.stride)) {
+        weights.emplace_back();
+        fill(weights.back(), count);
+      }
     }
   }
 
@@ -72,37 +75,53 @@ struct Run {
 
   // y, then the gradients of Σ number(i)·y_i.
   void operator()() {
-    std::vector<const T*> pointers;
-    for (const auto& w : weights) pointers.push_back(w.data());
-    Edge<T> edge(shape, primitives, z.data(), pointers, Way::forward);
-    Plan<T>& plan = edge.plan;
+    std::vector<Edge<T>> own;
+    const T* of_z = z.data();
+    size_t next = 0;
+    for (const auto& primitives : edges) {
+      own.push_back({primitives, of_z, {}});
+      of_z += primitives.size();
+      for (size_t i = 0; i < weight_sizes(primitives, shape.channels, shape.stride).size(); ++i)
+        own.back().weights.push_back(weights[next++].data());
+    }
+    const int64_t count = int64_t(edges.size());
+    Fan<T> fan(shape, own, Way::forward);
+    Plan<T>& plan = fan.plan;
     const auto run = [&](Pass pass) { run_groups(plan, pass, false); };
-    const int64_t outputs = shape.images * shape.channels * plan.out_pixels();
+    const int64_t pixel = shape.channels + beside, of_edge = shape.images * plan.out_pixels() * pixel;
+    const int64_t outputs = count * shape.images * shape.channels * plan.out_pixels();
     std::vector<T> grad;
     for (int64_t i = 0; i < outputs; ++i) grad.push_back(T(number(7 * i)));
     const std::vector<T> wide_x = wider(x), wide_grad = wider(grad);
     std::vector<T> wide_y = wider(std::vector<T>(size_t(outputs), kBefore));
     std::vector<T> wide_dx = wider(std::vector<T>(x.size(), kBefore));
-    const int64_t pixel = shape.channels + beside;
-    const Buffer<T> values(edge.values()), again(edge.values()), hidden(plan.second * shape.images * edge.image());
-    std::vector<double> statistics(size_t(edge.statistics()), 0.0);
+    const Buffer<T> values(fan.values()), again(fan.values()), hidden(plan.second * shape.images * fan.image());
+    std::vector<double> statistics(size_t(fan.statistics()), 0.0);
     Narrow narrow_x(wide_x), narrow_y(wide_y), narrow_grad(wide_grad), narrow_dx(wide_dx);
     const bool narrow = images == Storage::bfloat16;
-    const auto one_of = [&](Narrow& few, const T* all) -> void* {
-      return narrow ? static_cast<void*>(few.data()) : const_cast<T*>(all);
+    const auto one_of = [&](Narrow& few, const T* all, int64_t at = 0) -> void* {
+      return narrow ? static_cast<void*>(few.data() + at) : const_cast<T*>(all + at);
     };
-    plan.x = one_of(narrow_x, wide_x.data()), plan.y = one_of(narrow_y, wide_y.data());
+    plan.x = one_of(narrow_x, wide_x.data());
     plan.image_storage = images;
-    plan.x_pixel = plan.y_pixel = plan.y_addend_pixel = pixel;
-    if (beside > 0) plan.y_addend = plan.y;
-    edge.use_values(values.get(), storage);
-    forward_passes(edge, statistics.data(), run);
-    Edge<T> back(shape, primitives, z.data(), pointers, backward_of(recompute));
+    plan.x_pixel = pixel;
+    for (int64_t t = 0; t < count; ++t) {
+      Target<T>& target = plan.targets[t];
+      target.y = one_of(narrow_y, wide_y.data(), t * of_edge);
+      target.y_pixel = target.y_addend_pixel = pixel;
+      if (beside > 0) target.y_addend = target.y;
+    }
+    fan.use_values(values.get(), storage);
+    forward_passes(fan, statistics.data(), run);
+    Fan<T> back(shape, own, backward_of(recompute));
     const Buffer<T> gradients(plan.groups * plan.weights);
-    back.plan.x = plan.x, back.plan.grad = one_of(narrow_grad, wide_grad.data());
-    back.plan.dx = one_of(narrow_dx, wide_dx.data());
+    back.plan.x = plan.x, back.plan.dx = one_of(narrow_dx, wide_dx.data());
     back.plan.image_storage = images;
-    back.plan.x_pixel = back.plan.grad_pixel = back.plan.dx_pixel = back.plan.dx_addend_pixel = pixel;
+    back.plan.x_pixel = back.plan.dx_pixel = back.plan.dx_addend_pixel = pixel;
+    for (int64_t t = 0; t < count; ++t) {
+      back.plan.targets[t].grad = one_of(narrow_grad, wide_grad.data(), t * of_edge);
+      back.plan.targets[t].grad_pixel = pixel;
+    }
     if (beside > 0) back.plan.dx_addend = back.plan.dx;
     back.plan.weight_gradients = gradients.get();
     back.use_values(recompute ? again.get() : values.get(), storage, recompute);
@@ -110,19 +129,17 @@ struct Run {
     const auto run_back = [&](Pass pass) { run_groups(back.plan, pass, true); };
     const std::vector<double> of_norm = backward_passes(back, statistics.data(), run_back);
     merge_groups(gradients.get(), back.plan.groups, back.plan.weights, 0, back.plan.weights);
-    dz.clear();
-    for (size_t l = 0; l < primitives.size(); ++l) {
-      const int n = back.norm_of(l);
-      dz.push_back(back.is_identity(l) ? back.identity_gradient() : n < 0 ? 0.0 : of_norm[size_t(n)]);
-    }
+    dz.assign(z.size(), T(0));
+    T* to_z = dz.data();
+    for (size_t e = 0; e < edges.size(); to_z += edges[e++].size()) back.z_gradients(e, of_norm, to_z);
     d_weights.clear();
     std::vector<T*> to;
     for (const auto& w : weights) d_weights.emplace_back(w.size());
     for (auto& w : d_weights) to.push_back(w.data());
     back.unpack(gradients.get(), to);
     if (narrow) narrow_y.widen(wide_y), narrow_dx.widen(wide_dx);
-    y = own(wide_y);
-    dx = own(wide_dx);
+    y = own_channels(wide_y);
+    dx = own_channels(wide_dx);
   }
 
   // The same numbers as bfloat16.
@@ -144,7 +161,7 @@ struct Run {
     }
     return wide;
   }
-  std::vector<T> own(const std::vector<T>& wide) const {
+  std::vector<T> own_channels(const std::vector<T>& wide) const {
     std::vector<T> image;
     for (size_t i = 0; i < wide.size(); ++i) {
       const bool is_own = int64_t(i) % (shape.channels + beside) < shape.channels;
@@ -161,9 +178,11 @@ struct Run {
   }
 };
 
+using Edges = std::vector<std::vector<int64_t>>;
+
 // The derivative along one direction in all inputs.
-void check_gradients(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
-  Run<double> at(shape, primitives), above(shape, primitives), below(shape, primitives);
+void check_gradients(const EdgeShape& shape, const Edges& edges) {
+  Run<double> at(shape, edges), above(shape, edges), below(shape, edges);
   at();
   double expected = 0.0, size = 0.0;
   int64_t seed = 1000;
@@ -185,7 +204,7 @@ void check_gradients(const EdgeShape& shape, const std::vector<int64_t>& primiti
   const double found = (above.loss() - below.loss()) / (2.0 * kStep);
   CHECK(std::fabs(found - expected) <= 1e-5 * (size + 1.0));
 
-  Run<float> single(shape, primitives);
+  Run<float> single(shape, edges);
   single();
   double largest = 0.0, error = 0.0;
   for (size_t i = 0; i < at.y.size(); ++i) {
@@ -197,11 +216,11 @@ void check_gradients(const EdgeShape& shape, const std::vector<int64_t>& primiti
 }
 
 // What is computed again for backward is what it would have found.
-void check_memory(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
-  Run<float> exact(shape, primitives);
+void check_memory(const EdgeShape& shape, const Edges& edges) {
+  Run<float> exact(shape, edges);
   exact();
   for (const Storage storage : {Storage::own, Storage::bfloat16}) {
-    Run<float> stored(shape, primitives), computed(shape, primitives);
+    Run<float> stored(shape, edges), computed(shape, edges);
     stored.storage = computed.storage = storage;
     computed.recompute = true;
     stored();
@@ -219,8 +238,8 @@ void check_memory(const EdgeShape& shape, const std::vector<int64_t>& primitives
 }
 
 // Images of bfloat16: several blocks of channels are multiplied by the matrix unit, where there is one.
-void check_narrow_images(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
-  Run<float> wide(shape, primitives), narrow(shape, primitives), several(shape, primitives);
+void check_narrow_images(const EdgeShape& shape, const Edges& edges) {
+  Run<float> wide(shape, edges), narrow(shape, edges), several(shape, edges);
   narrow.images = narrow.storage = several.images = several.storage = Storage::bfloat16;
   several.threads = 3;
   wide();
@@ -237,8 +256,8 @@ void check_narrow_images(const EdgeShape& shape, const std::vector<int64_t>& pri
 }
 
 // Slices of wider images give the bits that images of their own give.
-void check_slices(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
-  Run<float> dense(shape, primitives), slice(shape, primitives);
+void check_slices(const EdgeShape& shape, const Edges& edges) {
+  Run<float> dense(shape, edges), slice(shape, edges);
   slice.beside = 3;
   dense();
   slice();
@@ -249,8 +268,8 @@ void check_slices(const EdgeShape& shape, const std::vector<int64_t>& primitives
 }
 
 // Threads change no bit.
-void check_threads(const EdgeShape& shape, const std::vector<int64_t>& primitives) {
-  Run<float> alone(shape, primitives), several(shape, primitives);
+void check_threads(const EdgeShape& shape, const Edges& edges) {
+  Run<float> alone(shape, edges), several(shape, edges);
   several.threads = 3;
   alone();
   several();
@@ -263,22 +282,31 @@ void check_threads(const EdgeShape& shape, const std::vector<int64_t>& primitive
 int main() {
   BF_ISA_OR_SKIP();
   const std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-  for (const int stride : {1, 2}) check_threads({13, 17, 8, 9, stride}, all);
+  // As a hard sample's: some pools, some identities, and none for the first edge.
+  const Edges three = {all, {1, 3, 7, 4}, {4, 2, 3}}, hard = {{4}, {1}, {3}, {2}, {0}}, pools = {{0}, {2}, {1}, {2}};
+  for (const int stride : {1, 2}) {
+    check_threads({13, 17, 8, 9, stride}, {all});
+    check_threads({9, 17, 6, 9, stride}, three);
+  }
   for (const int stride : {1, 2}) {
     for (const int64_t channels : {3, 17, 33, 48}) {
-      check_narrow_images({3, channels, 7, 20, stride}, all);
-      check_narrow_images({2, channels, 5, 37, stride}, {1, 3, 5, 8});
+      check_narrow_images({3, channels, 7, 20, stride}, {all});
+      check_narrow_images({2, channels, 5, 37, stride}, {{1, 3, 5, 8}});
     }
+    check_narrow_images({2, 17, 5, 7, stride}, three);
   }
   for (const int stride : {1, 2}) {
     for (const EdgeShape& shape : {EdgeShape{3, 3, 6, 7, stride}, EdgeShape{2, 16, 5, 9, stride},
                                    EdgeShape{2, 17, 1, 4, stride}, EdgeShape{5, 4, 3, 1, stride},
                                    EdgeShape{2, 33, 4, 20, stride}, EdgeShape{1, 48, 3, 35, stride}}) {
-      check_gradients(shape, all);
-      check_slices(shape, all);
-      check_slices(shape, {1, 3});
-      check_memory(shape, all);
-      for (const int64_t one : all) check_gradients(shape, {one, 0});
+      for (const Edges& edges : {Edges{all}, three, hard, pools}) {
+        check_gradients(shape, edges);
+        check_slices(shape, edges);
+      }
+      check_slices(shape, {{1, 3}});
+      check_memory(shape, {all});
+      check_memory(shape, three);
+      for (const int64_t one : all) check_gradients(shape, {{one, 0}});
     }
   }
   return failures();

@@ -11,8 +11,8 @@ import torch
 from benchmarks import measure as measuring
 from benchmarks.case import Absent, Contender
 from benchmarks.device import on_device
-from benchmarks.measure import measure, time_limit
-from benchmarks.result import ABSENT, AGREES, DIFFERS, FAILED
+from benchmarks.measure import measure, prepare, time_limit
+from benchmarks.result import ABSENT, AGREES, DIFFERS, FAILED, Verdict
 from benchmarks.table import speed
 from benchmarks.targets import OURS
 from benchmarks.timing import Effort
@@ -85,6 +85,23 @@ def test_an_opponents_error_is_a_yardstick():
     exact = Contender(times(2.0).build)
     assert measure(case(close, rough=exact), EFFORT).ours.status == DIFFERS
     assert measure(case(close, plain=exact), EFFORT).ours.status == DIFFERS
+
+
+def test_a_contender_that_differs_is_judged_over_draws():
+    """The first draw's errors are chance: a lucky yardstick's there, an unlucky contender's."""
+
+    def off_by(*errors: float) -> Contender:
+        calls = iter(errors)
+        return Contender(lambda s: times(2.0 * (1.0 + next(calls))).build(s))
+
+    def judged(ours: Contender, yardstick: Contender) -> Verdict:
+        ours, rough = replace(ours, yardstick=("rough",)), replace(yardstick, tolerance=9.0)
+        return prepare(replace(case(ours, rough=rough), draws=4)).verdicts[OURS]
+
+    lucky = (0.0, 0.0, 0.1, 0.1, 0.1)  # the first draw is that of the set-up, and counts again
+    assert judged(off_by(0.2, 0.2, 0.01, 0.01, 0.01), off_by(*lucky)).status == AGREES
+    verdict = judged(off_by(*[0.2] * 5), off_by(*lucky))
+    assert verdict.status == DIFFERS and "is off by 0.2, allowed 0.17" in verdict.reason
 
 
 def test_a_yardstick_is_neither_a_contender_nor_timed():
