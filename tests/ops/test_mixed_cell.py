@@ -116,6 +116,19 @@ def test_only_the_chosen_primitives_run() -> None:
     assert not mixed_cell(states, z, poisoned, DARTS).isfinite().all()
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_edges_that_lead_nowhere_take_no_part(hard: bool) -> None:
+    """Weights of edges into a node that nothing reads: not even NaN among them reaches anything."""
+    space = SPACES["an idle node"]
+    inputs = draw(space, (2, 4, 6, 6), False)
+    chosen = [4, 5, 6, 7, 1] + [4] * 4 if hard else None
+    *states, z, weights = inputs
+    idle = sum(node == 4 for _, node in space.edges) * len(weights) // space.num_edges
+    poisoned = torch.cat((weights[:-idle], torch.full_like(weights[-idle:], float("nan"))))
+    found = gradients(cell(space, False, chosen), [*states, z, poisoned])
+    assert_same(found, gradients(definition(space, False, chosen), inputs), tolerances.CELL_FLOAT64)
+
+
 @KERNEL
 @pytest.mark.parametrize("hard", [False, True])
 def test_derivatives(hard: bool) -> None:
