@@ -23,7 +23,7 @@ from base_fast.supernet import Supernet
 from benchmarks.case import Case, Contender, Outputs, Run, gradients, public
 from benchmarks.harness import pytest_benchmark
 from benchmarks.plain_darts import PlainDarts, PlainMixedOp, name_in_supernet
-from benchmarks.targets import OURS, Aim, Faster, SmallerProcess
+from benchmarks.targets import OURS, Aim, Faster, LessSaved, SmallerProcess
 from benchmarks.threads import on_one_thread
 
 CLASSES = 10
@@ -200,12 +200,11 @@ def case(batch: int, name: str, theirs: Callable[[Step], Run], **rest: Any) -> C
         tolerance=ROUNDING,
         by_mean=True,
         rounds=3,
-        in_process=False,
         **rest,
     )
 
 
-def soft(batch: int, processes: tuple[str, ...] = ()) -> Case:
+def soft(batch: int, **rest: Any) -> Case:
     return case(
         batch,
         "loss, gradients",
@@ -217,7 +216,7 @@ def soft(batch: int, processes: tuple[str, ...] = ()) -> Case:
             RECOMPUTE: Contender(lambda s: ours(s.with_memory("recompute")), by_block, yardstick=MEASURED_BY),
             ONE_THREAD: Contender(on_one_thread(ours), by_block, yardstick=MEASURED_BY),
         },
-        processes=processes,
+        **rest,
     )
 
 
@@ -229,10 +228,11 @@ def hard(batch: int) -> Case:
         setup=partial(Step.of, hard=True),
         ours=Contender(partial(ours, hard=True), by_block, yardstick=MEASURED_BY),
         variants={SOFT: Contender(lambda s: ours(s.soft()), other_work="every primitive of every edge")},
+        in_process=False,
     )
 
 
-STEPS = (soft(16), soft(64, processes=(OURS, STORE_BF16, RECOMPUTE, MODULES)))
+STEPS = (soft(16), soft(64, in_process=False, processes=(OURS, STORE_BF16, RECOMPUTE, MODULES)))
 HARD_STEPS = (hard(16), hard(64))
 CASES = (*STEPS, *HARD_STEPS)
 AIMS = (
@@ -240,6 +240,9 @@ AIMS = (
     Aim("supernet step, batch 64", STEPS[1:], Faster(6.5, MODULES), beyond=8.0),
     Aim("supernet step, hard sample, batch 16", HARD_STEPS[:1], Faster(4.0, SOFT), beyond=6.0),
     Aim("supernet step, hard sample, batch 64", HARD_STEPS[1:], Faster(4.0, SOFT), beyond=6.0),
+    Aim("supernet step, batch 16", STEPS[:1], LessSaved(4.3, MODULES)),
+    Aim("supernet step, batch 16", STEPS[:1], LessSaved(7.5, MODULES, by=STORE_BF16)),
+    Aim("supernet step, batch 16", STEPS[:1], LessSaved(28.0, MODULES, by=RECOMPUTE)),
     Aim("supernet step, batch 64", STEPS[1:], SmallerProcess(3.8, MODULES)),
     Aim("supernet step, batch 64", STEPS[1:], SmallerProcess(8.0, MODULES, by=RECOMPUTE)),
     Aim("supernet step, on two threads", STEPS, Faster(1.8, ONE_THREAD)),
