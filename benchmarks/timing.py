@@ -1,13 +1,15 @@
 """Contenders timed against each other: in one process, round by round, so that whatever slows the machine slows all.
 
-A round times each contender once, beginning with another one each time; calls of microseconds are repeated within a
-round until the clock's own cost is negligible. Ratios are taken within a round and only then summarized.
+A round times each contender once, in an order of its own: in a fixed one, rotated or not, a contender would find the
+caches as the same other one always leaves them. Calls of microseconds are repeated within a round until the clock's own
+cost is negligible. Ratios are taken within a round and only then summarized.
 """
 
 from __future__ import annotations
 
 import gc
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -63,6 +65,7 @@ def race(runs: Mapping[str, Run], effort: Effort, timer: Timer = wall) -> dict[s
     repeats = {name: _repeats(runs[name], timer) for name in names}
     rounds: dict[str, list[float]] = {name: [] for name in names}
     spent = 0.0
+    order = random.Random(0)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -70,8 +73,7 @@ def race(runs: Mapping[str, Run], effort: Effort, timer: Timer = wall) -> dict[s
         for i in range(effort.most):
             if i >= effort.least and spent >= effort.seconds:
                 break
-            for j in range(len(names)):
-                name = names[(i + j) % len(names)]
+            for name in order.sample(names, len(names)):
                 seconds = timer(runs[name], repeats[name])
                 rounds[name].append(seconds)
                 spent += seconds * repeats[name]
