@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -210,10 +210,10 @@ def mixed_cell(
     return y
 
 
-@lru_cache(maxsize=64)
-def _number_of_weights(primitives: tuple[str, ...], channels: int, inputs: int, edges: int, reduction: bool) -> int:
-    shapes = (edge_shapes(primitives, channels, stride) for stride in strides(inputs, edges, reduction))
-    return sum(math.prod(shape) for own in shapes for shape in own)
+def _number_of_weights(primitives: Sequence[str], channels: int, of_edges: Sequence[int]) -> int:
+    """Of edges of these strides."""
+    own = {s: sum(map(math.prod, edge_shapes(primitives, channels, s))) for s in set(of_edges)}
+    return sum(own[stride] for stride in of_edges)
 
 
 def _check(
@@ -238,7 +238,7 @@ def _check(
             raise InputError(f"primitives: got {primitive!r}, expected one of {', '.join(SUPPORTED)}")
     if z.shape != (space.num_edges, len(primitives)):
         raise InputError(f"z: got {checks.describe(z)}, expected shape {(space.num_edges, len(primitives))}")
-    count = _number_of_weights(primitives, x.shape[1], len(states), len(z), reduction)
+    count = _number_of_weights(primitives, x.shape[1], strides(len(states), len(z), reduction))
     if weights.shape != (count,):
         raise InputError(f"weights: got {checks.describe(weights)}, expected shape ({count},)")
     for name, tensor in (("z", z), ("weights", weights)):
