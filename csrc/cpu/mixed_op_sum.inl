@@ -103,7 +103,8 @@ void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory
       for (int64_t i = 0; i < plan.out_height; i += step) {
         const int64_t end = std::min(i + step, plan.out_height), count = (end - i) * columns;
         for (int64_t b = 0; b < plan.blocks; ++b) {
-          if (plan.max_pool || plan.avg_pool) pool_rows(plan, pools_of(plan.max_pool, plan.avg_pool), x, b, i, end, maxima, averages);
+          if (plan.max_pool || plan.avg_pool)
+            pool_rows(plan, pools_of(plan.max_pool, plan.avg_pool), x, b, i, end, maxima, averages);
           for (int t = 0; t < plan.count; ++t) {
             const Target<T>& target = plan.targets[t];
             terms_of(plan, t, n, b, i, maxima, averages, terms);
