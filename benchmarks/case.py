@@ -62,6 +62,8 @@ class Contender:
         tolerance: instead of the case's, for a contender that rounds more than others may.
         yardstick: contenders whose errors measure this one's: every output may be off by twice as much as the worst of
             them, or by the tolerance where that is more.
+        draws: compared over so many set-ups, the one that is timed among them, by the root mean square of the errors of
+            either side.
     """
 
     build: Callable[[Any], Run]
@@ -69,6 +71,7 @@ class Contender:
     other_work: str = ""
     tolerance: float | None = None
     yardstick: tuple[str, ...] = ()
+    draws: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +87,6 @@ class Case:
             the best opponent is never one of them.
         yardsticks: called once, for errors that contenders may have (`Contender.yardstick`), and not timed.
         tolerance: largest error allowed, relative to the largest expected magnitude.
-        draws: a contender with a yardstick that differs is judged by so many set-ups together, the first among them: by
-            the root mean square of its errors, and of the yardstick's.
         by_mean: compare every output's root mean square instead (`agreement.mean_error`).
         noisy: outputs in which the opponents' own noise stands; those are compared by mean and variance.
         floor: bytes that any implementation has to read and write; None where arithmetic is the bound.
@@ -105,7 +106,6 @@ class Case:
     sizes: Mapping[str, int]
     quick: Mapping[str, int]
     tolerance: float = 1e-5
-    draws: int = 1
     by_mean: bool = False
     noisy: frozenset[str] = frozenset()
     floor: Callable[[Any], int] | None = None

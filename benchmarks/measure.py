@@ -68,7 +68,7 @@ def prepare(case: Case, quick: bool = False, device: str = "cpu") -> Ready:
             verdicts[name] = Verdict(AGREES, contender.other_work)
         else:
             agreement = compare(outputs, expected, tolerance, noisy, yardsticks, norm)
-            if agreement.problem and yardsticks and case.draws > 1:
+            if contender.draws > 1:
                 agreement = _over_draws(case, contender, partial(_draw, case, quick=quick, device=device), norm)
             status = DIFFERS if agreement.problem else AGREES
             verdicts[name] = Verdict(status, agreement.problem, agreement.error)
@@ -89,7 +89,7 @@ def _over_draws(case: Case, contender: Contender, draw: Callable[[int], Any], no
     others = {name: {**case.yardsticks, **case.contenders}[name] for name in contender.yardstick}
     own: list[dict[str, float]] = []
     found: dict[str, list[dict[str, float]]] = {name: [] for name in others}
-    for seed in range(case.draws):
+    for seed in range(contender.draws):
         setup = draw(seed)
         expected = case.expected(setup)
         own.append(errors(_first_call(contender, setup)[1], expected, norm))

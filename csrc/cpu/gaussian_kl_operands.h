@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "gaussians.h"
-#include "tensor.h"
 #include "parallel.h"
+#include "tensor.h"
 
 namespace base_fast {
 

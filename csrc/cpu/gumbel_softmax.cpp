@@ -2,9 +2,9 @@
 
 #define BF_DECLARATIONS "gumbel_softmax.h"
 #include "declare.h"
-#include "tensor.h"
 #include "parallel.h"
 #include "registration.h"
+#include "tensor.h"
 
 namespace base_fast {
 namespace {

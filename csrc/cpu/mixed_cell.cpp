@@ -46,6 +46,7 @@ class Cell {
   int64_t outer() const { return int64_t(settings_.concat.size()); }
   int64_t inner() const { return nodes_ - inputs_ - outer(); }
   int64_t out_pixels() const { return out_height_ * out_width_; }
+  int64_t padded() const { return (channels_ + kBlock - 1) / kBlock * kBlock; }
   int64_t value_size() const { return storage_ == Storage::bfloat16 ? 2 : int64_t(sizeof(T)); }
 
   void link();
@@ -133,7 +134,6 @@ void Cell<T>::link() {
                   "z: expected (edges, primitives), at most 32 of these");
   STD_TORCH_CHECK(chosen.empty() || int64_t(chosen.size()) == z_.size(0), "chosen: expected one per edge");
   for (int64_t l : chosen) STD_TORCH_CHECK(l >= 0 && l < kinds(), "chosen: expected numbers below the primitives'");
-  const int64_t padded = (channels_ + kBlock - 1) / kBlock * kBlock;
   links_.resize(size_t(inputs_));
   int64_t e = 0, taken = 0;
   for (nodes_ = inputs_; e < z_.size(0); ++nodes_) {
@@ -155,8 +155,8 @@ void Cell<T>::link() {
           taken += size;
         }
       }
-      values_ += stages * images_ * padded * out_pixels();
-      statistics_ += (stages + 2) * 2 * padded;
+      values_ += stages * images_ * padded() * out_pixels();
+      statistics_ += (stages + 2) * 2 * padded();
       links_[size_t(from)].push_back(std::move(link));
     }
     links_.emplace_back();
@@ -232,8 +232,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
   const Tensor y = empty_image(images_, outer() * channels_, out_height_, out_width_, dtype_);
   const Tensor rest = empty_image(images_, inner() * channels_, out_height_, out_width_, dtype_);
   const Tensor values = empty({keeps() ? values_ : 0}, dtype_of<T>(storage_));
-  const int64_t padded = (channels_ + kBlock - 1) / kBlock * kBlock;
-  const Tensor statistics = empty({statistics_ / (2 * padded), 2, padded}, ScalarType::Double);
+  const Tensor statistics = empty({statistics_ / (2 * padded()), 2, padded()}, ScalarType::Double);
   double *s = mutable_data<double>(statistics), *const end = s + statistics_;
   Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>));
   int64_t v = 0;

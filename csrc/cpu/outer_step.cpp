@@ -1,8 +1,8 @@
 #define BF_DECLARATIONS "outer_step.h"
 #include "declare.h"
-#include "tensor.h"
 #include "parallel.h"
 #include "registration.h"
+#include "tensor.h"
 
 namespace base_fast {
 namespace {

@@ -1,8 +1,8 @@
 #define BF_DECLARATIONS "sgd_step.h"
 #include "declare.h"
-#include "tensor.h"
 #include "parallel.h"
 #include "registration.h"
+#include "tensor.h"
 
 #define BF_ISA host
 #include "../core/sgd_step.h"

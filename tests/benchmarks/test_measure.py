@@ -87,7 +87,7 @@ def test_an_opponents_error_is_a_yardstick():
     assert measure(case(close, plain=exact), EFFORT).ours.status == DIFFERS
 
 
-def test_a_contender_that_differs_is_judged_over_draws():
+def test_a_contender_may_be_judged_over_draws():
     """The first draw's errors are chance: a lucky yardstick's there, an unlucky contender's."""
 
     def off_by(*errors: float) -> Contender:
@@ -95,13 +95,15 @@ def test_a_contender_that_differs_is_judged_over_draws():
         return Contender(lambda s: times(2.0 * (1.0 + next(calls))).build(s))
 
     def judged(ours: Contender, yardstick: Contender) -> Verdict:
-        ours, rough = replace(ours, yardstick=("rough",)), replace(yardstick, tolerance=9.0)
-        return prepare(replace(case(ours, rough=rough), draws=4)).verdicts[OURS]
+        ours, rough = replace(ours, yardstick=("rough",), draws=4), replace(yardstick, tolerance=9.0)
+        return prepare(case(ours, rough=rough)).verdicts[OURS]
 
     lucky = (0.0, 0.0, 0.1, 0.1, 0.1)  # the first draw is that of the set-up, and counts again
     assert judged(off_by(0.2, 0.2, 0.01, 0.01, 0.01), off_by(*lucky)).status == AGREES
     verdict = judged(off_by(*[0.2] * 5), off_by(*lucky))
     assert verdict.status == DIFFERS and "is off by 0.2, allowed 0.17" in verdict.reason
+    # Nor does a lucky draw help.
+    assert judged(off_by(0.0, 0.0, 0.2, 0.2, 0.2), off_by(*[0.01] * 5)).status == DIFFERS
 
 
 def test_a_yardstick_is_neither_a_contender_nor_timed():
