@@ -24,6 +24,12 @@ void norm_backward(const Norm<T>& norm, int64_t b, const T* g, int64_t g_step, c
   }
 }
 
+// Whether every pixel that a filter reads is reached by its transpose.
+template <class T>
+bool reaches_all(const Stage<T>& stage) {
+  return stage.kernel > 0 && (stage.stride == 1 || stage.dilation == 1);
+}
+
 // dx (+)= the filter's transpose of a block's gradient, dx dense of `height` × `width`.
 template <class T>
 void depthwise_transposed(const Stage<T>& stage, const Framed<T>& g, int64_t b, int64_t height, int64_t width, T* dx,
@@ -42,7 +48,7 @@ void depthwise_transposed(const Stage<T>& stage, const Framed<T>& g, int64_t b, 
       if (p.rows == 0 || p.columns == 0) continue;
       const CorrelateRows<T, Ahead> correlate = correlate_of<T, Ahead>(p.columns, 1, 1);
       correlate(g.at(b, p.row, p.column), g.row, p.rows, w, dx + (row * width + column) * kBlock, 2 * width * kBlock,
-                2 * kBlock, (height - row + 1) / 2, (width - column + 1) / 2, true, ahead);
+                2 * kBlock, (height - row + 1) / 2, (width - column + 1) / 2, add, ahead);
       w += p.rows * p.columns * kBlock;
     }
   }
@@ -305,22 +311,24 @@ void first_stages_backward(const Plan<T>& plan, const Turn& turn, const View<T>&
     return Pair<T, S>{gradient, values_of<S>(plan, stage, of), {}};
   };
   T* gradients = plan.weight_gradients + turn.group * plan.weights;
-  // The first convolution of stride 1 writes dx, whatever else comes adds to it.
-  bool written = plan.stride == 1;
   fill_relu(plan, rectified, x);
-  if (!written) std::memset(back.dx, 0, size_t(plan.blocks * plan.pixels() * kBlock) * sizeof(T));
-  for (int s = 0; s < plan.first; ++s) {
+  // The first one writes dx, if one can; all others add to it.
+  int begin = 0;
+  while (begin < plan.first && !reaches_all(plan.stages[begin])) ++begin;
+  bool add = begin == plan.first;
+  if (add) std::memset(back.dx, 0, size_t(plan.blocks * plan.pixels() * kBlock) * sizeof(T));
+  for (int k = 0; k < plan.first; ++k, add = true) {
+    const int s = (begin + k) % plan.first;
     const Stage<T>& stage = plan.stages[s];
     const Pair<T, S> now = pair_of(s, n);
-    const Pair<T, S> next = s + 1 < plan.first    ? pair_of(s + 1, n)
-                            : turn.next >= 0     ? pair_of(0, turn.next)
-                                                  : Pair<T, S>{};
+    const Pair<T, S> next = k + 1 < plan.first ? pair_of((s + 1) % plan.first, n)
+                            : turn.next >= 0   ? pair_of(begin % plan.first, turn.next)
+                                               : Pair<T, S>{};
     if (stage.kernel > 0) {
-      stage_backward(plan, stage, rectified, now, next, plan.height, plan.width, back, gradients, !written);
+      stage_backward(plan, stage, rectified, now, next, plan.height, plan.width, back, gradients, add);
     } else {
       reduce_backward(plan, stage, rectified, now.g, now.v.base, back, gradients, halves);
     }
-    written = false;
   }
 }
 

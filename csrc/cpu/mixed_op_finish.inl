@@ -47,23 +47,23 @@ void finish_row(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incomi
 template <class T>
 void pool_gradients(const Plan<T>& plan, const Incoming<T>& incoming, int64_t b, int64_t i, const Finish<T>& own) {
   const int64_t columns = plan.out_width;
-  std::memset(own.maximum, 0, size_t(columns * kBlock) * sizeof(T));
-  std::memset(own.average, 0, size_t(columns * kBlock) * sizeof(T));
+  bool max_written = false, avg_written = false;
   for (int t = 0; t < plan.count; ++t) {
     const Target<T>& target = plan.targets[t];
     const View<T> g = incoming[t];
-    const auto add = [&](const T* gains, T* row) __attribute__((always_inline)) {
+    const auto add = [&](const T* gains, T* row, bool& written) __attribute__((always_inline)) {
       for (int part = 0; part < kBlock; part += kWidth<T>) {
         const Vec<T> gain = load(gains + b * kBlock + part);
         const T* from = g.at(b, i * columns) + part;
         for (int64_t j = 0; j < columns; ++j) {
           T* to = row + j * kBlock + part;
-          store(to, fma(gain, load(from + j * g.pixel), load(to)));
+          store(to, fma(gain, load(from + j * g.pixel), written ? load(to) : Vec<T>{}));
         }
       }
+      written = true;
     };
-    if (target.max_pool) add(target.max_norm.gain, own.maximum);
-    if (target.avg_pool) add(target.avg_norm.gain, own.average);
+    if (target.max_pool) add(target.max_norm.gain, own.maximum, max_written);
+    if (target.avg_pool) add(target.avg_norm.gain, own.average, avg_written);
   }
 }
 
@@ -102,12 +102,7 @@ void finish(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incoming, 
                    });
     // Rows that no further window reaches.
     const int64_t complete = i + 1 < plan.out_height ? s * (i + 1) - 1 : plan.height;
-    for (; done < complete; ++done) {
-      put(done, window(done) + kBlock);
-      std::memset(window(done), 0, size_t(size) * sizeof(T));
-    }
-    // The row above the image, which shares its place with row 2.
-    if (i == 0) std::memset(window(-1), 0, size_t(size) * sizeof(T));
+    for (; done < complete; ++done) put(done, window(done) + kBlock);
   }
 }
 

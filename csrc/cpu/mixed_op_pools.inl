@@ -157,7 +157,8 @@ struct Gradients {
 
 // Output row i's gradients to the three input rows of its windows: the maximum's to the first pixel that attains it, or
 // to the last NaN, the average's to all. `gradients(part)(j, maximum, average)` gives both of output j. Rows of x are
-// framed by a pixel of −∞, which nothing exceeds, rows of dx by one that nobody reads. `Careful`: x may hold NaN.
+// framed by a pixel of −∞, which nothing exceeds, rows of dx by one that nobody reads; those that no window has reached
+// before are written, whatever they hold. `Careful`: x may hold NaN.
 template <class T, int S, bool Careful, Pools P, class F>
 BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T* const x[3], T* const dx[3],
                                    const F& gradients) {
@@ -180,6 +181,10 @@ BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T*
       return all_rows;
     };
     const auto of_output = gradients(part);
+    const auto put = [&](int r, T* to, Vec<T> more) __attribute__((always_inline)) {
+      const bool fresh = r > (S == 1 ? 1 : 0);
+      store(to, fresh ? more : load(to) + more);
+    };
     // What the columns of a window have gathered so far: they leave as the window moves on.
     Vec<T> sum[3][3] = {}, evens[3] = {};
     Column<T> left = column(0), mid = column(1), right = column(2);
@@ -205,8 +210,8 @@ BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T*
         T* to = dx[r] + S * j * kBlock + part;
 #pragma GCC unroll 3
         for (int c = 0; c < 3 && kMaximum; ++c) sum[r][c] = best.at == 3 * r + c ? sum[r][c] + high : sum[r][c];
-        store(to, load(to) + (sum[r][0] + evens[0]));
-        if (S == 2) store(to + kBlock, load(to + kBlock) + (sum[r][1] + evens[1]));
+        put(r, to, sum[r][0] + evens[0]);
+        if (S == 2) put(r, to + kBlock, sum[r][1] + evens[1]);
         sum[r][0] = sum[r][S];
         sum[r][1] = S == 1 ? sum[r][2] : Vec<T>{};
         sum[r][2] = Vec<T>{};
@@ -222,8 +227,8 @@ BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T*
 #pragma GCC unroll 3
     for (int r = 0; r < 3; ++r) {
       T* to = dx[r] + S * columns * kBlock + part;
-      store(to, load(to) + (sum[r][0] + evens[0]));
-      if (S == 1) store(to + kBlock, load(to + kBlock) + (sum[r][1] + evens[1]));
+      put(r, to, sum[r][0] + evens[0]);
+      if (S == 1) put(r, to + kBlock, sum[r][1] + evens[1]);
     }
   }
 }

@@ -1,6 +1,8 @@
 // A mixed edge's weights by blocks of channels, and their gradients back. Included by mixed_op_fan.h.
 #pragma once
 
+#include <algorithm>
+
 #include "mixed_op_fan.h"
 
 namespace base_fast {
@@ -46,11 +48,11 @@ void Fan<T>::pack(Way way) {
       T* to = forward + stage.pointwise_at + part * square;
       T* transposed = back + stage.pointwise_at + part * square;
       for (int64_t o = begin; o < end; ++o) {
-        for (int64_t c = 0; c < channels; ++c) {
-          const T value = matrix[(o - begin) * channels + c];
-          if (way != Way::backward) to[(o / kBlock * padded + c) * kBlock + o % kBlock] = value;
-          if (way != Way::forward) transposed[(c / kBlock * padded + o) * kBlock + c % kBlock] = value;
-        }
+        const T* row = matrix + (o - begin) * channels;
+        for (int64_t c = 0; c < channels && way != Way::backward; ++c)
+          to[(o / kBlock * padded + c) * kBlock + o % kBlock] = row[c];
+        for (int64_t c = 0; c < channels && way != Way::forward; c += kBlock)
+          std::copy_n(row + c, std::min(kBlock, channels - c), transposed + (c / kBlock * padded + o) * kBlock);
       }
     }
   }
@@ -72,8 +74,9 @@ void Fan<T>::unpack(const T* gradients, const std::vector<T*>& to) const {
       const int64_t begin = k > 0 || part == 0 ? 0 : half, end = k > 0 || part == 1 ? channels : half;
       const T* from = gradients + stage.pointwise_at + part * square;
       for (int64_t o = begin; o < end; ++o) {
-        for (int64_t c = 0; c < channels; ++c)
-          matrix[(o - begin) * channels + c] = from[(c / kBlock * padded + o) * kBlock + c % kBlock];
+        for (int64_t c = 0; c < channels; c += kBlock)
+          std::copy_n(from + (c / kBlock * padded + o) * kBlock, std::min(kBlock, channels - c),
+                      matrix + (o - begin) * channels + c);
       }
     }
   }

@@ -89,14 +89,8 @@ void backward(const PoolPlan<E, T>& plan, const Band& band, T* scratch) {
     });
     // Rows that no further window reaches.
     const int64_t complete = i + 1 < plan.out_height() ? s * (i + 1) - 1 : plan.height;
-    for (int64_t r = s * i - 1; r < complete; ++r) {
-      T* full = dx + place(r) * row;
-      if (r == done && r < last) {
-        write_row(full + kBlock, channels, plan.width, plan.dx.at(band.n, c, r), plan.dx);
-        ++done;
-      }
-      std::memset(full, 0, size_t(row) * sizeof(T));
-    }
+    for (; done < std::min(complete, last); ++done)
+      write_row(dx + place(done) * row + kBlock, channels, plan.width, plan.dx.at(band.n, c, done), plan.dx);
   }
 }
 

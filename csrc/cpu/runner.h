@@ -50,7 +50,7 @@ class Runner {
 // `merge_groups` of all results.
 template <class T>
 void merge_on_threads(T* results, int64_t groups, int64_t size) {
-  constexpr int64_t kGrain = 4096;
+  constexpr int64_t kGrain = 1024;
   torch::stable::parallel_for(0, size, kGrain,
                               [&](int64_t begin, int64_t end) { merge_groups(results, groups, size, begin, end); });
 }
