@@ -71,11 +71,12 @@ Back<T> take_back(const Plan<T>& plan, Scratch<T>& scratch, int64_t pixels) {
           scratch.take(chunk), scratch.take(plan.blocks * pixels * kBlock), Tiles<T>(plan, scratch)};
 }
 
-// The channels of one half of a factorized reduction, zeros for those of the other.
+// The channels of one half of a factorized reduction in block b, zeros for those of the other.
 template <class T>
-void keep_half(const Plan<T>& plan, int half, int64_t b, const T* from, int64_t count, T* to) {
+void keep_half(const Outputs& half, int64_t b, const T* from, int64_t count, T* to) {
   T lanes[kBlock];
-  for (int c = 0; c < kBlock; ++c) lanes[c] = (b * kBlock + c >= half_of(plan)) == (half == 1) ? T(1) : T(0);
+  for (int64_t c = 0; c < kBlock; ++c)
+    lanes[c] = b * kBlock + c >= half.begin && b * kBlock + c < half.end ? T(1) : T(0);
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const Ints<T> kept = load(lanes + part) > Vec<T>{};
     for (int64_t j = part; j < count * kBlock; j += kBlock) store(to + j, kept ? load(from + j) : Vec<T>{});
@@ -87,27 +88,29 @@ template <class T, class S>
 void reduce_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, const View<T>& g, const S* v,
                      const Back<T>& back, T* gradients, T* halves) {
   const int64_t step = plan.chunk_rows(), columns = plan.out_width, pixels = plan.out_pixels();
-  const int64_t block = step * columns * kBlock, matrix = plan.padded() * plan.padded();
+  const int64_t block = step * columns * kBlock;
   for (int64_t begin = 0; begin < plan.out_height; begin += step) {
     const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
     for (int64_t b = 0; b < plan.blocks; ++b)
       norm_backward(stage.norm, b, g.at(b, begin * columns), g.pixel, v + (b * pixels + begin * columns) * kBlock, count,
                     back.dv + b * block);
     Nothing nothing;
-    for (int half = 0; half < 2; ++half) {
-      for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, half, begin, end, back.values + b * block);
+    for (int h = 0; h < 2; ++h) {
+      const Outputs half = half_of(plan.channels, h);
+      const int64_t first = half.first(), matrix = h * plan.padded() * plan.padded();
+      for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, h, begin, end, back.values + b * block);
       // Of its rows only this half's are read.
-      back.tiles.outer(back.dv, block, back.values, block, plan.blocks,
-                       gradients + stage.pointwise_at + half * matrix, count, nothing);
-      for (int64_t b = 0; b < plan.blocks; ++b)
-        keep_half(plan, half, b, back.dv + b * block, count, back.values + b * block);
-      back.tiles.product(back.values, block, plan.blocks, stage.transposed + half * matrix, halves, block, 0, 1, count,
-                         nothing);
+      back.tiles.outer(back.dv + first * block, block, half.blocks(), back.values, block, plan.blocks,
+                       gradients + stage.pointwise_at + matrix, count, nothing);
+      for (int64_t b = 0; b < half.blocks(); ++b)
+        keep_half(half, first + b, back.dv + (first + b) * block, count, back.values + b * block);
+      back.tiles.product(back.values, block, half.blocks(), stage.transposed + matrix, halves, block, plan.blocks, 0, 1,
+                         count, nothing);
       for (int64_t b = 0; b < plan.blocks; ++b) {
-        for (int64_t i = begin; i < end && 2 * i + half < plan.height; ++i) {
-          T* to = back.dx + ((b * plan.height + 2 * i + half) * plan.width + half) * kBlock;
+        for (int64_t i = begin; i < end && 2 * i + h < plan.height; ++i) {
+          T* to = back.dx + ((b * plan.height + 2 * i + h) * plan.width + h) * kBlock;
           const T* from = halves + b * block + (i - begin) * columns * kBlock;
-          for (int64_t j = half; j < plan.width; j += 2, to += 2 * kBlock, from += kBlock) {
+          for (int64_t j = h; j < plan.width; j += 2, to += 2 * kBlock, from += kBlock) {
             for (int part = 0; part < kBlock; part += kWidth<T>) store(to + part, load(to + part) + load(from + part));
           }
         }
@@ -146,9 +149,10 @@ void stage_backward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>&
                     back.dv + b * block);
       depthwise_rows(plan, stage, in, b, begin, end, back.values + b * block, ahead);
     }
-    back.tiles.outer(back.dv, block, back.values, block, plan.blocks, gradients + stage.pointwise_at, count, ahead);
+    back.tiles.outer(back.dv, block, plan.blocks, back.values, block, plan.blocks, gradients + stage.pointwise_at,
+                     count, ahead);
     back.tiles.product(back.dv, block, plan.blocks, stage.transposed, back.filtered.at(0, begin, 0),
-                       back.filtered.block, back.filtered.row, end - begin, columns, ahead);
+                       back.filtered.block, plan.blocks, back.filtered.row, end - begin, columns, ahead);
   }
   const int k = stage.kernel, pad = stage.dilation * (k / 2);
   const WeightGradient<T> weight_gradient = weight_gradient_of<T>(k, stage.stride, stage.dilation);

@@ -29,6 +29,18 @@ struct Norm {
   T* intercept;
 };
 
+// The output channels [begin, end) of a pointwise product, and the blocks that they lie in.
+struct Outputs {
+  int64_t begin, end;
+  int64_t count() const { return end - begin; }
+  int64_t first() const { return begin / kBlock; }
+  int64_t blocks() const { return (end + kBlock - 1) / kBlock - first(); }
+};
+// Those of one half of a factorized reduction. The second may begin in the block where the first ends.
+inline Outputs half_of(int64_t channels, int half) {
+  return half == 0 ? Outputs{0, channels / 2} : Outputs{channels / 2, channels};
+}
+
 // A spatial filter of relu(input), a pointwise product, a batch norm: half a separable convolution, or a dilated one.
 // kernel 0 is the factorized reduction: two pointwise products, of the even and of the odd pixels, for one half of the
 // output channels each.
@@ -42,12 +54,12 @@ struct Stage {
   bool last;              // y sums it; no stage continues it
   const T* depthwise;     // [block][tap][16]
   const T* scattered;     // the same for the gradient of the input, see `Parity`
-  const T* pointwise;     // [out block][in][16], twice for a reduction
+  const T* pointwise;     // [out block][in][16], for a reduction those of either half
   const T* transposed;    // [in block][out][16], likewise
   void* v;                // before the norm: (B, block, pixel, 16), stored as `value_storage` says
   T* gradient;            // of the normalized value that the next stage reads; the same shape
   int64_t depthwise_at;   // where its weights' gradients lie in a group's: [block][tap][16] ...
-  int64_t pointwise_at;   // ... and [in block][out][16], twice for a reduction
+  int64_t pointwise_at;   // ... and [in block][out][16], likewise
   Norm<T> norm;
 };
 

@@ -30,12 +30,6 @@ void gather_rows(const Plan<T>& plan, const Framed<T>& in, int64_t b, int64_t sh
   }
 }
 
-// Where a factorized reduction's second half of the output channels begins.
-template <class T>
-int64_t half_of(const Plan<T>& plan) {
-  return plan.channels / 2;
-}
-
 // Values on their way to memory, dense blocks `from_block` apart: rounded there and here, so that whoever uses them now
 // sees what backward will see.
 template <class T, class S>
@@ -78,20 +72,25 @@ void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& 
     if (stage.kernel > 0) {
       for (int64_t b = 0; b < plan.blocks; ++b)
         depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block, ahead);
-      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count, ahead);
+      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, plan.blocks, 0, 1, count,
+                           ahead);
     } else {
       // Each half apart, so that an infinity among the pixels of one does not meet zeros of the other.
-      const int64_t half = half_of(plan), matrix = plan.padded() * plan.padded();
-      for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 0, begin, end, chunk + b * chunk_block);
-      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, 0, 1, count, ahead);
-      for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, 1, begin, end, chunk + b * chunk_block);
-      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise + matrix, chunks.other, chunk_block, 0, 1,
-                           count, ahead);
-      for (int64_t b = half / kBlock; b < plan.blocks; ++b) {
-        const int64_t kept = std::max<int64_t>(0, half - b * kBlock);
-        for (int64_t j = 0; j < count; ++j)
-          std::memcpy(out + b * out_block + j * kBlock + kept, chunks.other + b * chunk_block + j * kBlock + kept,
-                      size_t(kBlock - kept) * sizeof(T));
+      for (int h = 0; h < 2; ++h) {
+        const Outputs half = half_of(plan.channels, h);
+        const T* w = stage.pointwise + h * plan.padded() * plan.padded();
+        T* to = out + half.first() * out_block;
+        for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, h, begin, end, chunk + b * chunk_block);
+        int64_t shared = 0;
+        // The block in which the first half ended.
+        if (const int64_t taken = half.begin % kBlock; taken > 0) {
+          chunks.tiles.product(chunk, chunk_block, plan.blocks, w, chunks.other, chunk_block, 1, 0, 1, count, ahead);
+          for (int64_t j = 0; j < count * kBlock; j += kBlock)
+            std::copy(chunks.other + j + taken, chunks.other + j + kBlock, to + j + taken);
+          shared = 1;
+        }
+        chunks.tiles.product(chunk, chunk_block, plan.blocks, w + shared * plan.padded() * kBlock, to + shared * out_block,
+                             out_block, half.blocks() - shared, 0, 1, count, ahead);
       }
     }
     if constexpr (kRounds) keep(out, out_block, plan.blocks, count, v + begin * columns * kBlock, pixels * kBlock);

@@ -71,27 +71,28 @@ inline void store_transposed(const __m512i* row, uint16_t* to) {
 alignas(64) constexpr float kNoPixel[kBlock] = {};
 
 // As `product`, to rows of `columns` pixels that are `out_row` elements apart.
-inline void product_tiles(const float* in, int64_t in_block, int64_t blocks, const float* w, float* out,
-                          int64_t out_block, int64_t out_row, int64_t columns, int64_t pixels, uint16_t* memory) {
-  const int64_t pairs = (blocks + 1) / 2, tiles = (pixels + 15) / 16;
+inline void product_tiles(const float* in, int64_t in_block, int64_t in_blocks, const float* w, float* out,
+                          int64_t out_block, int64_t out_blocks, int64_t out_row, int64_t columns, int64_t pixels,
+                          uint16_t* memory) {
+  const int64_t pairs = (in_blocks + 1) / 2, tiles = (pixels + 15) / 16;
   uint16_t *inputs = memory, *weights = memory + tiles * pairs * kTile;
   for (int64_t k = 0; k < pairs; ++k) {
     const float* low = in + 2 * k * in_block;
     for (int64_t p = 0; p < pixels; ++p)
       _mm512_storeu_si512(inputs + (p / 16 * pairs + k) * kTile + p % 16 * 32,
-                          rounded(low + p * kBlock, 2 * k + 1 < blocks ? low + in_block + p * kBlock : kNoPixel));
+                          rounded(low + p * kBlock, 2 * k + 1 < in_blocks ? low + in_block + p * kBlock : kNoPixel));
   }
   const auto put = [&](const float* from, float* to, int64_t p) {
     for (int64_t j = p; j < std::min(p + 16, pixels); ++j, from += kBlock)
       store(to + j / columns * out_row + j % columns * kBlock, load(from));
   };
-  for (int64_t o = 0; o < blocks; o += 2) {
-    const bool both = o + 1 < blocks;
+  for (int64_t o = 0; o < out_blocks; o += 2) {
+    const bool both = o + 1 < out_blocks;
     for (int64_t l = 0; l < 1 + both; ++l) {
-      const float* from = w + (o + l) * blocks * kBlock * kBlock;
+      const float* from = w + (o + l) * in_blocks * kBlock * kBlock;
       uint16_t* to = weights + l * pairs * kTile;
       for (int64_t c = 0; c < pairs * 32; c += 2, to += 32)
-        _mm512_storeu_si512(to, c < blocks * kBlock ? interleaved(from + c * kBlock, from + (c + 1) * kBlock)
+        _mm512_storeu_si512(to, c < in_blocks * kBlock ? interleaved(from + c * kBlock, from + (c + 1) * kBlock)
                                                     : _mm512_setzero_si512());
     }
     settle();
@@ -152,42 +153,51 @@ inline __m512 lost(const float* first, const float* second) {
 // As `outer`: the gradients' rows become columns of pixels. Gradients behind a batch norm have a mean of zero, which
 // rounding loses where they are multiples of a power of two but for a small constant; times a mean of `in` that is not
 // zero it would count more than all other errors. What it loses is added again, times the mean of the chunk's `in`.
-inline void outer_tiles(const float* g, int64_t g_block, const float* in, int64_t in_block, int64_t blocks, float* dw,
-                        int64_t pixels, uint16_t* memory) {
-  const int64_t steps = (pixels + 31) / 32, dw_block = blocks * kBlock * kBlock;
-  uint16_t *gradients = memory, *inputs = memory + steps * blocks * kTile;
-  float *losses = reinterpret_cast<float*>(inputs + steps * blocks * kTile), *means = losses + blocks * kBlock;
-  for (int64_t b = 0; b < blocks; ++b) {
-    __m512 loss = _mm512_setzero_ps(), total = _mm512_setzero_ps();
+inline void outer_tiles(const float* g, int64_t g_block, int64_t out_blocks, const float* in, int64_t in_block,
+                        int64_t in_blocks, float* dw, int64_t pixels, uint16_t* memory) {
+  const int64_t steps = (pixels + 31) / 32, dw_block = out_blocks * kBlock * kBlock;
+  uint16_t *gradients = memory, *inputs = memory + steps * out_blocks * kTile;
+  float *losses = reinterpret_cast<float*>(inputs + steps * in_blocks * kTile), *means = losses + out_blocks * kBlock;
+  // f(one pixel, the next, i) for the 16 pairs of step s of a block.
+  const auto each_pair = [&](const float* block, int64_t s, const auto& f) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      const int64_t p = s * 32 + 2 * i;
+      f(p < pixels ? block + p * kBlock : kNoPixel, p + 1 < pixels ? block + (p + 1) * kBlock : kNoPixel, i);
+    }
+  };
+  for (int64_t b = 0; b < out_blocks; ++b) {
+    __m512 loss = _mm512_setzero_ps();
     for (int64_t s = 0; s < steps; ++s) {
       __m512i row[16];
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) {
-        const int64_t p = s * 32 + 2 * i;
-        const auto at = [&](const float* base, int64_t block, int64_t q) {
-          return q < pixels ? base + b * block + q * kBlock : kNoPixel;
-        };
-        row[i] = interleaved(at(g, g_block, p), at(g, g_block, p + 1));
-        _mm512_storeu_si512(inputs + (b * steps + s) * kTile + i * 32,
-                            interleaved(at(in, in_block, p), at(in, in_block, p + 1)));
-        loss += lost(at(g, g_block, p), at(g, g_block, p + 1));
-        total += load(at(in, in_block, p)) + load(at(in, in_block, p + 1));
-      }
+      each_pair(g + b * g_block, s, [&](const float* first, const float* second, int i) {
+        row[i] = interleaved(first, second);
+        loss += lost(first, second);
+      });
       store_transposed(row, gradients + (b * steps + s) * kTile);
     }
     store(losses + b * kBlock, loss);
+  }
+  for (int64_t b = 0; b < in_blocks; ++b) {
+    __m512 total = _mm512_setzero_ps();
+    for (int64_t s = 0; s < steps; ++s) {
+      each_pair(in + b * in_block, s, [&](const float* first, const float* second, int i) {
+        _mm512_storeu_si512(inputs + (b * steps + s) * kTile + i * 32, interleaved(first, second));
+        total += load(first) + load(second);
+      });
+    }
     store(means + b * kBlock, total / float(pixels));
   }
-  for (int64_t c = 0; c < blocks; ++c) {
-    for (int64_t o = 0; o < blocks * kBlock; ++o) {
+  for (int64_t c = 0; c < in_blocks; ++c) {
+    for (int64_t o = 0; o < out_blocks * kBlock; ++o) {
       float* to = dw + c * dw_block + o * kBlock;
       store(to, fma(load(means + c * kBlock), all(losses[o]), load(to)));
     }
   }
   settle();
-  for (int64_t o = 0; o < blocks; o += 2) {
-    for (int64_t c = 0; c < blocks; c += 2) {
-      const bool more = o + 1 < blocks, both = c + 1 < blocks;
+  for (int64_t o = 0; o < out_blocks; o += 2) {
+    for (int64_t c = 0; c < in_blocks; c += 2) {
+      const bool more = o + 1 < out_blocks, both = c + 1 < in_blocks;
       float* to = dw + o * kBlock * kBlock + c * dw_block;
       _tile_loadd(0, to, 64);
       if (more) _tile_loadd(1, to + kBlock * kBlock, 64);
@@ -249,29 +259,31 @@ class Tiles {
   }
   // out[o][pixel] = Σ_c w[o][c]·in[c][pixel], see `product`; pixels lie in `rows` rows of `columns`.
   template <class A>
-  void product(const T* in, int64_t in_block, int64_t blocks, const T* w, T* out, int64_t out_block, int64_t out_row,
-               int64_t rows, int64_t columns, A& ahead) const {
+  void product(const T* in, int64_t in_block, int64_t in_blocks, const T* w, T* out, int64_t out_block,
+               int64_t out_blocks, int64_t out_row, int64_t rows, int64_t columns, A& ahead) const {
 #if BF_TILES
     if constexpr (std::is_same_v<T, float>) {
       if (memory_ != nullptr)
-        return product_tiles(in, in_block, blocks, w, out, out_block, out_row, columns, rows * columns,
+        return product_tiles(in, in_block, in_blocks, w, out, out_block, out_blocks, out_row, columns, rows * columns,
                              reinterpret_cast<uint16_t*>(memory_));
     }
 #endif
     for (int64_t i = 0; i < rows; ++i)
-      edge::product(in + i * columns * kBlock, in_block, blocks, w, out + i * out_row, out_block, blocks, columns, ahead);
+      edge::product(in + i * columns * kBlock, in_block, in_blocks, w, out + i * out_row, out_block, out_blocks, columns,
+                    ahead);
   }
   // dw[c][o] += Σ_pixel in[c][pixel]·g[o][pixel], see `outer`.
   template <class A>
-  void outer(const T* g, int64_t g_block, const T* in, int64_t in_block, int64_t blocks, T* dw, int64_t pixels,
-             A& ahead) const {
+  void outer(const T* g, int64_t g_block, int64_t out_blocks, const T* in, int64_t in_block, int64_t in_blocks, T* dw,
+             int64_t pixels, A& ahead) const {
 #if BF_TILES
     if constexpr (std::is_same_v<T, float>) {
       if (memory_ != nullptr)
-        return outer_tiles(g, g_block, in, in_block, blocks, dw, pixels, reinterpret_cast<uint16_t*>(memory_));
+        return outer_tiles(g, g_block, out_blocks, in, in_block, in_blocks, dw, pixels,
+                           reinterpret_cast<uint16_t*>(memory_));
     }
 #endif
-    edge::outer(g, g_block, blocks, in, in_block, blocks, dw, pixels, ahead);
+    edge::outer(g, g_block, out_blocks, in, in_block, in_blocks, dw, pixels, ahead);
   }
 
  private:

@@ -41,18 +41,17 @@ void Fan<T>::pack(Way way) {
         }
       }
     }
-    const int64_t half = channels / 2;
     for (int part = 0; part < (k > 0 ? 1 : 2); ++part) {
-      const T* matrix = weights_[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
-      const int64_t begin = k > 0 || part == 0 ? 0 : half, end = k > 0 || part == 1 ? channels : half;
+      const T* row = weights_[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
+      const Outputs outputs = k > 0 ? Outputs{0, channels} : half_of(channels, part);
       T* to = forward + stage.pointwise_at + part * square;
       T* transposed = back + stage.pointwise_at + part * square;
-      for (int64_t o = begin; o < end; ++o) {
-        const T* row = matrix + (o - begin) * channels;
+      const int64_t rows = outputs.blocks() * kBlock;
+      for (int64_t o = outputs.begin % kBlock; o < outputs.begin % kBlock + outputs.count(); ++o, row += channels) {
         for (int64_t c = 0; c < channels && way != Way::backward; ++c)
           to[(o / kBlock * padded + c) * kBlock + o % kBlock] = row[c];
         for (int64_t c = 0; c < channels && way != Way::forward; c += kBlock)
-          std::copy_n(row + c, std::min(kBlock, channels - c), transposed + (c / kBlock * padded + o) * kBlock);
+          std::copy_n(row + c, std::min(kBlock, channels - c), transposed + (c / kBlock * rows + o) * kBlock);
       }
     }
   }
@@ -68,15 +67,14 @@ void Fan<T>::unpack(const T* gradients, const std::vector<T*>& to) const {
       const T* from = gradients + stage.depthwise_at + c / kBlock * k * k * kBlock + c % kBlock;
       for (int t = 0; t < k * k; ++t) to[sources_[s].depthwise][c * k * k + t] = from[t * kBlock];
     }
-    const int64_t half = channels / 2;
     for (int part = 0; part < (k > 0 ? 1 : 2); ++part) {
-      T* matrix = to[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
-      const int64_t begin = k > 0 || part == 0 ? 0 : half, end = k > 0 || part == 1 ? channels : half;
+      T* row = to[k > 0 || part == 1 ? sources_[s].pointwise : sources_[s].depthwise];
+      const Outputs outputs = k > 0 ? Outputs{0, channels} : half_of(channels, part);
       const T* from = gradients + stage.pointwise_at + part * square;
-      for (int64_t o = begin; o < end; ++o) {
+      const int64_t rows = outputs.blocks() * kBlock;
+      for (int64_t o = outputs.begin % kBlock; o < outputs.begin % kBlock + outputs.count(); ++o, row += channels) {
         for (int64_t c = 0; c < channels; c += kBlock)
-          std::copy_n(from + (c / kBlock * padded + o) * kBlock, std::min(kBlock, channels - c),
-                      matrix + (o - begin) * channels + c);
+          std::copy_n(from + (c / kBlock * rows + o) * kBlock, std::min(kBlock, channels - c), row + c);
       }
     }
   }
