@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -131,13 +132,11 @@ def _served(device: torch.device) -> bool:
 
 
 def _fused(
-    x: Tensor, z: Tensor, weights: Sequence[Tensor], primitives: Sequence[str], stride: int, memory: int
+    x: Tensor, z: Tensor, weights: Sequence[list[Tensor]], primitives: Sequence[str], stride: int, memory: int
 ) -> Tensor:
-    """The primitives that the kernel knows in one op, the dense convolutions by PyTorch's own."""
+    """The primitives that the kernel knows in one op, the dense convolutions by PyTorch's own; weights by primitive."""
     own, numbers, dense = [], [], []
-    remaining = iter(weights)
-    for l, primitive in enumerate(primitives):
-        mine = [next(remaining) for _ in weight_shapes(primitive, x.shape[1], stride)]
+    for l, (primitive, mine) in enumerate(zip(primitives, weights, strict=True)):
         if primitive in _NUMBERED:
             own += mine
             numbers.append(_NUMBERED.index(primitive))
@@ -207,9 +206,10 @@ def mixed_op(
         raise InputError(f"primitives: got {len(primitives)}, expected at most {_MOST}")
     if z.shape != (len(primitives),):
         raise InputError(f"z: got {checks.describe(z)}, expected shape ({len(primitives)},), one weight per primitive")
-    for name, tensor in (("z", z), *((f"weights[{i}]", w) for i, w in enumerate(weights))):
-        fits = tensor.dtype == x.dtype or (x.dtype, tensor.dtype) == (torch.bfloat16, torch.float32)
-        if not fits or tensor.device != x.device:
+    fitting = (x.dtype, torch.float32 if x.dtype == torch.bfloat16 else x.dtype)
+    for i, tensor in enumerate((z, *weights)):
+        if tensor.dtype not in fitting or tensor.device != x.device:
+            name = f"weights[{i - 1}]" if i else "z"
             raise InputError(f"{name}: got {checks.describe(tensor)}, expected {x.dtype} on {x.device}, as x")
     if stride not in (1, 2):
         raise InputError(f"stride: got {stride}, expected 1 or 2")
@@ -217,23 +217,24 @@ def mixed_op(
         raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
     if chosen is not None and not 0 <= chosen < len(primitives):
         raise InputError(f"chosen: got {chosen}, expected an index below {len(primitives)} or None")
-    expected = []
+    remaining, own, expected = iter(weights), [], []
     for primitive in primitives:
         if primitive not in SUPPORTED:
             raise InputError(f"primitives: got {primitive!r}, expected one of {', '.join(SUPPORTED)}")
-        expected += list(weight_shapes(primitive, x.shape[1], stride).values())
-    if [tuple(w.shape) for w in weights] != expected:
-        got = [tuple(w.shape) for w in weights]
+        shapes = list(weight_shapes(primitive, x.shape[1], stride).values())
+        own.append(list(islice(remaining, len(shapes))))
+        expected += shapes
+    got = [tuple(w.shape) for w in weights]
+    if got != expected:
         raise InputError(f"weights: got shapes {got}, expected {expected}")
     if x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) == 1:
         raise InputError(f"x: got shape {tuple(x.shape)}, expected more than one value per channel for batch norm")
 
     if chosen is not None:
-        begin = sum(len(weight_shapes(p, x.shape[1], stride)) for p in primitives[:chosen])
-        count = len(weight_shapes(primitives[chosen], x.shape[1], stride))
-        z, weights, primitives = z[chosen : chosen + 1], weights[begin : begin + count], primitives[chosen : chosen + 1]
+        z, own, primitives = z[chosen : chosen + 1], [own[chosen]], [primitives[chosen]]
+    used = [w for mine in own for w in mine]
     known = any(p in _NUMBERED and p != "none" for p in primitives)
     if not _served(x.device) or not known or x.numel() == 0:
-        return _computed(x, z, weights, primitives, stride)
-    checks.no_tangents(x, z, *weights)
-    return _fused(x, z, weights, primitives, stride, MEMORY.index(memory))
+        return _computed(x, z, used, primitives, stride)
+    checks.no_tangents(x, z, *used)
+    return _fused(x, z, own, primitives, stride, MEMORY.index(memory))
