@@ -9,13 +9,14 @@ struct Finish {
   Framed<T> raw;        // x, framed by −∞
   T *maximum, *average;  // a row of gradients of each pool's value
   T* window;            // three rows of what the pools give back, framed by a pixel
-  T* out;               // a row of dx
+  T* out;               // a row of dx, where it is not written in place
 };
 
-// Row i of dx: what came through the ReLU, from the pools and along the identities, whose Σ g·x is taken along.
+// Row i of dx: what is there already, what came through the ReLU, from the pools and along the identities, whose Σ g·x
+// is taken along.
 template <class T>
 void finish_row(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incoming, int64_t group, int64_t b, int64_t i,
-                const T* through, const T* pooled, T* out) {
+                const T* through, const T* pooled, const Strided<const T>& addend, const Strided<T>& out) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const T* value = x.at(b, i * plan.width) + part;
     for (int64_t j = 0; j < plan.width; ++j) {
@@ -23,7 +24,8 @@ void finish_row(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incomi
       Vec<T> sum = {};
       if (through != nullptr) sum = load(value + j * x.pixel) <= Vec<T>{} ? Vec<T>{} : load(through + at);
       if (pooled != nullptr) sum += load(pooled + at);
-      store(out + at, sum);
+      if (addend.base != nullptr) sum += load(addend.at(j) + part);
+      store(out.at(j) + part, sum);
     }
     for (int t = 0; t < plan.count; ++t) {
       if (!plan.targets[t].has_identity) continue;
@@ -32,7 +34,7 @@ void finish_row(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incomi
       const T* from = g.at(b, i * plan.width) + part;
       Vec<T> product[2] = {};
       for (int64_t j = 0; j < plan.width; ++j) {
-        T* to = out + j * kBlock + part;
+        T* to = out.at(j) + part;
         const Vec<T> gradient = load(from + j * g.pixel);
         store(to, fma(identity, gradient, load(to)));
         product[0] = fma(gradient, load(value + j * x.pixel), product[0]);
@@ -70,14 +72,19 @@ void pool_gradients(const Plan<T>& plan, const Incoming<T>& incoming, int64_t b,
 template <class T>
 void finish(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incoming, int64_t group, int64_t n, int64_t b,
             const T* through, const Finish<T>& own, bool has_nan) {
-  const Sink dx{plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel};
   const int64_t width = plan.width, size = (width + 3) * kBlock;
   const int s = plan.stride;
   const auto window = [&](int64_t row) { return own.window + (row + 3) % 3 * size; };
   const auto put = [&](int64_t i, const T* pooled) {
-    finish_row(plan, x, incoming, group, b, i, through == nullptr ? nullptr : through + i * width * kBlock, pooled,
-               own.out);
-    put_pixels(plan, own.out, b, width, dx, n * plan.pixels() + i * width);
+    const T* row = through == nullptr ? nullptr : through + i * width * kBlock;
+    const int64_t first = n * plan.pixels() + i * width;
+    if (is_copied(plan)) {
+      finish_row<T>(plan, x, incoming, group, b, i, row, pooled, {nullptr, 0}, {own.out, kBlock});
+      put_pixels(plan, own.out, b, width, {plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel}, first);
+    } else {
+      finish_row(plan, x, incoming, group, b, i, row, pooled, in_place<const T>(plan.dx_addend, plan.dx_addend_pixel, first, b),
+                 in_place<T>(plan.dx, plan.dx_pixel, first, b));
+    }
   };
   if (!plan.max_pool && !plan.avg_pool) {
     for (int64_t i = 0; i < plan.height; ++i) put(i, nullptr);

@@ -101,6 +101,20 @@ class Incoming {
   T* copies_;
 };
 
+// Pixels of one block, `step` elements apart, or none.
+template <class E>
+struct Strided {
+  E* base;
+  int64_t step;
+  E* at(int64_t j) const { return base + j * step; }
+};
+
+// Block b's of NHWC images, from pixel `first` of all on, for channels that fill their blocks.
+template <class E, class Any>
+Strided<E> in_place(Any* images, int64_t pixel, int64_t first, int64_t b) {
+  return {images == nullptr ? nullptr : static_cast<E*>(images) + first * pixel + b * kBlock, pixel};
+}
+
 // Where results go: NHWC images, and what is added to them.
 struct Sink {
   void* base;

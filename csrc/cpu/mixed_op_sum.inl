@@ -39,14 +39,6 @@ void terms_of(const Plan<T>& plan, int t, int64_t n, int64_t b, int64_t begin, c
   if (target.avg_pool) terms.add(averages, target.avg_norm, plan.avg_row() + t);
 }
 
-// Pixels of one block, `step` elements apart, or none.
-template <class E>
-struct Strided {
-  E* base;
-  int64_t step;
-  E* at(int64_t j) const { return base + j * step; }
-};
-
 // y: addend + (constant + Σ gain·(value − mean) + identity·x), N pixels at a time.
 template <class T, int N, class S>
 BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, Vec<T> constant, Vec<T> identity,
@@ -109,18 +101,14 @@ void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory
             const Target<T>& target = plan.targets[t];
             terms_of(plan, t, n, b, i, maxima, averages, terms);
             const int64_t first = n * plan.out_pixels() + i * columns;
-            Strided<const T> from{nullptr, x.pixel}, addend{nullptr, 0};
-            if (target.has_identity) from.base = x.at(b, i * columns);
+            const Strided<const T> from{target.has_identity ? x.at(b, i * columns) : nullptr, x.pixel};
             if (is_copied(plan)) {
-              sum_pixels(target, terms, b, from, addend, {sums, kBlock}, count);
+              sum_pixels<T>(target, terms, b, from, {nullptr, 0}, {sums, kBlock}, count);
               put_pixels(plan, sums, b, count, {target.y, target.y_pixel, target.y_addend, target.y_addend_pixel}, first);
               continue;
             }
-            if (target.y_addend != nullptr)
-              addend = {static_cast<const T*>(target.y_addend) + first * target.y_addend_pixel + b * kBlock,
-                        target.y_addend_pixel};
-            sum_pixels(target, terms, b, from, addend,
-                       {static_cast<T*>(target.y) + first * target.y_pixel + b * kBlock, target.y_pixel}, count);
+            sum_pixels(target, terms, b, from, in_place<const T>(target.y_addend, target.y_addend_pixel, first, b),
+                       in_place<T>(target.y, target.y_pixel, first, b), count);
           }
         }
       }
