@@ -3,6 +3,7 @@
 
 #include "mixed_op_passes.h"
 #include "mixed_op_tensors.h"
+#include "parallel.h"
 #include "registration.h"
 
 namespace base_fast {
@@ -67,6 +68,7 @@ class Cell {
   std::vector<std::vector<Link>> links_;  // that leave each node
   std::vector<std::unique_ptr<Fan<T>>> fans_;
   int64_t inputs_, nodes_, images_, channels_, height_, width_, out_height_, out_width_;
+  bool has_idle_ = false;  // weights that nothing reads
   ScalarType dtype_;
   int64_t size_;  // bytes of an element of an image
   Storage storage_;
@@ -100,29 +102,37 @@ Cell<T>::Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& 
   link();
   place();
   drop_idle();
+  has_idle_ |= !settings.chosen.empty();
   fans_.resize(links_.size());
-  // Packing the weights is worth several threads.
-  torch::stable::parallel_for(0, int64_t(links_.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) {
-      const bool first = n < inputs_;
-      std::vector<Edge<T>> edges;
-      for (const Link& link : links_[size_t(n)]) {
-        edges.push_back({link.primitives, z_numbers_.get() + link.z_at, {}});
-        for (int64_t at : link.weights_at) edges.back().weights.push_back(weight_numbers_.get() + at);
-      }
-      if (edges.empty()) continue;
-      const EdgeShape shape{images_, channels_, first ? height_ : out_height_, first ? width_ : out_width_,
-                            first && settings.reduction ? 2 : 1};
-      fans_[size_t(n)] = std::make_unique<Fan<T>>(shape, edges, way);
-      if (dtype_ == ScalarType::BFloat16) fans_[size_t(n)]->plan.image_storage = Storage::bfloat16;
+  struct Packed {
+    Fan<T>* fan;
+    int64_t stage;
+  };
+  std::vector<Packed> stages;
+  int64_t grain = 1;
+  for (int64_t n = 0; n < nodes_; ++n) {
+    const bool first = n < inputs_;
+    std::vector<Edge<T>> edges;
+    for (const Link& link : links_[size_t(n)]) {
+      edges.push_back({link.primitives, z_numbers_.get() + link.z_at, {}});
+      for (int64_t at : link.weights_at) edges.back().weights.push_back(weight_numbers_.get() + at);
     }
-  });
-  for (const auto& fan : fans_) {
-    if (fan == nullptr) continue;
-    most_values_ = std::max(most_values_, fan->values());
-    most_gradients_ = std::max(most_gradients_, fan->plan.groups * fan->plan.weights);
-    most_hidden_ = std::max(most_hidden_, fan->plan.second * images_ * fan->image());
+    if (edges.empty()) continue;
+    const EdgeShape shape{images_, channels_, first ? height_ : out_height_, first ? width_ : out_width_,
+                          first && settings.reduction ? 2 : 1};
+    fans_[size_t(n)] = std::make_unique<Fan<T>>(shape, edges);
+    Fan<T>& fan = *fans_[size_t(n)];
+    if (dtype_ == ScalarType::BFloat16) fan.plan.image_storage = Storage::bfloat16;
+    most_values_ = std::max(most_values_, fan.values());
+    most_gradients_ = std::max(most_gradients_, fan.plan.groups * fan.plan.weights);
+    most_hidden_ = std::max(most_hidden_, fan.plan.second * images_ * fan.image());
+    for (int64_t s = 0; s < fan.stages(); ++s) stages.push_back({&fan, s});
+    grain = fan.grain();
   }
+  each_on_threads(int64_t(stages.size()), grain, [&](int64_t i) {
+    const Packed& packed = stages[size_t(i)];
+    packed.fan->pack(way, packed.stage);
+  });
 }
 
 template <class T>
@@ -176,6 +186,7 @@ void Cell<T>::drop_idle() {
       for (int64_t primitive : link.primitives) runs |= Primitive(primitive) != Primitive::none;
       if (runs && counts[size_t(link.to)]) kept.push_back(std::move(link));
     }
+    has_idle_ |= kept.size() < links_[n].size();
     if (!kept.empty()) counts[n] = true;
     links_[n] = std::move(kept);
   }
@@ -280,7 +291,10 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
   for (int64_t n = 0; n < inputs_; ++n) results.push_back(empty_image(images_, channels_, height_, width_, dtype_));
   const Result<T> dz(z_), d_weights(weights_);
   std::memset(dz.get(), 0, size_t(z_.numel()) * sizeof(T));
-  std::memset(d_weights.get(), 0, size_t(weights_.numel()) * sizeof(T));
+  if (has_idle_)
+    parallel(weights_.numel(), [&](int64_t begin, int64_t end) {
+      std::memset(d_weights.get() + begin, 0, size_t(end - begin) * sizeof(T));
+    });
 
   // The last node's gradient is there. The others are summed up, and begin with their channels of the output's.
   const int64_t image_bytes = images_ * out_pixels() * channels_ * size_;
@@ -326,7 +340,7 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
       fan.z_gradients(t, of_norm, dz.get() + links[t].z_at);
       for (int64_t at : links[t].weights_at) to.push_back(d_weights.get() + at);
     }
-    fan.unpack(partial, to);
+    each_on_threads(fan.stages(), fan.grain(), [&](int64_t stage) { fan.unpack(stage, to); });
   }
   for (int64_t n = 0; n < inputs_; ++n)
     if (gradients[size_t(n)].base == nullptr) zero(sum_of(n), images_ * height_ * width_);

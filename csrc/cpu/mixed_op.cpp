@@ -15,8 +15,9 @@ struct Call {
       : z_numbers(z),
         numbers(weights.begin(), weights.end()),
         level(memory_of(memory)),
-        fan(checked(x, z, weights, primitives, stride), {{primitives, z_numbers.get(), pointers()}},
-            backward ? backward_of(level == Memory::recompute) : Way::forward) {
+        fan(checked(x, z, weights, primitives, stride), {{primitives, z_numbers.get(), pointers()}}) {
+    const Way way = backward ? backward_of(level == Memory::recompute) : Way::forward;
+    each_on_threads(fan.stages(), fan.grain(), [&](int64_t s) { fan.pack(way, s); });
     if (x.scalar_type() == ScalarType::BFloat16) fan.plan.image_storage = Storage::bfloat16;
   }
 
@@ -122,7 +123,7 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   std::vector<Result<T>> results(weights.begin(), weights.end());
   std::vector<T*> to;
   for (const Result<T>& r : results) to.push_back(r.get());
-  fan.unpack(plan.weight_gradients, to);
+  each_on_threads(fan.stages(), fan.grain(), [&](int64_t s) { fan.unpack(s, to); });
   std::vector<Tensor> all = {dx, dz.finish()};
   for (const Result<T>& r : results) all.push_back(r.finish());
   return all;

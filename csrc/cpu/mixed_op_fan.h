@@ -64,7 +64,7 @@ struct Edge {
 template <class T>
 class Fan {
  public:
-  Fan(const EdgeShape& shape, const std::vector<Edge<T>>& edges, Way way) : targets_(edges.size()) {
+  Fan(const EdgeShape& shape, const std::vector<Edge<T>>& edges) : targets_(edges.size()) {
     plan.images = shape.images;
     plan.channels = shape.channels;
     plan.blocks = (shape.channels + kBlock - 1) / kBlock;
@@ -89,7 +89,7 @@ class Fan {
       plan.weights += stage.kernel > 0 ? square : 2 * square;
     }
     plan.groups = groups_of(plan.images, plan.weights / plan.count);
-    pack(way);
+    packed_ = Buffer<T>(2 * plan.weights);
     // Of every norm six rows; what the targets add to y; of both pools what comes back from all targets.
     const int64_t p = plan.padded(), norms = plan.norms();
     norms_ = Buffer<T>::zeros((norms * 6 + plan.count + 5) * p);
@@ -231,8 +231,13 @@ class Fan {
     }
   }
 
-  // The merged gradients, as packed, into the weights' own form, those of all edges in order.
-  void unpack(const T* gradients, const std::vector<T*>& to) const;
+  int64_t stages() const { return int64_t(stages_.size()); }
+  // So many have weights worth a thread.
+  int64_t grain() const { return 1 + (int64_t{1} << 12) / (plan.padded() * plan.padded()); }
+  // Stage s's weights, as the passes take them; before any of these, for every stage.
+  void pack(Way way, int64_t s);
+  // The merged gradients of stage s's weights into the weights' own form; `to` has those of all edges in order.
+  void unpack(int64_t s, const std::vector<T*>& to) const;
 
   Plan<T> plan{};
 
@@ -248,11 +253,10 @@ class Fan {
                                  : stages_[size_t(n)].norm;
   }
   void resolve(const std::vector<Edge<T>>& edges);
-  void pack(Way way);
-
   struct Source {
     int depthwise, pointwise;  // indices of weights
   };
+
 
   std::vector<const T*> weights_;
   std::vector<Stage<T>> stages_;

@@ -64,7 +64,7 @@ template <class T>
 class Result {
  public:
   explicit Result(const Tensor& like)
-      : tensor_(torch::stable::new_empty(like, like.sizes())), converted_(is_own() ? 0 : tensor_.numel()) {}
+      : tensor_(dense_like(like)), converted_(is_own() ? 0 : tensor_.numel()) {}
   T* get() const { return is_own() ? mutable_data<T>(tensor_) : converted_.get(); }
   Tensor finish() const {
     for (int64_t i = 0; !is_own() && i < tensor_.numel(); ++i)

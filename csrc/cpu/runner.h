@@ -47,6 +47,14 @@ class Runner {
   bool last_first_;
 };
 
+// f(i) for all i < count; fewer than `grain` are not worth a thread.
+template <class F>
+void each_on_threads(int64_t count, int64_t grain, const F& f) {
+  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) f(i);
+  });
+}
+
 // `merge_groups` of all results.
 template <class T>
 void merge_on_threads(T* results, int64_t groups, int64_t size) {

@@ -85,7 +85,8 @@ struct Run {
         own.back().weights.push_back(weights[next++].data());
     }
     const int64_t count = int64_t(edges.size());
-    Fan<T> fan(shape, own, Way::forward);
+    Fan<T> fan(shape, own);
+    for (int64_t s = 0; s < fan.stages(); ++s) fan.pack(Way::forward, s);
     Plan<T>& plan = fan.plan;
     const auto run = [&](Pass pass) { run_groups(plan, pass, false); };
     const int64_t pixel = shape.channels + beside, of_edge = shape.images * plan.out_pixels() * pixel;
@@ -113,7 +114,8 @@ struct Run {
     }
     fan.use_values(values.get(), storage);
     forward_passes(fan, statistics.data(), run);
-    Fan<T> back(shape, own, backward_of(recompute));
+    Fan<T> back(shape, own);
+    for (int64_t s = 0; s < back.stages(); ++s) back.pack(backward_of(recompute), s);
     const Buffer<T> gradients(plan.groups * plan.weights);
     back.plan.x = plan.x, back.plan.dx = one_of(narrow_dx, wide_dx.data());
     back.plan.image_storage = images;
@@ -136,7 +138,7 @@ struct Run {
     std::vector<T*> to;
     for (const auto& w : weights) d_weights.emplace_back(w.size());
     for (auto& w : d_weights) to.push_back(w.data());
-    back.unpack(gradients.get(), to);
+    for (int64_t s = 0; s < back.stages(); ++s) back.unpack(s, to);
     if (narrow) narrow_y.widen(wide_y), narrow_dx.widen(wide_dx);
     y = own_channels(wide_y);
     dx = own_channels(wide_dx);
