@@ -12,11 +12,11 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import checks, extension
-from base_fast.ops.mixed_op import _BLOCK, _MOST, _NUMBERED, _RECOMPUTE, _STORE_BF16, MEMORY, _names, mixed_op
+from base_fast.ops.mixed_op import _BLOCK, _MOST, _NUMBERED, _STORE_BF16, MEMORY, _kept, _names, _stages, mixed_op
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference.mixed_cell import edge_shapes, strides
 from base_fast.reference.mixed_cell import mixed_cell as reference
-from base_fast.reference.primitives import SUPPORTED, weight_shapes
+from base_fast.reference.primitives import SUPPORTED
 from base_fast.space import Space
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -73,8 +73,9 @@ def _like_value(
     edges = strides(len(states), len(z), reduction)
     run = [[primitives[l]] for l in chosen] if chosen else [primitives] * len(edges)
     stages = sum(_stages(own, stride) for own, stride in zip(run, edges, strict=True))
+    kept = sum(_kept(own, stride, memory, x.device) for own, stride in zip(run, edges, strict=True))
     padded = (channels + _BLOCK - 1) // _BLOCK * _BLOCK
-    values = stages * images * padded * height * width if memory != _RECOMPUTE else 0
+    values = kept * images * padded * height * width
     short = memory == _STORE_BF16 and x.dtype == torch.float32
     nodes = next(n for n in range(len(z) + 1) if sum(range(len(states), len(states) + n)) == len(z))
 
@@ -88,11 +89,6 @@ def _like_value(
         x.new_empty(values, dtype=torch.bfloat16 if short else x.dtype),
         x.new_empty(stages + 2 * len(edges), 2, padded, dtype=torch.float64),
     )
-
-
-def _stages(primitives: list[int], stride: int) -> int:
-    """How many tensors an edge keeps: one per depthwise convolution and reduction."""
-    return sum((2 if p.startswith("sep") else len(weight_shapes(p, 1, stride)) > 0) for p in _names(primitives))
 
 
 def _again(

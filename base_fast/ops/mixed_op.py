@@ -55,20 +55,32 @@ def _value(
     return y.contiguous(memory_format=torch.channels_last), values, statistics
 
 
+def _stages(primitives: Sequence[int], stride: int) -> int:
+    """How many norms follow a convolution: one per depthwise convolution and factorized reduction."""
+    return sum((2 if p.startswith("sep") else len(weight_shapes(p, 1, stride)) > 0) for p in _names(primitives))
+
+
+def _kept(primitives: Sequence[int], stride: int, memory: int, device: torch.device) -> int:
+    """How many stages' values are kept for backward; on the CPU not what costs least to compute again."""
+    if memory == _RECOMPUTE:
+        return 0
+    again = device.type == "cpu" and len(primitives) > 1
+    return _stages(primitives, stride) - (primitives.count(_NUMBERED.index("dil_conv_3x3")) if again else 0)
+
+
 def _like_value(
     x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[int], stride: int, memory: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     images, channels, height, width = x.shape
     height, width = (height + stride - 1) // stride, (width + stride - 1) // stride
     padded = (channels + _BLOCK - 1) // _BLOCK * _BLOCK
-    stages = sum((2 if p.startswith("sep") else len(weight_shapes(p, 1, stride)) > 0) for p in _names(primitives))
     y = x.new_empty(images, channels, height, width).contiguous(memory_format=torch.channels_last)
     short = memory == _STORE_BF16 and x.dtype == torch.float32
     values = x.new_empty(
-        0 if memory == _RECOMPUTE else stages * images * padded * height * width,
+        _kept(primitives, stride, memory, x.device) * images * padded * height * width,
         dtype=torch.bfloat16 if short else x.dtype,
     )
-    return y, values, x.new_empty(stages + 2, 2, padded, dtype=torch.float64)
+    return y, values, x.new_empty(_stages(primitives, stride) + 2, 2, padded, dtype=torch.float64)
 
 
 def _again(
@@ -181,9 +193,10 @@ def mixed_op(
         chosen: execute this primitive alone (a hard sample). The gradient then reaches z through it only, as in GDAS
             (Dong & Yang 2019); the others get zero.
         memory: what the kernel keeps for backward beside x, in tensors of the output's size N; PyTorch keeps 30.
-            "store": the values before every batch norm, 6 N for the primitives of DARTS. "store_bf16": the same rounded
-            to bfloat16, 3 N; every statistic is that of the rounded values, so that the gradients are those of a
-            function. "recompute": nothing; backward computes the values again. float64 is never rounded, bfloat16
+            "store": the values before batch norms, 5 N for the primitives of DARTS: all but that of the dilated 3×3
+            convolution, which costs least to compute again (on CUDA all 6 N). "store_bf16": the same rounded to
+            bfloat16, half as much; every statistic is that of the rounded values, so that the gradients are those of
+            a function. "recompute": nothing; backward computes the values again. float64 is never rounded, bfloat16
             never stored wider. docs/kernels.md says what each costs.
 
     Returns:

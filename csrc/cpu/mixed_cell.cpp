@@ -72,9 +72,9 @@ class Cell {
   ScalarType dtype_;
   int64_t size_;  // bytes of an element of an image
   Storage storage_;
-  // Of all edges together, whether they run or not: elements of values, doubles of statistics; the most that the edges of
-  // one node need of each memory.
-  int64_t values_ = 0, statistics_ = 0, most_values_ = 0, most_gradients_ = 0, most_hidden_ = 0;
+  // Of all edges together, whether they run or not: elements of kept values, doubles of statistics; the most that the
+  // edges of one node need of each memory.
+  int64_t values_ = 0, statistics_ = 0, most_others_ = 0, most_gradients_ = 0, most_hidden_ = 0;
 };
 
 template <class T>
@@ -120,10 +120,10 @@ Cell<T>::Cell(const std::vector<Tensor>& states, const Tensor& z, const Tensor& 
     if (edges.empty()) continue;
     const EdgeShape shape{images_, channels_, first ? height_ : out_height_, first ? width_ : out_width_,
                           first && settings.reduction ? 2 : 1};
-    fans_[size_t(n)] = std::make_unique<Fan<T>>(shape, edges);
+    fans_[size_t(n)] = std::make_unique<Fan<T>>(shape, edges, !keeps());
     Fan<T>& fan = *fans_[size_t(n)];
     if (dtype_ == ScalarType::BFloat16) fan.plan.image_storage = Storage::bfloat16;
-    most_values_ = std::max(most_values_, fan.values());
+    most_others_ = std::max(most_others_, fan.other_values());
     most_gradients_ = std::max(most_gradients_, fan.plan.groups * fan.plan.weights);
     most_hidden_ = std::max(most_hidden_, fan.plan.second * images_ * fan.image());
     for (int64_t s = 0; s < fan.stages(); ++s) stages.push_back({&fan, s});
@@ -165,7 +165,7 @@ void Cell<T>::link() {
           taken += size;
         }
       }
-      values_ += stages * images_ * padded() * out_pixels();
+      if (keeps()) values_ += kept_stages(link.primitives, stride) * images_ * padded() * out_pixels();
       statistics_ += (stages + 2) * 2 * padded();
       links_[size_t(from)].push_back(std::move(link));
     }
@@ -229,20 +229,16 @@ void Cell<T>::zero(const Images& images, int64_t pixels) const {
 
 template <class T>
 void Cell<T>::use_values(Fan<T>& fan, const Tensor& values, int64_t at) {
-  if (keeps()) {
-    char* base = static_cast<char*>(const_cast<void*>(values.const_data_ptr()));
-    fan.use_values(base + at * value_size(), storage_);
-  } else {
-    const int64_t size = storage_ == Storage::own ? most_values_ : (most_values_ + 1) / 2;
-    fan.use_values(thread_memory<Values, T>(size), storage_, true);
-  }
+  char* kept = static_cast<char*>(const_cast<void*>(values.const_data_ptr()));
+  const int64_t others = storage_ == Storage::own ? most_others_ : (most_others_ + 1) / 2;
+  fan.use_values(kept + at * value_size(), thread_memory<Values, T>(others), storage_);
 }
 
 template <class T>
 std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
   const Tensor y = empty_image(images_, outer() * channels_, out_height_, out_width_, dtype_);
   const Tensor rest = empty_image(images_, inner() * channels_, out_height_, out_width_, dtype_);
-  const Tensor values = empty({keeps() ? values_ : 0}, dtype_of<T>(storage_));
+  const Tensor values = empty({values_}, dtype_of<T>(storage_));
   const Tensor statistics = empty({statistics_ / (2 * padded()), 2, padded()}, ScalarType::Double);
   double *s = mutable_data<double>(statistics), *const end = s + statistics_;
   Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>));
@@ -266,7 +262,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> Cell<T>::forward() {
     }
     use_values(fan, values, v);
     forward_passes(fan, s, [&](auto pass) { runner(pass, plan); });
-    v += fan.values();
+    v += fan.kept_values();
     s += fan.statistics();
   }
   // Those of edges that do not run.
@@ -283,7 +279,7 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
            t.size(3) == out_width_ && t.scalar_type() == dtype_;
   };
   STD_TORCH_CHECK(is_output(grad, outer()) && is_output(y, outer()) && is_output(rest, inner()) &&
-                      values.numel() == (keeps() ? values_ : 0) && values.scalar_type() == dtype_of<T>(storage_) &&
+                      values.numel() == values_ && values.scalar_type() == dtype_of<T>(storage_) &&
                       values.is_contiguous() && statistics.numel() == statistics_ && statistics.is_contiguous() &&
                       statistics.scalar_type() == ScalarType::Double,
                   "grad, y, inner, values, statistics: expected what the forward pass gave");
@@ -311,14 +307,14 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
   Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>), true);
   int64_t v = 0, of_all = 0;
   for (const auto& fan : fans_)
-    if (fan != nullptr) v += fan->values(), of_all += fan->statistics();
+    if (fan != nullptr) v += fan->kept_values(), of_all += fan->statistics();
   const double* s = data<double>(statistics) + of_all;
   for (int64_t n = nodes_; n-- > 0;) {
     if (fans_[size_t(n)] == nullptr) continue;
     const std::vector<Link>& links = links_[size_t(n)];
     Fan<T>& fan = *fans_[size_t(n)];
     Plan<T>& plan = fan.plan;
-    v -= fan.values();
+    v -= fan.kept_values();
     s -= fan.statistics();
     const Images x = value(n, y, rest), dx = sum_of(n);
     Images& before = gradients[size_t(n)];
@@ -372,7 +368,7 @@ std::vector<Tensor> mixed_cell_backward(Tensor grad, std::vector<Tensor> states,
                                         std::vector<int64_t> chosen, int64_t memory, Tensor y, Tensor inner,
                                         Tensor values, Tensor statistics) {
   const Settings settings{primitives, concat, reduction, chosen, memory_of(memory)};
-  return with_cell(states, z, weights, settings, backward_of(settings.memory == Memory::recompute),
+  return with_cell(states, z, weights, settings, Way::backward,
                    [&](auto& cell) { return cell.backward(grad, y, inner, values, statistics); });
 }
 

@@ -15,8 +15,9 @@ struct Call {
       : z_numbers(z),
         numbers(weights.begin(), weights.end()),
         level(memory_of(memory)),
-        fan(checked(x, z, weights, primitives, stride), {{primitives, z_numbers.get(), pointers()}}) {
-    const Way way = backward ? backward_of(level == Memory::recompute) : Way::forward;
+        fan(checked(x, z, weights, primitives, stride), {{primitives, z_numbers.get(), pointers()}},
+            level == Memory::recompute) {
+    const Way way = backward ? Way::backward : Way::forward;
     each_on_threads(fan.stages(), fan.grain(), [&](int64_t s) { fan.pack(way, s); });
     if (x.scalar_type() == ScalarType::BFloat16) fan.plan.image_storage = Storage::bfloat16;
   }
@@ -48,10 +49,9 @@ struct Call {
     return storage_of<T>(narrow ? ScalarType::BFloat16 : ScalarType::Float, level);
   }
   ScalarType dtype() const { return dtype_of<T>(storage()); }
-  // Memory that does not outlive this call.
-  void use_temporary_values() {
-    const int64_t size = storage() == Storage::own ? fan.values() : (fan.values() + 1) / 2;
-    fan.use_values(thread_memory<Values, T>(size), storage(), true);
+  void use_values(const Tensor& kept) {
+    const int64_t others = storage() == Storage::own ? fan.other_values() : (fan.other_values() + 1) / 2;
+    fan.use_values(const_cast<void*>(kept.const_data_ptr()), thread_memory<Values, T>(others), storage());
   }
 
   Numbers<T> z_numbers;
@@ -67,18 +67,13 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x_any, const Tensor& z,
   Call<T> call(x, z, weights, primitives, stride, memory, false);
   Fan<T>& fan = call.fan;
   Plan<T>& plan = fan.plan;
-  const bool keeps = call.level != Memory::recompute;
-  const Tensor values = empty({keeps ? fan.values() : 0}, call.dtype());
+  const Tensor values = empty({fan.kept_values()}, call.dtype());
   const Tensor y = empty_image(plan.images, plan.channels, plan.out_height, plan.out_width, x.scalar_type());
   const Tensor statistics = empty({plan.norms(), 2, plan.padded()}, ScalarType::Double);
   double* s = mutable_data<double>(statistics);
   plan.x = x.const_data_ptr();
   plan.targets[0].y = y.mutable_data_ptr();
-  if (keeps) {
-    fan.use_values(values.mutable_data_ptr(), call.storage());
-  } else {
-    call.use_temporary_values();
-  }
+  call.use_values(values);
   Runner<Plan<T>, T> runner(BF_KERNEL(mixed_op_scratch<T>));
   forward_passes(fan, s, [&](auto pass) { runner(pass, plan); });
   return {y, values, statistics};
@@ -92,8 +87,7 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   Call<T> call(x, z, weights, primitives, stride, memory, true);
   Fan<T>& fan = call.fan;
   Plan<T>& plan = fan.plan;
-  const bool kept = call.level != Memory::recompute;
-  STD_TORCH_CHECK(values.numel() == (kept ? fan.values() : 0) && statistics.numel() == fan.statistics() &&
+  STD_TORCH_CHECK(values.numel() == fan.kept_values() && statistics.numel() == fan.statistics() &&
                       values.scalar_type() == call.dtype() && statistics.scalar_type() == ScalarType::Double &&
                       values.is_contiguous() && statistics.is_contiguous(),
                   "values, statistics: expected what the forward pass gave");
@@ -106,11 +100,7 @@ std::vector<Tensor> backward(const Tensor& grad_any, const Tensor& x_any, const 
   plan.x = x.const_data_ptr();
   plan.targets[0].grad = grad.const_data_ptr();
   plan.dx = dx.mutable_data_ptr();
-  if (kept) {
-    fan.use_values(const_cast<void*>(values.const_data_ptr()), call.storage());
-  } else {
-    call.use_temporary_values();
-  }
+  call.use_values(values);
   fan.use_hidden_gradients(thread_memory<HiddenGradients, T>(plan.second * plan.images * fan.image()));
   plan.weight_gradients = thread_memory<WeightGradients, T>(plan.groups * plan.weights);
 

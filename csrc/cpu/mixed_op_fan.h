@@ -49,9 +49,21 @@ struct EdgeShape {
   int stride;
 };
 
+// Whether an edge keeps a primitive's values for backward. A dilated 3×3 convolution beside others costs less to compute
+// again than any of them.
+inline bool is_kept(const std::vector<int64_t>& primitives, int64_t primitive) {
+  return primitives.size() == 1 || Primitive(primitive) != Primitive::dil_3;
+}
+// The stages of such primitives, each of which has two weights.
+inline int64_t kept_stages(const std::vector<int64_t>& primitives, int stride) {
+  int64_t stages = 0;
+  for (int64_t primitive : primitives)
+    if (is_kept(primitives, primitive)) stages += int64_t(weight_sizes({primitive}, 1, stride).size()) / 2;
+  return stages;
+}
+
 // What an edge's weights are packed for.
-enum class Way { forward, backward, recomputing_backward };
-inline Way backward_of(bool recomputes) { return recomputes ? Way::recomputing_backward : Way::backward; }
+enum class Way { forward, backward };
 
 // One of the edges: the numbers of its primitives, their weights in y, and their own weights.
 template <class T>
@@ -64,7 +76,8 @@ struct Edge {
 template <class T>
 class Fan {
  public:
-  Fan(const EdgeShape& shape, const std::vector<Edge<T>>& edges) : targets_(edges.size()) {
+  // `recompute`: backward computes all values again.
+  Fan(const EdgeShape& shape, const std::vector<Edge<T>>& edges, bool recompute) : targets_(edges.size()) {
     plan.images = shape.images;
     plan.channels = shape.channels;
     plan.blocks = (shape.channels + kBlock - 1) / kBlock;
@@ -77,7 +90,9 @@ class Fan {
     plan.targets = targets_.data();
     plan.count = int(edges.size());
     for (Target<T>& target : targets_) target.y_pixel = target.grad_pixel = target.y_addend_pixel = shape.channels;
-    resolve(edges);
+    resolve(edges, recompute);
+    for (const Stage<T>& stage : stages_) kept_ += stage.kept;
+    plan.recompute = kept_ < stages();
     plan.weights = 0;
     plan.halo = 1;
     for (Stage<T>& stage : stages_) {
@@ -112,18 +127,22 @@ class Fan {
   }
   Fan(const Fan&) = delete;
 
-  // Elements of all stages' values before their norms, and doubles of all norms' statistics.
+  // Elements of the stages' values before their norms, and doubles of all norms' statistics.
   int64_t image() const { return plan.padded() * plan.out_pixels(); }
-  int64_t values() const { return int64_t(stages_.size()) * plan.images * image(); }
+  int64_t kept_values() const { return kept_ * plan.images * image(); }
+  int64_t other_values() const { return (stages() - kept_) * plan.images * image(); }
   int64_t statistics() const { return plan.norms() * 2 * plan.padded(); }
 
-  // Memory for them: kept from forward to backward, or any, where backward computes them again.
-  void use_values(void* values, Storage storage, bool recompute = false) {
+  // Memory for them: for what is kept from forward to backward, and for what need not be.
+  void use_values(void* kept, void* others, Storage storage) {
     plan.value_storage = storage;
-    plan.recompute = recompute;
-    const int64_t size = storage == Storage::own ? sizeof(T) : sizeof(bfloat16);
-    for (size_t s = 0; s < stages_.size(); ++s)
-      stages_[s].v = static_cast<char*>(values) + int64_t(s) * plan.images * image() * size;
+    const int64_t bytes = plan.images * image() * int64_t(storage == Storage::own ? sizeof(T) : sizeof(bfloat16));
+    char *next_kept = static_cast<char*>(kept), *next_other = static_cast<char*>(others);
+    for (Stage<T>& stage : stages_) {
+      char*& next = stage.kept ? next_kept : next_other;
+      stage.v = next;
+      next += bytes;
+    }
   }
   // Memory for the gradients that second stages hand to the first: `second` times images()·image() elements.
   void use_hidden_gradients(T* memory) {
@@ -252,7 +271,7 @@ class Fan {
            : n >= plan.max_row() ? targets_[size_t(n - plan.max_row())].max_norm
                                  : stages_[size_t(n)].norm;
   }
-  void resolve(const std::vector<Edge<T>>& edges);
+  void resolve(const std::vector<Edge<T>>& edges, bool recompute);
   struct Source {
     int depthwise, pointwise;  // indices of weights
   };
@@ -265,12 +284,13 @@ class Fan {
   std::vector<std::vector<int>> last_stages_;  // of each target
   std::vector<std::vector<int>> norm_of_;      // of each edge's primitives
   std::vector<double> weight_;                 // of each norm in y; 1 for what stays inside
+  int64_t kept_ = 0;
   Buffer<T> packed_, norms_;
   Buffer<double> sums_;
 };
 
 template <class T>
-void Fan<T>::resolve(const std::vector<Edge<T>>& edges) {
+void Fan<T>::resolve(const std::vector<Edge<T>>& edges, bool recompute) {
   struct Late {
     Stage<T> stage;
     Source source;
@@ -288,7 +308,7 @@ void Fan<T>::resolve(const std::vector<Edge<T>>& edges) {
       const auto stage = [&](int kernel, int dilation, int stride, int input, bool last) {
         Stage<T> s{};
         s.kernel = kernel, s.dilation = dilation, s.stride = stride, s.input = input, s.last = last;
-        s.target = int(e);
+        s.target = int(e), s.kept = !recompute && is_kept(edge.primitives, edge.primitives[l]);
         return s;
       };
       const double weight = double(edge.z[l]);

@@ -57,6 +57,7 @@ struct Stage {
   const T* pointwise;     // [out block][in][16], for a reduction those of either half
   const T* transposed;    // [in block][out][16], likewise
   void* v;                // before the norm: (B, block, pixel, 16), stored as `value_storage` says
+  bool kept;              // for backward, which computes it again otherwise, into memory that need not outlive it
   T* gradient;            // of the normalized value that the next stage reads; the same shape
   int64_t depthwise_at;   // where its weights' gradients lie in a group's: [block][tap][16] ...
   int64_t pointwise_at;   // ... and [in block][out][16], likewise
@@ -124,7 +125,7 @@ struct Plan {
   int64_t dx_addend_pixel;
   Storage image_storage;  // of x, y and their gradients
   Storage value_storage;  // of the stages' values
-  bool recompute;         // backward computes the values again, into memory that need not outlive it
+  bool recompute;         // whether backward computes any value again
 
   int64_t groups;       // the batch is cut into so many, whatever the number of threads
   double* sums;         // [group][norm][2][padded channel]: mean and Σ(v − mean)², or two sums of backward

@@ -137,6 +137,7 @@ void first_stages(const Plan<T>& plan, const Turn& turn, const View<T>& x, const
   if (plan.first > 0) fill_relu(plan, rectified, x);
   for (int s = 0; s < plan.first; ++s) {
     const Stage<T>& stage = plan.stages[s];
+    if (moments == nullptr && stage.kept) continue;
     stage_forward(plan, stage, rectified, values_at<S>(plan, stage, turn.image), chunks, moments);
     if (moments != nullptr) merge_moments(plan, turn, *moments, s);
   }
@@ -148,6 +149,7 @@ void second_stages(const Plan<T>& plan, const Turn& turn, const Framed<T>& hidde
                    Moments<T>* moments) {
   for (int s = plan.first; s < plan.first + plan.second; ++s) {
     const Stage<T>& stage = plan.stages[s];
+    if (moments == nullptr && stage.kept) continue;
     fill_normalized<S>(plan, plan.stages[stage.input], turn.image, hidden);
     stage_forward(plan, stage, hidden, values_at<S>(plan, stage, turn.image), chunks, moments);
     if (moments != nullptr) merge_moments(plan, turn, *moments, s);

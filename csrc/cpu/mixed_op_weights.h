@@ -53,7 +53,7 @@ void Fan<T>::pack(Way way, int64_t s) {
     T* transposed = back + stage.pointwise_at + part * square;
     const int64_t rows = outputs.blocks() * kBlock;
     for (int64_t o = outputs.begin % kBlock; o < outputs.begin % kBlock + outputs.count(); ++o, row += channels) {
-      for (int64_t c = 0; c < channels && way != Way::backward; ++c)
+      for (int64_t c = 0; c < channels && (way == Way::forward || !stage.kept); ++c)
         to[(o / kBlock * padded + c) * kBlock + o % kBlock] = row[c];
       for (int64_t c = 0; c < channels && way != Way::forward; c += kBlock)
         std::copy_n(row + c, std::min(kBlock, channels - c), transposed + (c / kBlock * rows + o) * kBlock);

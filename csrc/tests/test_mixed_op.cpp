@@ -85,7 +85,7 @@ struct Run {
         own.back().weights.push_back(weights[next++].data());
     }
     const int64_t count = int64_t(edges.size());
-    Fan<T> fan(shape, own);
+    Fan<T> fan(shape, own, false);
     for (int64_t s = 0; s < fan.stages(); ++s) fan.pack(Way::forward, s);
     Plan<T>& plan = fan.plan;
     const auto run = [&](Pass pass) { run_groups(plan, pass, false); };
@@ -96,7 +96,9 @@ struct Run {
     const std::vector<T> wide_x = wider(x), wide_grad = wider(grad);
     std::vector<T> wide_y = wider(std::vector<T>(size_t(outputs), kBefore));
     std::vector<T> wide_dx = wider(std::vector<T>(x.size(), kBefore));
-    const Buffer<T> values(fan.values()), again(fan.values()), hidden(plan.second * shape.images * fan.image());
+    Fan<T> back(shape, own, recompute);
+    const Buffer<T> values(fan.kept_values()), before(fan.other_values()), again(back.other_values());
+    const Buffer<T> hidden(plan.second * shape.images * fan.image());
     std::vector<double> statistics(size_t(fan.statistics()), 0.0);
     Narrow narrow_x(wide_x), narrow_y(wide_y), narrow_grad(wide_grad), narrow_dx(wide_dx);
     const bool narrow = images == Storage::bfloat16;
@@ -112,10 +114,9 @@ struct Run {
       target.y_pixel = target.y_addend_pixel = pixel;
       if (beside > 0) target.y_addend = target.y;
     }
-    fan.use_values(values.get(), storage);
+    fan.use_values(values.get(), before.get(), storage);
     forward_passes(fan, statistics.data(), run);
-    Fan<T> back(shape, own);
-    for (int64_t s = 0; s < back.stages(); ++s) back.pack(backward_of(recompute), s);
+    for (int64_t s = 0; s < back.stages(); ++s) back.pack(Way::backward, s);
     const Buffer<T> gradients(plan.groups * plan.weights);
     back.plan.x = plan.x, back.plan.dx = one_of(narrow_dx, wide_dx.data());
     back.plan.image_storage = images;
@@ -126,7 +127,7 @@ struct Run {
     }
     if (beside > 0) back.plan.dx_addend = back.plan.dx;
     back.plan.weight_gradients = gradients.get();
-    back.use_values(recompute ? again.get() : values.get(), storage, recompute);
+    back.use_values(values.get(), again.get(), storage);
     back.use_hidden_gradients(hidden.get());
     const auto run_back = [&](Pass pass) { run_groups(back.plan, pass, true); };
     const std::vector<double> of_norm = backward_passes(back, statistics.data(), run_back);

@@ -69,7 +69,9 @@ def test_bytes_that_are_kept(dtype: torch.dtype, stride: int) -> None:
     statistics = (stages + 2) * 2 * 16 * 8
     sizes = {memory: kept(inputs, stride, memory) - statistics for memory in MEMORY}
     wide = 4 if dtype == torch.float32 else 2
-    assert sizes == {"store": stages * output * wide, "store_bf16": stages * output * 2, "recompute": 0}
+    # All but the dilated 3×3 convolution's, which are computed again.
+    values = (stages - 1) * output
+    assert sizes == {"store": values * wide, "store_bf16": values * 2, "recompute": 0}
 
 
 @compiled
