@@ -12,11 +12,10 @@ struct Finish {
   T* out;               // a row of dx, where it is not written in place
 };
 
-// Row i of dx: what is there already, what came through the ReLU, from the pools and along the identities, whose Σ g·x
-// is taken along.
+// Row i of dx: what came through the ReLU, from the pools and along the identities, whose Σ g·x is taken along.
 template <class T>
 void finish_row(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incoming, int64_t group, int64_t b, int64_t i,
-                const T* through, const T* pooled, const Strided<const T>& addend, const Strided<T>& out) {
+                const T* through, const T* pooled, const Strided<T>& out) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const T* value = x.at(b, i * plan.width) + part;
     for (int64_t j = 0; j < plan.width; ++j) {
@@ -24,7 +23,6 @@ void finish_row(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incomi
       Vec<T> sum = {};
       if (through != nullptr) sum = load(value + j * x.pixel) <= Vec<T>{} ? Vec<T>{} : load(through + at);
       if (pooled != nullptr) sum += load(pooled + at);
-      if (addend.base != nullptr) sum += load(addend.at(j) + part);
       store(out.at(j) + part, sum);
     }
     for (int t = 0; t < plan.count; ++t) {
@@ -78,13 +76,10 @@ void finish(const Plan<T>& plan, const View<T>& x, const Incoming<T>& incoming, 
   const auto put = [&](int64_t i, const T* pooled) {
     const T* row = through == nullptr ? nullptr : through + i * width * kBlock;
     const int64_t first = n * plan.pixels() + i * width;
-    if (is_copied(plan)) {
-      finish_row<T>(plan, x, incoming, group, b, i, row, pooled, {nullptr, 0}, {own.out, kBlock});
-      put_pixels(plan, own.out, b, width, {plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel}, first);
-    } else {
-      finish_row(plan, x, incoming, group, b, i, row, pooled, in_place<const T>(plan.dx_addend, plan.dx_addend_pixel, first, b),
-                 in_place<T>(plan.dx, plan.dx_pixel, first, b));
-    }
+    if (!is_copied(plan) && plan.dx_addend == nullptr)
+      return finish_row(plan, x, incoming, group, b, i, row, pooled, in_place<T>(plan.dx, plan.dx_pixel, first, b));
+    finish_row<T>(plan, x, incoming, group, b, i, row, pooled, {own.out, kBlock});
+    put_pixels(plan, own.out, b, width, {plan.dx, plan.dx_pixel, plan.dx_addend, plan.dx_addend_pixel}, first);
   };
   if (!plan.max_pool && !plan.avg_pool) {
     for (int64_t i = 0; i < plan.height; ++i) put(i, nullptr);
