@@ -157,9 +157,8 @@ void Cell<T>::link() {
         const int64_t primitive = settings_.primitives[size_t(l)];
         const bool runs = chosen.empty() || chosen[size_t(e)] == l;
         if (runs) link.primitives.push_back(primitive);
-        const std::vector<int64_t> sizes = weight_sizes({primitive}, channels_, stride);
-        // Every stage has two weights.
-        if (runs) stages += int64_t(sizes.size()) / 2;
+        const WeightSizes sizes = weight_sizes(primitive, channels_, stride);
+        if (runs) stages += sizes.stages();
         for (int64_t size : sizes) {
           if (runs) link.weights_at.push_back(taken);
           taken += size;
