@@ -20,7 +20,6 @@ inline void check_gradient(const Tensor& grad, const Tensor& x, int64_t height, 
 
 // An empty image of another size than x's, in its memory format.
 inline Tensor empty_image_like(const Tensor& x, int64_t height, int64_t width) {
-  using torch::headeronly::MemoryFormat;
   return empty({x.size(0), x.size(1), height, width}, x.scalar_type(),
                is_channels_last(x) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }

@@ -144,6 +144,7 @@ void Cell<T>::link() {
                   "z: expected (edges, primitives), at most 32 of these");
   STD_TORCH_CHECK(chosen.empty() || int64_t(chosen.size()) == z_.size(0), "chosen: expected one per edge");
   for (int64_t l : chosen) STD_TORCH_CHECK(l >= 0 && l < kinds(), "chosen: expected numbers below the primitives'");
+  links_.reserve(size_t(z_.size(0)));
   links_.resize(size_t(inputs_));
   int64_t e = 0, taken = 0;
   for (nodes_ = inputs_; e < z_.size(0); ++nodes_) {
@@ -151,6 +152,7 @@ void Cell<T>::link() {
       STD_TORCH_CHECK(e < z_.size(0), "z: expected the edges of whole nodes");
       const int stride = settings_.reduction && from < inputs_ ? 2 : 1;
       Link link{nodes_, {}, e * kinds(), {}};
+      link.primitives.reserve(size_t(kinds())), link.weights_at.reserve(size_t(2 * kinds()));
       if (!chosen.empty()) link.z_at += chosen[size_t(e)];
       int64_t stages = 0;
       for (int64_t l = 0; l < kinds(); ++l) {

@@ -213,7 +213,8 @@ class Fan {
     const Norm<T>& to = norm(n);
     const int64_t p = plan.padded();
     const double count = double(plan.images * plan.out_pixels());
-    std::vector<double> sums(size_t(2 * p), 0.0);
+    std::vector<double>& sums = totals_;
+    sums.assign(size_t(2 * p), 0.0);
     for (int64_t g = 0; g < plan.groups; ++g) {
       const double* more = plan.sums_of(g, n);
       for (int64_t c = 0; c < 2 * p; ++c) sums[size_t(c)] += more[c];
@@ -305,6 +306,7 @@ class Fan {
   int64_t kept_ = 0;
   Buffer<T> packed_, norms_;
   Buffer<double> sums_;
+  std::vector<double> totals_;  // of the groups, for a norm
 };
 
 template <class T>
@@ -316,6 +318,8 @@ void Fan<T>::resolve(const std::vector<Edge<T>>& edges, bool recompute) {
     size_t primitive;
   };
   std::vector<Late> second;
+  second.reserve(edges.size() * 2), stages_.reserve(edges.size() * 6), sources_.reserve(edges.size() * 6);
+  norm_of_.reserve(edges.size()), weights_.reserve(edges.size() * 14);
   for (size_t e = 0; e < edges.size(); ++e) {
     const Edge<T>& edge = edges[e];
     Target<T>& target = targets_[e];

@@ -36,7 +36,9 @@ ScalarType dtype_of(Storage storage) {
                                       : ScalarType::Double;
 }
 
-inline Tensor channels_last(const Tensor& x) { return torch::stable::contiguous(x, kChannelsLast); }
+inline Tensor channels_last(const Tensor& x) {
+  return has_channels_last(x) ? x : torch::stable::contiguous(x, kChannelsLast);
+}
 
 // What z and weights may be beside images of some dtype: that, or float32 beside bfloat16.
 inline bool fits(ScalarType dtype, ScalarType images) {

@@ -22,19 +22,10 @@ inline void check_operand(const Tensor& x, const Tensor& first, ScalarType dtype
   STD_TORCH_CHECK(same, name, ": expected the shape and a dtype that go with the first branch");
 }
 
-inline bool is_channels_last(const Tensor& x) {
-  if (x.dim() != 4 || x.is_contiguous()) return false;
-  int64_t expected = 1;
-  for (int axis : {1, 3, 2, 0}) {
-    if (x.size(axis) != 1 && x.stride(axis) != expected) return false;
-    expected *= x.size(axis);
-  }
-  return true;
-}
+inline bool is_channels_last(const Tensor& x) { return !x.is_contiguous() && has_channels_last(x); }
 
 // An empty tensor of x's shape: channels-last if x is (and not contiguous too), else contiguous.
 inline Tensor empty_dense_like(const Tensor& x, ScalarType dtype) {
-  using torch::headeronly::MemoryFormat;
   return empty(x.sizes(), dtype, is_channels_last(x) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 

@@ -7,8 +7,8 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "../core/types.h"
@@ -16,8 +16,11 @@
 
 namespace base_fast {
 
+using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+constexpr MemoryFormat kChannelsLast = MemoryFormat::ChannelsLast;
 
 // Calls f with a value of the C++ type that holds elements of `dtype`.
 template <class F>
@@ -32,6 +35,17 @@ decltype(auto) with_type(ScalarType dtype, const F& f) {
     default:
       STD_TORCH_CHECK(false, "expected float32, float64 or bfloat16");
   }
+}
+
+// Whether channels are neighbours in memory, then columns, rows and images.
+inline bool has_channels_last(const Tensor& x) {
+  if (x.dim() != 4) return false;
+  int64_t expected = 1;
+  for (const int axis : {1, 3, 2, 0}) {
+    if (x.size(axis) != 1 && x.stride(axis) != expected) return false;
+    expected *= x.size(axis);
+  }
+  return true;
 }
 
 inline Tensor dense(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
@@ -52,29 +66,27 @@ inline Tensor in_large_pages(const Tensor& result) {
   return result;
 }
 
+// Not by way of the dispatcher, which takes microseconds and a handful of allocations for each of the dozens of tensors that
+// a step makes.
 inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType dtype,
-                    std::optional<torch::headeronly::MemoryFormat> format = std::nullopt) {
-  return in_large_pages(torch::stable::empty(sizes, dtype, std::nullopt,
-                                             torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt,
-                                             format));
-}
-
-// Dense, with another's sizes and dtype. Not through the dispatcher, where each of the dozen gradients that an edge has
-// costs three microseconds.
-inline Tensor dense_like(const Tensor& x) {
-  std::vector<int64_t> strides(size_t(x.dim()), 1);
-  for (size_t d = strides.size(); d-- > 1;) strides[d - 1] = strides[d] * x.size(int64_t(d));
-  int32_t dtype;
+                    MemoryFormat format = MemoryFormat::Contiguous) {
+  std::vector<int64_t> strides(sizes.size());
+  int64_t next = 1;
+  const auto take = [&](size_t d) { strides[d] = next, next *= std::max<int64_t>(sizes[d], 1); };
+  if (format == kChannelsLast) {
+    for (const size_t d : {1, 3, 2, 0}) take(d);
+  } else {
+    for (size_t d = sizes.size(); d-- > 0;) take(d);
+  }
   AtenTensorHandle result;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(x.get(), &dtype));
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(x.dim(), x.sizes().data(), strides.data(), dtype,
-                                                         aoti_torch_device_type_cpu(), 0, &result));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      int64_t(sizes.size()), sizes.data(), strides.data(),
+      torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)), aoti_torch_device_type_cpu(), 0, &result));
   return in_large_pages(Tensor(result));
 }
 
+inline Tensor dense_like(const Tensor& x) { return empty(x.sizes(), x.scalar_type()); }
 inline Tensor output_like(const Tensor& x) { return in_large_pages(torch::stable::empty_like(x)); }
-
-constexpr auto kChannelsLast = torch::headeronly::MemoryFormat::ChannelsLast;
 
 inline Tensor empty_image(int64_t b, int64_t c, int64_t h, int64_t w, ScalarType dtype) {
   return empty({b, c, h, w}, dtype, kChannelsLast);
