@@ -7,16 +7,20 @@
 #include <memory>
 #include <new>
 
+#include "large_results.h"
+
 namespace base_fast {
 
-// Memory aligned to cache lines.
+// Memory aligned to cache lines; much of it in pages of 2 MiB.
 template <class T>
 class Buffer {
  public:
   explicit Buffer(int64_t count = 0) : data_(nullptr, &std::free) {
     if (count == 0) return;
-    data_.reset(static_cast<T*>(std::aligned_alloc(64, (size_t(count) * sizeof(T) + 63) / 64 * 64)));
+    const size_t bytes = size_t(count) * sizeof(T), alignment = bytes < 2 * kHugePage ? 64 : kHugePage;
+    data_.reset(static_cast<T*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)));
     if (data_ == nullptr) throw std::bad_alloc();
+    prefer_huge_pages(data_.get(), bytes);
   }
   static Buffer zeros(int64_t count) {
     Buffer buffer(count);
