@@ -15,7 +15,7 @@ from base_fast.ops.registry import _registered, define_gradient, define_kernel
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import SUPPORTED, apply, weight_shapes
 
-# The primitives that the kernel knows, by its numbers for them: csrc/cpu/mixed_op_fan.h.
+# The primitives that the kernel knows, by its numbers for them: csrc/cpu/mixed_op_primitives.h.
 _NUMBERED = (
     "none",
     "max_pool_3x3",

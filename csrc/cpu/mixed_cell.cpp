@@ -288,10 +288,11 @@ std::vector<Tensor> Cell<T>::backward(const Tensor& grad_any, const Tensor& y_an
   for (int64_t n = 0; n < inputs_; ++n) results.push_back(empty_image(images_, channels_, height_, width_, dtype_));
   const Result<T> dz(z_), d_weights(weights_);
   std::memset(dz.get(), 0, size_t(z_.numel()) * sizeof(T));
-  if (has_idle_)
+  if (has_idle_) {
     parallel(weights_.numel(), [&](int64_t begin, int64_t end) {
       std::memset(d_weights.get() + begin, 0, size_t(end - begin) * sizeof(T));
     });
+  }
 
   // The last node's gradient is there. The others are summed up, and begin with their channels of the output's.
   const int64_t image_bytes = images_ * out_pixels() * channels_ * size_;

@@ -1,5 +1,5 @@
-// Mixed edges that read the same x, as their passes need them: primitives resolved into stages, weights packed by blocks
-// of channels.
+// Mixed edges that read the same x, as their passes need them: primitives resolved into stages, weights packed by
+// blocks of channels.
 #pragma once
 
 #include <cmath>
@@ -10,75 +10,14 @@
 #include "buffer.h"
 #include "groups.h"
 #include "mixed_op_plan.h"
+#include "mixed_op_primitives.h"
 
 namespace base_fast {
-
-// The numbers of the primitives in the op's schema; any other contributes nothing.
-enum class Primitive : int64_t { none, max_pool, avg_pool, skip, sep_3, sep_5, sep_7, dil_3, dil_5 };
-constexpr int64_t kPrimitives = 9;
-
-// The numbers of elements of the weights that a primitive takes. A cell asks for hundreds of them at every call, so they
-// are no vector.
-struct WeightSizes {
-  int64_t size[4];
-  int count = 0;
-  const int64_t* begin() const { return size; }
-  const int64_t* end() const { return size + count; }
-  int stages() const { return count / 2; }  // each has two
-};
-inline WeightSizes weight_sizes(int64_t primitive, int64_t channels, int stride) {
-  WeightSizes sizes;
-  const auto add = [&](int64_t first, int64_t second) {
-    sizes.size[sizes.count++] = first, sizes.size[sizes.count++] = second;
-  };
-  const auto convolutions = [&](int64_t kernel, int times) {
-    for (int i = 0; i < times; ++i) add(channels * kernel * kernel, channels * channels);
-  };
-  switch (Primitive(primitive)) {
-    case Primitive::skip:
-      if (stride == 2) add(channels / 2 * channels, (channels - channels / 2) * channels);
-      break;
-    case Primitive::sep_3:
-    case Primitive::sep_5:
-    case Primitive::sep_7:
-      convolutions(3 + 2 * (primitive - int64_t(Primitive::sep_3)), 2);
-      break;
-    case Primitive::dil_3:
-    case Primitive::dil_5:
-      convolutions(3 + 2 * (primitive - int64_t(Primitive::dil_3)), 1);
-      break;
-    default:
-      break;
-  }
-  return sizes;
-}
-// Those of several, in order.
-inline std::vector<int64_t> weight_sizes(const std::vector<int64_t>& primitives, int64_t channels, int stride) {
-  std::vector<int64_t> sizes;
-  for (int64_t primitive : primitives) {
-    const WeightSizes own = weight_sizes(primitive, channels, stride);
-    sizes.insert(sizes.end(), own.begin(), own.end());
-  }
-  return sizes;
-}
 
 struct EdgeShape {
   int64_t images, channels, height, width;
   int stride;
 };
-
-// Whether an edge keeps a primitive's values for backward. A dilated 3×3 convolution beside others costs less to compute
-// again than any of them.
-inline bool is_kept(const std::vector<int64_t>& primitives, int64_t primitive) {
-  return primitives.size() == 1 || Primitive(primitive) != Primitive::dil_3;
-}
-// The stages of such primitives.
-inline int64_t kept_stages(const std::vector<int64_t>& primitives, int stride) {
-  int64_t stages = 0;
-  for (int64_t primitive : primitives)
-    if (is_kept(primitives, primitive)) stages += weight_sizes(primitive, 1, stride).stages();
-  return stages;
-}
 
 // What an edge's weights are packed for.
 enum class Way { forward, backward };
@@ -270,9 +209,9 @@ class Fan {
   }
 
   int64_t stages() const { return int64_t(stages_.size()); }
-  // So many have weights worth a thread.
+  // So many of them have weights that are worth a thread.
   int64_t grain() const { return 1 + (int64_t{1} << 12) / (plan.padded() * plan.padded()); }
-  // Stage s's weights, as the passes take them; before any of these, for every stage.
+  // Puts stage s's weights in the order that the passes read. Every stage needs it, before the first pass.
   void pack(Way way, int64_t s);
   // The merged gradients of stage s's weights into the weights' own form; `to` has those of all edges in order.
   void unpack(int64_t s, const std::vector<T*>& to) const;
@@ -294,7 +233,6 @@ class Fan {
   struct Source {
     int depthwise, pointwise;  // indices of weights
   };
-
 
   std::vector<const T*> weights_;
   std::vector<Stage<T>> stages_;
