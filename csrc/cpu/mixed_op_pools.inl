@@ -141,11 +141,13 @@ struct Column {
   Vec<T> sum;
 };
 
-// Of two parts of a window the one whose maximum counts: the higher, of equals the first, of NaNs the last.
-template <class T, bool Careful>
+// Of two parts of a window the one whose maximum counts: the higher, of equals the first, of NaNs the last. `Later`: the
+// second comes after the first everywhere, which saves comparing where they are.
+template <class T, bool Careful, bool Later>
 BF_INLINE void raise(Column<T>& a, Vec<T> high, Ints<T> at) {
-  Ints<T> better = (high > a.high) | ((high == a.high) & (at < a.at));
-  if (Careful) better |= (high != high) & ((a.high == a.high) | (at > a.at));
+  Ints<T> better = high > a.high;
+  if (!Later) better |= (high == a.high) & (at < a.at);
+  if (Careful) better |= Later ? high != high : (high != high) & ((a.high == a.high) | (at > a.at));
   a.at = better ? at : a.at;
   a.high = Careful ? (better ? high : a.high) : maximum(a.high, high);
 }
@@ -174,8 +176,8 @@ BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T*
       const int64_t p = c * kBlock + part;
       Column<T> all_rows{load(x[0] + p), Ints<T>{} + (above ? 0 : 3), {}};
       if (kMaximum) {
-        raise<T, Careful>(all_rows, load(x[1] + p), Ints<T>{} + 3);
-        raise<T, Careful>(all_rows, load(x[2] + p), Ints<T>{} + 6);
+        raise<T, Careful, true>(all_rows, load(x[1] + p), Ints<T>{} + 3);
+        raise<T, Careful, true>(all_rows, load(x[2] + p), Ints<T>{} + 6);
       }
       if (kAverage) all_rows.sum = (load(above ? x[0] + p : kZeros) + load(x[1] + p)) + load(below ? x[2] + p : kZeros);
       return all_rows;
@@ -193,11 +195,11 @@ BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T*
       Column<T> best = mid;
       best.at += 1;
       if (has_left) {
-        if (kMaximum) raise<T, Careful>(best, left.high, left.at);
+        if (kMaximum) raise<T, Careful, false>(best, left.high, left.at);
         best.sum += left.sum;
       }
       if (has_right) {
-        if (kMaximum) raise<T, Careful>(best, right.high, right.at + 2);
+        if (kMaximum) raise<T, Careful, false>(best, right.high, right.at + 2);
         best.sum += right.sum;
       }
       const Vec<T> share = has_left && has_right ? inner : has_left || has_right ? outer : only;
