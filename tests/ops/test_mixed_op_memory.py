@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ def run(inputs: list[Tensor], stride: int, memory: str) -> tuple[Tensor, list[Te
     return gradients(lambda x, z, *w: mixed_op(x, z, w, PRIMITIVES, stride, memory=memory), inputs)
 
 
-def kept(inputs: list[Tensor], stride: int, memory: str) -> int:
+def kept(inputs: list[Tensor], stride: int, memory: str, primitives: Sequence[str] = PRIMITIVES) -> int:
     """Bytes that backward keeps beside its inputs."""
     own = {t.data_ptr() for t in inputs}
     saved: dict[int, int] = {}
@@ -36,7 +38,7 @@ def kept(inputs: list[Tensor], stride: int, memory: str) -> int:
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        mixed_op(inputs[0], inputs[1], inputs[2:], PRIMITIVES, stride, memory=memory).sum()
+        mixed_op(inputs[0], inputs[1], inputs[2:], primitives, stride, memory=memory).sum()
     return sum(saved.values())
 
 
@@ -72,6 +74,16 @@ def test_bytes_that_are_kept(dtype: torch.dtype, stride: int) -> None:
     # All but the dilated 3×3 convolution's, which are computed again.
     values = (stages - 1) * output
     assert sizes == {"store": values * wide, "store_bf16": values * 2, "recompute": 0}
+
+
+@compiled
+def test_a_dilated_convolution_alone_is_kept() -> None:
+    """Beside others it is what costs least to compute again; alone it would be all that backward computes again."""
+    alone, beside = (
+        kept([t.requires_grad_() for t in draw((8, 16, 16, 16), primitives, 1, torch.float32)], 1, "store", primitives)
+        for primitives in (("dil_conv_3x3",), ("dil_conv_3x3", "none"))
+    )
+    assert alone - beside == 4 * 8 * 16 * 16 * 16
 
 
 @compiled
