@@ -141,8 +141,8 @@ struct Column {
   Vec<T> sum;
 };
 
-// Of two parts of a window the one whose maximum counts: the higher, of equals the first, of NaNs the last. `Later`: the
-// second comes after the first everywhere, which saves comparing where they are.
+// Of two parts of a window the one whose maximum counts: the higher, of equals the first, of NaNs the last. `Later`:
+// the second comes after the first everywhere, which saves comparing where they are.
 template <class T, bool Careful, bool Later>
 BF_INLINE void raise(Column<T>& a, Vec<T> high, Ints<T> at) {
   Ints<T> better = high > a.high;

@@ -10,8 +10,8 @@ namespace base_fast {
 enum class Primitive : int64_t { none, max_pool, avg_pool, skip, sep_3, sep_5, sep_7, dil_3, dil_5 };
 constexpr int64_t kPrimitives = 9;
 
-// The numbers of elements of the weights that a primitive takes. A cell asks for hundreds of them in every call, so they
-// are no vector.
+// The numbers of elements of the weights that a primitive takes. A cell asks for hundreds of them in every call, so
+// they are no vector.
 struct WeightSizes {
   int64_t size[4];
   int count = 0;
@@ -55,8 +55,8 @@ inline std::vector<int64_t> weight_sizes(const std::vector<int64_t>& primitives,
   return sizes;
 }
 
-// Whether an edge keeps a primitive's values for backward. A dilated 3×3 convolution beside others costs less to compute
-// again than any of them.
+// Whether an edge keeps a primitive's values for backward. A dilated 3×3 convolution beside others costs less to
+// compute again than any of them.
 inline bool is_kept(const std::vector<int64_t>& primitives, int64_t primitive) {
   return primitives.size() == 1 || Primitive(primitive) != Primitive::dil_3;
 }

@@ -89,8 +89,8 @@ void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& 
             std::copy(chunks.other + j + taken, chunks.other + j + kBlock, to + j + taken);
           shared = 1;
         }
-        chunks.tiles.product(chunk, chunk_block, plan.blocks, w + shared * plan.padded() * kBlock, to + shared * out_block,
-                             out_block, half.blocks() - shared, 0, 1, count, ahead);
+        chunks.tiles.product(chunk, chunk_block, plan.blocks, w + shared * plan.padded() * kBlock,
+                             to + shared * out_block, out_block, half.blocks() - shared, 0, 1, count, ahead);
       }
     }
     if constexpr (kRounds) keep(out, out_block, plan.blocks, count, v + begin * columns * kBlock, pixels * kBlock);

@@ -93,7 +93,7 @@ inline void product_tiles(const float* in, int64_t in_block, int64_t in_blocks, 
       uint16_t* to = weights + l * pairs * kTile;
       for (int64_t c = 0; c < pairs * 32; c += 2, to += 32)
         _mm512_storeu_si512(to, c < in_blocks * kBlock ? interleaved(from + c * kBlock, from + (c + 1) * kBlock)
-                                                    : _mm512_setzero_si512());
+                                                       : _mm512_setzero_si512());
     }
     settle();
     for (int64_t t = 0; t < tiles; t += 2) {
@@ -269,8 +269,8 @@ class Tiles {
     }
 #endif
     for (int64_t i = 0; i < rows; ++i)
-      edge::product(in + i * columns * kBlock, in_block, in_blocks, w, out + i * out_row, out_block, out_blocks, columns,
-                    ahead);
+      edge::product(in + i * columns * kBlock, in_block, in_blocks, w, out + i * out_row, out_block, out_blocks,
+                    columns, ahead);
   }
   // dw[c][o] += Σ_pixel in[c][pixel]·g[o][pixel], see `outer`.
   template <class A>

@@ -66,8 +66,8 @@ inline Tensor in_large_pages(const Tensor& result) {
   return result;
 }
 
-// Not by way of the dispatcher, which takes microseconds and a handful of allocations for each of the dozens of tensors that
-// a step makes.
+// Not by way of the dispatcher, which takes microseconds and a handful of allocations for each of the dozens of tensors
+// that a step makes.
 inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType dtype,
                     MemoryFormat format = MemoryFormat::Contiguous) {
   std::vector<int64_t> strides(sizes.size());
@@ -78,10 +78,10 @@ inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType d
   } else {
     for (size_t d = sizes.size(); d-- > 0;) take(d);
   }
+  const int32_t type = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
   AtenTensorHandle result;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      int64_t(sizes.size()), sizes.data(), strides.data(),
-      torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)), aoti_torch_device_type_cpu(), 0, &result));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), type,
+                                                         aoti_torch_device_type_cpu(), 0, &result));
   return in_large_pages(Tensor(result));
 }
 
