@@ -1,11 +1,13 @@
-"""Reading architectures off a posterior."""
+"""Reading architectures off a posterior, or off any distribution over genotypes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from base_fast.distributions import Distribution
+from base_fast.errors import InputError
 from base_fast.posterior.posterior import Posterior
-from base_fast.space import Candidate, Genotype, UndecidedEdge, most_probable, undecided
+from base_fast.space import Candidate, Genotype, Space, UndecidedEdge, most_probable, undecided
 from base_fast.space import derive as derive_genotype
 
 
@@ -19,12 +21,21 @@ class Derivation:
 
 
 def derive(
-    posterior: Posterior, rule: str = "darts", *, k: int = 5, samples: int = 4096, margin: float = 0.1, seed: int = 0
+    posterior: Posterior | Distribution,
+    rule: str = "darts",
+    *,
+    k: int = 5,
+    samples: int = 4096,
+    margin: float = 0.1,
+    seed: int = 0,
 ) -> Derivation:
-    """Derive a genotype from π = softmax(φ).
+    """Derive a genotype from the probability of each primitive on each edge: π = softmax(φ), or the marginals.
+
+    The candidates of a posterior are the genotypes that the rule reads off relaxed samples of z, with estimated
+    probabilities; those of a distribution are its own, with exact ones. Where all edges are kept the two agree.
 
     Args:
-        posterior: adapted to the task at hand.
+        posterior: adapted to the task at hand; or the distribution that a search left.
         rule: "darts" keeps per node the two strongest edges with different predecessors (Liu et al. 2019); "pairs"
             the two strongest (predecessor, primitive) pairs, as in the published BASE cells (Shaw et al. 2019).
         k: how many of the most probable genotypes to list.
@@ -33,8 +44,10 @@ def derive(
         seed: of the draws.
 
     Raises:
-        InputError: for an unknown rule or NaN logits.
+        InputError: for an unknown rule, NaN logits, or a space without cells.
     """
+    if isinstance(posterior, Distribution):
+        return _derive_from(posterior, rule, k, margin)
     pi = posterior.probabilities.double().cpu().numpy()
     logits = posterior.alpha.double().cpu().numpy()
     space = posterior.space
@@ -43,3 +56,11 @@ def derive(
         most_probable(logits, space, rule, k=k, samples=samples, seed=seed),
         undecided(pi, space, margin),
     )
+
+
+def _derive_from(distribution: Distribution, rule: str, k: int, margin: float) -> Derivation:
+    space = distribution.space
+    if not isinstance(space, Space):
+        raise InputError(f"posterior: got a distribution over {space.name}, expected a space with cells; see mode()")
+    pi = distribution.marginals().detach().numpy()
+    return Derivation(derive_genotype(pi, space, rule), distribution.candidates(k), undecided(pi, space, margin))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from base_fast.distributions import IndependentEdges
 from base_fast.errors import InputError
 from base_fast.posterior.layout import Layout
 from base_fast.runs.storage import load_tensors, save_tensors
@@ -74,6 +75,11 @@ class Posterior:
     def entropy(self) -> Tensor:
         """(T,): mean entropy of an edge in nats, per cell type; at most ln L."""
         return mean_entropy(self.alpha)
+
+    @property
+    def architecture(self) -> IndependentEdges:
+        """The distribution over genotypes: q(z), given that z is a genotype of the space."""
+        return IndependentEdges(self.space, self.alpha)
 
     def evolve(self, values: Sequence[Tensor], event: dict[str, Any]) -> Posterior:
         """The same distribution with other values of (mu, rho, alpha), and `event` added to its lineage."""

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from base_fast.space import genotypes
+from base_fast.space.choices import configurations, decode, encode, get_any, kept, neighbours
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
 from base_fast.space.space import DARTS, NAS_BENCH_201, Space, get
+from base_fast.space.stack import NAS_BENCH_MACRO, AnyGenotype, AnySpace, Stack, StackGenotype
 
 __all__ = [
     "DARTS",
     "NAS_BENCH_201",
+    "NAS_BENCH_MACRO",
+    "AnyGenotype",
+    "AnySpace",
     "Candidate",
     "Genotype",
     "Space",
+    "Stack",
+    "StackGenotype",
     "UndecidedEdge",
+    "configurations",
+    "decode",
     "derive",
+    "encode",
     "genotypes",
     "get",
+    "get_any",
+    "kept",
     "most_probable",
+    "neighbours",
     "undecided",
 ]

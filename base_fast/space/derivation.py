@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from base_fast.errors import InputError
 from base_fast.space.genotype import Genotype, Pair
 from base_fast.space.space import NONE, Space
+from base_fast.space.stack import AnyGenotype
 
 RULES = ("darts", "pairs")
 
@@ -24,7 +25,7 @@ Choice = tuple[Pair, ...]
 class Candidate:
     """A genotype, the estimate of its probability, and the standard error of that estimate."""
 
-    genotype: Genotype
+    genotype: AnyGenotype
     probability: float
     standard_error: float
 
@@ -128,7 +129,7 @@ def most_probable(
             for node in space.node_numbers
         ]
     candidates = []
-    for ranks in _best_products([probabilities for _, probabilities in factors], int(k)):
+    for ranks in best_products([probabilities for _, probabilities in factors], int(k)):
         chosen = [choices[rank] for (choices, _), rank in zip(factors, ranks, strict=True)]
         p = np.array([probabilities[rank] for (_, probabilities), rank in zip(factors, ranks, strict=True)])
         error = 0.0 if space.arity is None else math.sqrt(float(((1 - p) / (samples * p)).sum()))
@@ -219,7 +220,7 @@ def _node_factor(
     return choices, (counts[order] / samples).tolist()
 
 
-def _best_products(factors: list[list[float]], k: int) -> list[tuple[int, ...]]:
+def best_products(factors: list[list[float]], k: int) -> list[tuple[int, ...]]:
     """Ranks, one for each factor, of the k largest products of one entry from each descending factor.
 
     Best-first: the successors of a combination (one rank increased) are never larger than it, so whatever the heap

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from base_fast.errors import InputError
 from base_fast.space import DARTS, NAS_BENCH_201, Genotype, Space, derive, genotypes, most_probable, undecided
-from base_fast.space.derivation import _best_products
+from base_fast.space.derivation import best_products
 
 TINY = Space("tiny", ("none", "a", "b"), inputs=2, nodes=2, cell_types=("normal",), concat=(2, 3), arity=2)
 Array = NDArray[np.float64]
@@ -269,13 +269,13 @@ def test_candidates_are_distinct_valid_sorted_and_repeatable(rule: str) -> None:
         assert candidate.standard_error > 0
 
 
-def test_best_products_against_brute_force() -> None:
+def testbest_products_against_brute_force() -> None:
     rng = np.random.default_rng(0)
     factors = [sorted(rng.random(n).tolist(), reverse=True) for n in (3, 1, 4, 2)]
     every = itertools.product(*(range(len(f)) for f in factors))
     ranked = sorted(every, key=lambda ranks: -math.prod(f[r] for f, r in zip(factors, ranks, strict=True)))
-    assert _best_products(factors, 10) == ranked[:10]
-    assert _best_products(factors, 1000) == ranked
+    assert best_products(factors, 10) == ranked[:10]
+    assert best_products(factors, 1000) == ranked
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Distributions as safetensors files with a JSON header."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from base_fast.distributions.distribution import Distribution
+from base_fast.distributions.empirical import Empirical
+from base_fast.distributions.independent import IndependentEdges
+from base_fast.errors import InputError
+from base_fast.runs.storage import load_tensors, save_tensors
+from base_fast.space import Space, Stack
+
+FORMAT = 1
+KINDS: dict[str, Callable[..., Distribution]] = {c.kind: c for c in (IndependentEdges, Empirical)}
+
+
+def save_distribution(path: str | Path, distribution: Distribution) -> None:
+    """Write a distribution, atomically."""
+    space = distribution.space
+    header = {"kind": f"distribution.{distribution.kind}", "format": FORMAT, "space": space.to_dict()}
+    save_tensors(path, distribution.tensors(), header)
+
+
+def load_distribution(path: str | Path) -> Distribution:
+    """Read and check what `save_distribution` wrote; executes no code.
+
+    Raises:
+        InputError: the file is missing, truncated, of another kind or format, or inconsistent in itself.
+    """
+    tensors, header = load_tensors(path)
+    kind = str(header.get("kind")).removeprefix("distribution.")
+    if kind not in KINDS or header.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: got kind {header.get('kind')!r}, format {header.get('format')!r}; expected a distribution "
+            f"({', '.join(KINDS)}) of format {FORMAT}"
+        )
+    try:
+        data = header["space"]
+        space = Space.from_dict(data) if "cell_types" in data else Stack.from_dict(data)
+        return KINDS[kind](space, *tensors.values())
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: the header is malformed ({error})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
