@@ -8,19 +8,26 @@ from __future__ import annotations
 from base_fast.runs.config_files import from_dict, load_config, save_config, to_dict
 from base_fast.runs.folder import RunFolder
 from base_fast.runs.interruption import Interruption, interruptible
+from base_fast.runs.loop import Clock, Finished, Resumable, Step, matching, run_loop
 from base_fast.runs.progress import Progress, progress
 from base_fast.runs.storage import atomic_write, load_tensors, save_tensors
 
 __all__ = [
+    "Clock",
+    "Finished",
     "Interruption",
     "Progress",
+    "Resumable",
     "RunFolder",
+    "Step",
     "atomic_write",
     "from_dict",
     "interruptible",
     "load_config",
     "load_tensors",
+    "matching",
     "progress",
+    "run_loop",
     "save_config",
     "save_tensors",
     "to_dict",

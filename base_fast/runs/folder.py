@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,15 +133,21 @@ class RunFolder:
                 if name not in ("step", "time"):
                     writer.add_scalar(name, value, step)
 
-    def truncate(self, phase: str, after_step: int) -> None:
-        """Drop the rows of `phase` beyond `after_step`: what a run wrote after the checkpoint it resumes from."""
-        kept = [row for row in self.rows() if row["phase"] != phase or row["step"] <= after_step]
+    def truncate(self, phase: str, after_step: int) -> int:
+        """Drop the rows of `phase` beyond `after_step`: what a run wrote after the checkpoint it resumes from.
+
+        Returns the step of the phase's last row now, or −1.
+        """
+        rows = self.rows()
+        kept = [row for row in rows if row["phase"] != phase or row["step"] <= after_step]
         self._close_file()
-        atomic_write(self._metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        if len(kept) < len(rows):
+            atomic_write(self._metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
         writer = self._writers.pop(phase, None)
         if writer is not None:
             writer.close()
         self._purge[phase] = after_step + 1
+        return max((int(row["step"]) for row in kept if row["phase"] == phase), default=-1)
 
     def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, of one phase or all, in the order in which they were written.
@@ -165,7 +172,12 @@ class RunFolder:
         return rows
 
     def save_checkpoint(self, name: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Replace the checkpoint `name` by these tensors and this JSON header, atomically."""
+        """Replace the checkpoint `name` by these tensors and this JSON header, atomically.
+
+        The rows logged before are on the disk first, so that the checkpoint never knows of rows that are not there.
+        """
+        if self._file is not None:
+            os.fsync(self._file.fileno())
         save_tensors(self._checkpoint(name), tensors, header)
 
     def load_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
