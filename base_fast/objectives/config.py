@@ -1,0 +1,134 @@
+"""Objectives as configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from base_fast.device import resolve
+from base_fast.errors import InputError
+from base_fast.evaluation import NetworkConfig, TrainConfig
+from base_fast.objectives.networks import Latency, Size, Trained
+from base_fast.objectives.objective import Objective, Quantity, Together
+from base_fast.objectives.shared_weights import SharedWeights
+from base_fast.objectives.table import Table
+from base_fast.posterior import Posterior
+from base_fast.space import AnySpace, Space
+from base_fast.supernet import Supernet
+from base_fast.tasks import Task
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """Columns of a benchmark's file."""
+
+    path: Path = Path("accuracy.csv")
+    """.csv or .json, or either with .gz."""
+    columns: tuple[str, ...] = ("accuracy",)
+    """Columns to measure, which lend the quantities their names."""
+    better: Literal["larger", "smaller"] = "larger"
+    """Which way is better, in all of them."""
+    unit: str = "%"
+    """Their unit."""
+    genotypes: str = "arch"
+    """Column of the genotypes; what JSON's keys count as."""
+
+    def open(self, space: AnySpace) -> Table:
+        """Read the file.
+
+        Raises:
+            InputError: see `Table.read`.
+        """
+        quantities = [Quantity(name, self.better, self.unit) for name in self.columns]
+        return Table.read(self.path.expanduser(), space, quantities, self.genotypes)
+
+
+@dataclass(frozen=True)
+class SharedWeightsConfig:
+    """A supernet's weights as the judge."""
+
+    posterior: Path | None = None
+    """posterior.safetensors, whose means are the weights. A strategy that trains the weights itself starts there, or
+    from fresh ones."""
+    images: int | None = 1000
+    """At most so many validation images; all if unset."""
+    batch_size: int = 256
+    """At most so many images a batch."""
+
+
+KINDS = ("table", "shared_weights", "trained", "size", "latency")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is measured; of the tables below, those of other kinds are not looked at."""
+
+    kinds: tuple[Literal["table", "shared_weights", "trained", "size", "latency"], ...] = ("table",)
+    """table: look it up. shared_weights: a supernet's weights on validation images. trained: a network trained for a
+    budget. size: parameters and multiply-adds. latency: of one image, on this machine."""
+    tables: tuple[TableConfig, ...] = (TableConfig(),)
+    shared_weights: SharedWeightsConfig = SharedWeightsConfig()
+    network: NetworkConfig = NetworkConfig()
+    """The network of a genotype (trained, size, latency)."""
+    train: TrainConfig = TrainConfig(epochs=1)
+    """Its training (trained)."""
+    latency_repeats: int = 50
+    """Forward passes of which the median is taken (latency)."""
+
+    def __post_init__(self) -> None:
+        if not self.kinds or len(set(self.kinds)) != len(self.kinds):
+            raise InputError(f"kinds: got {list(self.kinds)}, expected different ones of {', '.join(KINDS)}")
+        if "table" in self.kinds and not self.tables:
+            raise InputError("tables: got none, expected at least one for kind 'table'")
+
+    @property
+    def needs_task(self) -> bool:
+        """Whether images are needed."""
+        return any(kind != "table" for kind in self.kinds)
+
+
+def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None = None) -> Objective:
+    """Open what `config` describes.
+
+    Args:
+        space: whose genotypes are measured.
+        task: the images, which all kinds but table need.
+
+    Raises:
+        InputError: a file is missing or holds something else, or a kind doesn't fit the space.
+    """
+    return Together([one for kind in config.kinds for one in _open(kind, config, space, task)])
+
+
+def _open(kind: str, config: ObjectiveConfig, space: AnySpace, task: Task | None) -> list[Objective]:
+    if kind == "table":
+        return [table.open(space) for table in config.tables]
+    if not isinstance(space, Space):
+        raise InputError(f"kinds: got {kind!r} for space {space.name!r}, expected 'table': it has no cells to build")
+    if task is None:
+        raise InputError(f"task: got none, expected images for kind {kind!r}")
+    if kind == "shared_weights":
+        return [_open_shared_weights(config.shared_weights, config.network.device, space, task)]
+    if kind == "trained":
+        return [Trained(space, task, config.network, config.train)]
+    if kind == "size":
+        return [Size(space, config.network, task.num_classes, task.resolution)]
+    return [Latency(space, config.network, task.num_classes, task.resolution, config.latency_repeats)]
+
+
+def _open_shared_weights(config: SharedWeightsConfig, device: str, space: Space, task: Task) -> SharedWeights:
+    if config.posterior is None:
+        raise InputError("shared_weights.posterior: not given, expected a posterior.safetensors with trained weights")
+    posterior = Posterior.load(config.posterior.expanduser()).to(resolve(device))
+    if posterior.space != space:
+        raise InputError(
+            f"shared_weights.posterior: got a supernet of space {posterior.space.name!r}, expected {space.name!r}"
+        )
+    supernet = Supernet.for_posterior(posterior)
+    if supernet.config.num_classes != task.num_classes:
+        raise InputError(
+            f"shared_weights.posterior: got a head of {supernet.config.num_classes} outputs, expected the task's "
+            f"{task.num_classes} classes"
+        )
+    return SharedWeights(supernet, posterior.mu, task.valid, config.images, config.batch_size)
