@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from base_fast.reports.tables import ResultTable, print_table
-from base_fast.space import DARTS
+from base_fast.space import DARTS, PRIMITIVES
 from benchmarks.plain_darts import PlainMixedOp
 
 SHAPE = (64, 16, 32, 32)
@@ -95,7 +95,6 @@ class Launches:
 def edge(name: str, stride: int, memory: int) -> Launches:
     """An edge of the eight DARTS primitives, in the published modules and in mixed_op."""
     from base_fast.kernels import mixed_op
-    from base_fast.ops.mixed_op import _NUMBERED
 
     modules = PlainMixedOp(SHAPE[1], stride).to("meta", memory_format=torch.channels_last)
     x = torch.empty(SHAPE, device="meta").to(memory_format=torch.channels_last).requires_grad_()
@@ -107,7 +106,7 @@ def edge(name: str, stride: int, memory: int) -> Launches:
     with Operations() as backward:
         torch.autograd.grad(y, [x, z, *weights], grad)
 
-    numbers = [_NUMBERED.index(p) for p in DARTS.primitives]
+    numbers = [PRIMITIVES[p].number for p in DARTS.primitives]
     with torch.no_grad():
         with counted() as ours:
             y, values, statistics = mixed_op.mixed_op(x, z, weights, numbers, stride, memory)

@@ -98,6 +98,16 @@ class DilConv(nn.Module):
         return self.op(x)
 
 
+class RowsAndColumns(nn.Sequential):
+    def __init__(self, channels: int, kernel: int, stride: int) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, kernel // 2), bias=False),
+            nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (kernel // 2, 0), bias=False),
+            batch_norm(channels),
+        )
+
+
 def primitive(name: str, channels: int, stride: int) -> nn.Module:
     if name == "none":
         return Zero(stride)
@@ -107,6 +117,8 @@ def primitive(name: str, channels: int, stride: int) -> nn.Module:
         return nn.Sequential(nn.MaxPool2d(3, stride, 1), batch_norm(channels))
     if name == "avg_pool_3x3":
         return nn.Sequential(nn.AvgPool2d(3, stride, 1, count_include_pad=False), batch_norm(channels))
+    if name == "conv_7x1_1x7":
+        return RowsAndColumns(channels, 7, stride)
     kind, size = name.rsplit("_", 1)
     kernel = int(size[0])
     if kind == "nor_conv":

@@ -24,12 +24,19 @@ from base_fast.kernels import _edge_backward, _edge_forward, _windows
 from base_fast.kernels._launch import BLOCK, BOUNDED
 from base_fast.kernels._partials import add_up, contributions
 from base_fast.kernels.mixed_norm_sum import CHANNELS, TILES, statistics
+from base_fast.space.primitives import (
+    BatchNorm,
+    Convolution,
+    FactorizedReduction,
+    Identity,
+    Layer,
+    Pool,
+    ReLU,
+    Zero,
+    numbered,
+)
 
 EPS = 1e-5
-# Kernel sizes by the op's numbers for primitives (base_fast/ops/mixed_op.py).
-MAXIMUM, AVERAGE, SKIP = 1, 2, 3
-SEPARABLE = {4: 3, 5: 5, 6: 7}
-DILATED = {7: 3, 8: 5}
 # The op's numbers for memory levels.
 STORE, STORE_BFLOAT16, RECOMPUTE = 0, 1, 2
 # Elements of all programs' contributions to one pointwise weight, at most.
@@ -38,12 +45,13 @@ CONTRIBUTED = 1 << 21
 
 @dataclass
 class Stages:
-    """Convolutions that one launch computes. K = 0 is a factorized reduction, and source −1 is x."""
+    """Convolutions that one launch computes. K = 0 is a factorized reduction, and source −1 is x; of the two weights
+    that each takes, `weights` says where the first one is."""
 
     sources: list[int] = field(default_factory=list)
     ks: list[int] = field(default_factory=list)
     dilations: list[int] = field(default_factory=list)
-    weights: list[int] = field(default_factory=list)  # where the first of two is
+    weights: list[int] = field(default_factory=list)
 
     def add(self, source: int, k: int, dilation: int, weight: int) -> None:
         self.sources.append(source)
@@ -55,29 +63,50 @@ class Stages:
         return len(self.ks)
 
 
+def _stages(layers: Sequence[Layer]) -> list[tuple[int, int]]:
+    """Kernel size and dilation of a primitive's depthwise convolutions; (0, 1) is a factorized reduction.
+
+    Raises:
+        TypeError: for a layer that no kernel here computes.
+    """
+    stages = []
+    for layer in layers:
+        match layer:
+            case Convolution(kernel, depthwise=True):
+                stages.append((kernel[0], layer.dilation))
+            case FactorizedReduction():
+                stages.append((0, 1))
+            case Zero() | Identity() | ReLU() | BatchNorm() | Pool() | Convolution((1, 1)):
+                pass
+            case _:
+                raise TypeError(f"layer: got {layer!r}, which no kernel computes")
+    return stages
+
+
 class Edge:
     """What an edge consists of, and what its images measure."""
 
     def __init__(self, x: Tensor, primitives: Sequence[int], stride: int) -> None:
         self.first, self.second = Stages(), Stages()
+        layers = [numbered(p).at(stride) for p in primitives]
         # Of each primitive its position in z; of pools and skips there may be any number, which share their work.
         self.maxima, self.averages, self.skips = (
-            tuple(l for l, p in enumerate(primitives) if p == kind) for kind in (MAXIMUM, AVERAGE, SKIP)
+            tuple(l for l, own in enumerate(layers) if own[0] == kind)
+            for kind in (Pool("max", stride), Pool("average", stride), Identity())
         )
-        if stride == 2:
-            self.skips = ()
         weight = 0
         last: list[tuple[int, int]] = []
-        for l, p in enumerate(primitives):
-            if p in SEPARABLE:
-                self.second.add(len(self.first), SEPARABLE[p], 1, weight + 2)
-                self.first.add(-1, SEPARABLE[p], 1, weight)
-                weight += 4
-                last.append((l, -len(self.second)))
-            elif p in DILATED or (p == SKIP and stride == 2):
-                last.append((l, len(self.first)))
-                self.first.add(-1, DILATED.get(p, 0), 2, weight)
-                weight += 2
+        for l, own in enumerate(layers):
+            stages = _stages(own)
+            if not stages:
+                continue
+            number = len(self.first)
+            self.first.add(-1, *stages[0], weight)
+            if len(stages) == 2:
+                self.second.add(number, *stages[1], weight + 2)
+                number = -len(self.second)
+            weight += 2 * len(stages)
+            last.append((l, number))
         # Second stages are numbered after the first ones.
         self.positions = tuple(l for l, _ in last)
         self.finals = tuple(s if s >= 0 else len(self.first) - 1 - s for _, s in last)

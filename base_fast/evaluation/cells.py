@@ -35,7 +35,7 @@ class Cell(nn.Module):
         self.concat = tuple(concat)
         self.channels_out = channels * len(self.concat)
         self._ops = nn.ModuleList(
-            primitives.PRIMITIVES[primitive](channels, 2 if reduction and predecessor < self.inputs else 1)
+            primitives.build(primitive, channels, 2 if reduction and predecessor < self.inputs else 1)
             for pairs in nodes
             for primitive, predecessor in pairs
         )
@@ -77,7 +77,7 @@ def drop_path(op: nn.Module, out: Tensor, probability: float) -> Tensor:
 
     In training only, and never for an identity: a sample always keeps some path (as DARTS does).
     """
-    if not op.training or probability == 0.0 or isinstance(op, primitives.Identity):
+    if not op.training or probability == 0.0 or isinstance(op, primitives.Skip):
         return out
     keep = 1.0 - probability
     mask = torch.empty(out.shape[0], 1, 1, 1, dtype=out.dtype, device=out.device).bernoulli_(keep)

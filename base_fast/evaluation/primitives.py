@@ -8,11 +8,12 @@ under a reader. Parameter names are those of the DARTS code (`op.1.weight`, `con
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from base_fast.nn.layers import module_of
+from base_fast.space.primitives import BatchNorm, FactorizedReduction, Identity, Zero, find
 
 
 class Chain(nn.Module):
@@ -35,41 +36,6 @@ class ReLUConvBN(Chain):
             nn.ReLU(),
             nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(channels_out),
-        )
-
-
-class DilConv(Chain):
-    """ReLU, depthwise convolution with dilation, pointwise convolution, batch norm."""
-
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, dilation: int = 2) -> None:
-        padding = dilation * (kernel // 2)
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(channels_in, channels_in, kernel, stride, padding, dilation, groups=channels_in, bias=False),
-            nn.Conv2d(channels_in, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out),
-        )
-
-
-class SepConv(Chain):
-    """Two separable convolutions (ReLU, depthwise, pointwise, batch norm); the first one carries the stride."""
-
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int) -> None:
-        super().__init__(
-            *DilConv(channels_in, channels_in, kernel, stride, dilation=1).op,
-            *DilConv(channels_in, channels_out, kernel, stride=1, dilation=1).op,
-        )
-
-
-class Conv7x1(nn.Sequential):  # the one primitive without `op` in the DARTS code
-    """ReLU, a 1×7 then a 7×1 convolution, batch norm (AmoebaNet, Real et al. 2019); each takes half of the stride."""
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
-            nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
-            nn.BatchNorm2d(channels),
         )
 
 
@@ -98,11 +64,11 @@ class FactorizedReduce(nn.Module):
         return out
 
 
-class Identity(nn.Identity):
+class Skip(nn.Identity):
     """The stride-1 skip connection; drop path never drops it."""
 
 
-class Zero(nn.Module):
+class Zeros(nn.Module):
     """'none': zeros. A product with 0 rather than new zeros keeps every parameter in the graph, as published."""
 
     def __init__(self, stride: int) -> None:
@@ -113,22 +79,22 @@ class Zero(nn.Module):
         return x[:, :, :: self.stride, :: self.stride] * 0.0
 
 
-def _skip(channels: int, stride: int) -> nn.Module:
-    return Identity() if stride == 1 else FactorizedReduce(channels, channels)
-
-
-PRIMITIVES: dict[str, Callable[[int, int], nn.Module]] = {
-    "none": lambda c, s: Zero(s),
-    "max_pool_3x3": lambda c, s: nn.MaxPool2d(3, stride=s, padding=1),
-    "avg_pool_3x3": lambda c, s: nn.AvgPool2d(3, stride=s, padding=1, count_include_pad=False),
-    "skip_connect": _skip,
-    "sep_conv_3x3": lambda c, s: SepConv(c, c, 3, s),
-    "sep_conv_5x5": lambda c, s: SepConv(c, c, 5, s),
-    "sep_conv_7x7": lambda c, s: SepConv(c, c, 7, s),
-    "dil_conv_3x3": lambda c, s: DilConv(c, c, 3, s),
-    "dil_conv_5x5": lambda c, s: DilConv(c, c, 5, s),
-    "conv_7x1_1x7": lambda c, s: Conv7x1(c, s),
-    "nor_conv_1x1": lambda c, s: ReLUConvBN(c, c, 1, s),
-    "nor_conv_3x3": lambda c, s: ReLUConvBN(c, c, 3, s),
-}
-"""Every primitive that a valid genotype can name: (channels, stride) → module."""
+def build(primitive: str, channels: int, stride: int) -> nn.Module:
+    """A primitive of a valid genotype as a module; raises InputError for a name that the table does not have."""
+    entry = find(primitive)
+    modules: list[nn.Module] = []
+    for layer, width in entry.widths(channels, stride):
+        match layer:
+            case Zero():
+                modules.append(Zeros(stride))
+            case Identity():
+                modules.append(Skip())
+            case FactorizedReduction():
+                modules.append(FactorizedReduce(channels, channels))
+            case BatchNorm() if modules and isinstance(modules[-1], nn.MaxPool2d | nn.AvgPool2d):
+                pass
+            case _:
+                modules.append(module_of(layer, channels, width, affine=True))
+    if len(modules) == 1:
+        return modules[0]
+    return Chain(*modules) if entry.prefix else nn.Sequential(*modules)

@@ -9,8 +9,17 @@ from difflib import SequenceMatcher
 from torch import nn
 
 from base_fast.errors import InputError
+from base_fast.nn.layers import module_of
 from base_fast.nn.mixed_op import MixedOp
-from base_fast.reference.primitives import SUPPORTED
+from base_fast.space.primitives import (
+    PRIMITIVES,
+    BatchNorm,
+    Convolution,
+    FactorizedReduction,
+    Identity,
+    Primitive,
+    Zero,
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,9 @@ def _read(name: str, edge: nn.Module) -> DartsEdge:
     entries = edge.get_submodule("_ops")
     leaves = dict(_leaves(entries, "_ops"))
     stride = max(_stride(leaf) for leaf in leaves.values())
-    channels = next((leaf.out_channels for leaf in leaves.values() if isinstance(leaf, nn.Conv2d)), 0)
-    channels = next((leaf.num_features for leaf in leaves.values() if isinstance(leaf, nn.BatchNorm2d)), channels)
+    # The first convolution reads x, where a hidden layer may be wider; an edge of pools has only their norms.
+    channels = next((leaf.num_features for leaf in leaves.values() if isinstance(leaf, nn.BatchNorm2d)), 0)
+    channels = next((leaf.in_channels for leaf in leaves.values() if isinstance(leaf, nn.Conv2d)), channels)
     # Not named_children: an entry may be registered twice.
     named = [(f"{name}._ops.{i}", entry) for i, entry in entries._modules.items() if entry is not None]
     primitives = tuple(_primitive(path, entry, channels, stride) for path, entry in named)
@@ -98,7 +108,7 @@ def _stride(leaf: nn.Module) -> int:
 
 
 def _primitive(name: str, entry: nn.Module, channels: int, stride: int) -> str:
-    known = {layers: p for p in SUPPORTED for layers in _layers(p, channels, stride)}
+    known = {layers: p.name for p in PRIMITIVES.values() for layers in _layers(p, channels, stride)}
     leaves = dict(_leaves(entry, name))
     found = tuple(_layer(leaf, alone=leaf is entry) for leaf in leaves.values())
     if found in known:
@@ -114,39 +124,40 @@ def _primitive(name: str, entry: nn.Module, channels: int, stride: int) -> str:
     )
 
 
-def _layers(primitive: str, channels: int, stride: int) -> list[tuple[str, ...]]:
+def _layers(primitive: Primitive, channels: int, stride: int) -> list[tuple[str, ...]]:
     """A primitive's layers in words, as `_layer` puts them; several, where they are written in several ways."""
-    kind, _, size = primitive.rpartition("_")
-    relu, norm = _layer(nn.ReLU()), _layer(nn.BatchNorm2d(1, affine=False))
-    if primitive == "none":
-        return [(f"Zero(stride {stride})",)]
-    if primitive == "skip_connect" and stride == 1:
-        return [("Identity()",)]
-    if primitive == "skip_connect":
-        half = channels // 2
-        convs = tuple(_convolution(channels, out, 1, stride) for out in (half, channels - half))
-        # The activation may be a module or a function.
-        return [(relu, *convs, norm), (*convs, norm)]
-    if primitive == "max_pool_3x3":
-        return [(_layer(nn.MaxPool2d(3, stride, 1)), norm)]
-    if primitive == "avg_pool_3x3":
-        return [(_layer(nn.AvgPool2d(3, stride, 1, count_include_pad=False)), norm)]
-    k = int(size[0])
-    if kind == "nor_conv":
-        return [(relu, _convolution(channels, channels, k, stride), norm)]
+    words: list[str] = []
+    for layer, width in primitive.widths(channels, stride):
+        match layer:
+            case Zero():
+                words.append(f"Zero(stride {layer.stride})")
+            case Identity():
+                words.append("Identity()")
+            case Convolution():
+                groups = width if layer.depthwise else 1
+                words.append(
+                    f"Conv2d({width} → {layer.outputs * channels}, {_pair(layer.kernel, always=True)}, "
+                    f"stride {_pair(layer.stride)}, padding {_pair(layer.padding)}, dilation {layer.dilation}, "
+                    f"groups {groups})"
+                )
+            case FactorizedReduction():
+                halves = [shape[0] for shape in layer.shapes(channels).values()]
+                settings = "1×1, stride 2, padding 0, dilation 1, groups 1"
+                words += [_layer(nn.ReLU()), *(f"Conv2d({width} → {half}, {settings})" for half in halves), _NORM]
+            case BatchNorm():
+                words.append(_NORM)
+            case _:
+                words.append(_layer(module_of(layer, channels, width, affine=False)))
+    # The activation before a factorized reduction may be a module or a function.
+    functional = isinstance(primitive.at(stride)[0], FactorizedReduction)
+    return [tuple(words), tuple(words[1:])] if functional else [tuple(words)]
 
-    def separable(stride: int, dilation: int) -> tuple[str, ...]:
-        depthwise = _convolution(channels, channels, k, stride, dilation, groups=channels)
-        return relu, depthwise, _convolution(channels, channels, 1, 1), norm
 
-    if kind == "sep_conv":
-        return [separable(stride, 1) + separable(1, 1)]
-    return [separable(stride, 2)]
-
-
-def _convolution(ins: int, outs: int, size: int, stride: int, dilation: int = 1, groups: int = 1) -> str:
-    settings = f"{ins} → {outs}, {size}×{size}, stride {stride}, padding {dilation * (size // 2)}"
-    return f"Conv2d({settings}, dilation {dilation}, groups {groups})"
+def _pair(value: object, always: bool = False) -> str:
+    """Two equal numbers as one, unless `always`."""
+    if isinstance(value, tuple):
+        return "×".join(map(str, value)) if always or len({*value}) > 1 else str(value[0])
+    return str(value)
 
 
 def _layer(leaf: nn.Module, alone: bool = False) -> str:
@@ -156,26 +167,21 @@ def _layer(leaf: nn.Module, alone: bool = False) -> str:
     own, and to have no tensors: the identity, or with a stride `none`. That it computes this is for the probe to find.
     """
 
-    def one(value: object) -> str:
-        if isinstance(value, tuple):
-            return "×".join(map(str, value)) if len({*value}) > 1 else str(value[0])
-        return str(value)
-
     name = type(leaf).__name__
     if isinstance(leaf, nn.Conv2d):
-        size = "×".join(map(str, leaf.kernel_size))
         extra = ", bias" * (leaf.bias is not None) + f", {leaf.padding_mode}" * (leaf.padding_mode != "zeros")
-        settings = f"{leaf.in_channels} → {leaf.out_channels}, {size}, stride {one(leaf.stride)}"
-        settings += f", padding {one(leaf.padding)}, dilation {one(leaf.dilation)}, groups {leaf.groups}{extra}"
+        size = _pair(leaf.kernel_size, always=True)
+        settings = f"{leaf.in_channels} → {leaf.out_channels}, {size}, stride {_pair(leaf.stride)}"
+        settings += f", padding {_pair(leaf.padding)}, dilation {_pair(leaf.dilation)}, groups {leaf.groups}{extra}"
         return f"{name}({settings})"
     if isinstance(leaf, nn.BatchNorm2d):
         return f"{name}(eps {leaf.eps:g}, affine {leaf.affine})"
     if isinstance(leaf, nn.MaxPool2d):
-        extra = ", ceil_mode" * leaf.ceil_mode + f", dilation {leaf.dilation}" * (one(leaf.dilation) != "1")
-        return f"{name}({one(leaf.kernel_size)}, stride {one(leaf.stride)}, padding {one(leaf.padding)}{extra})"
+        extra = ", ceil_mode" * leaf.ceil_mode + f", dilation {leaf.dilation}" * (_pair(leaf.dilation) != "1")
+        return f"{name}({_pair(leaf.kernel_size)}, stride {_pair(leaf.stride)}, padding {_pair(leaf.padding)}{extra})"
     if isinstance(leaf, nn.AvgPool2d):
         extra = ", ceil_mode" * leaf.ceil_mode + f", divisor {leaf.divisor_override}" * bool(leaf.divisor_override)
-        settings = f"{one(leaf.kernel_size)}, stride {one(leaf.stride)}, padding {one(leaf.padding)}"
+        settings = f"{_pair(leaf.kernel_size)}, stride {_pair(leaf.stride)}, padding {_pair(leaf.padding)}"
         return f"{name}({settings}, count_include_pad {leaf.count_include_pad}{extra})"
     if isinstance(leaf, nn.ReLU):
         return f"{name}()"
@@ -183,3 +189,6 @@ def _layer(leaf: nn.Module, alone: bool = False) -> str:
     if alone and own and not any(True for _ in (*leaf.parameters(), *leaf.buffers())):
         return f"Zero(stride {_stride(leaf)})" if hasattr(leaf, "stride") else "Identity()"
     return repr(leaf)
+
+
+_NORM = _layer(nn.BatchNorm2d(1, affine=False))

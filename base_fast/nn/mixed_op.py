@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from base_fast import ops
 from base_fast.errors import InputError
 from base_fast.ops.mixed_op import MEMORY
-from base_fast.reference.primitives import SUPPORTED, weight_shapes
+from base_fast.reference.primitives import weight_shapes
 from base_fast.space import DARTS
+from base_fast.space.primitives import PRIMITIVES, check
 
 
 class MixedOp(nn.Module):
@@ -26,7 +27,7 @@ class MixedOp(nn.Module):
     Args:
         channels: C ≥ 1.
         stride: 1 or 2.
-        primitives: any subset and order of the DARTS and NAS-Bench-201 primitives.
+        primitives: names of `space.PRIMITIVES`, in any number and order.
         memory: what is kept for backward: "store", "store_bf16" or "recompute", see `ops.mixed_op`.
 
     Raises:
@@ -45,9 +46,9 @@ class MixedOp(nn.Module):
             raise InputError(f"channels: got {channels}, expected an integer ≥ 1")
         if stride not in (1, 2):
             raise InputError(f"stride: got {stride}, expected 1 or 2")
-        unknown = [p for p in primitives if p not in SUPPORTED]
-        if unknown or not primitives:
-            raise InputError(f"primitives: got {list(primitives)}, expected at least one of {', '.join(SUPPORTED)}")
+        if not primitives:
+            raise InputError(f"primitives: got {list(primitives)}, expected at least one of {', '.join(PRIMITIVES)}")
+        check(primitives)
         if memory not in MEMORY:
             raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
         self.channels, self.stride, self.primitives, self.memory = channels, stride, tuple(primitives), memory

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import checks, extension
-from base_fast.ops.mixed_op import _BLOCK, _MOST, _NUMBERED, _STORE_BF16, MEMORY, _kept, _names, _stages, mixed_op
+from base_fast.ops.mixed_op import _BLOCK, _MOST, _STORE_BF16, MEMORY, _kept, _names, _stages, mixed_op
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference.mixed_cell import edge_shapes, strides
 from base_fast.reference.mixed_cell import mixed_cell as reference
-from base_fast.reference.primitives import SUPPORTED
 from base_fast.space import Space
+from base_fast.space.primitives import check, find
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -194,13 +194,13 @@ def mixed_cell(
             wide = torch.promote_types(states[0].dtype, z.dtype)
             states, z, weights = [x.to(wide) for x in states], z.to(wide), weights.to(wide)
     _check(states, z, weights, space, reduction, chosen, memory)
-    known = all(p in _NUMBERED for p in space.primitives) and len(space.primitives) <= _MOST
+    numbers = [number for p in space.primitives if (number := find(p).number) is not None]
+    known = len(numbers) == len(space.primitives) <= _MOST
     if device != "cpu" or extension.CPU.module is None or not known or states[0].numel() == 0:
         edge = partial(mixed_op, memory=memory)
         picks: list[int | None] = list(chosen) if chosen else [None] * len(z)
         return reference(states, z, weights, list(space.primitives), list(space.concat), reduction, picks, edge)
     checks.no_tangents(*states, z, weights)
-    numbers = [_NUMBERED.index(p) for p in space.primitives]
     settings = (numbers, space.concat, reduction, list(chosen or ()), MEMORY.index(memory))
     y: Tensor = _kernel(states, z, weights, *settings)[0]
     return y
@@ -229,9 +229,7 @@ def _check(
     x, primitives = states[0], space.primitives
     checks.floating("z", z)
     checks.floating("weights", weights)
-    for primitive in primitives:
-        if primitive not in SUPPORTED:
-            raise InputError(f"primitives: got {primitive!r}, expected one of {', '.join(SUPPORTED)}")
+    check(primitives)
     if z.shape != (space.num_edges, len(primitives)):
         raise InputError(f"z: got {checks.describe(z)}, expected shape {(space.num_edges, len(primitives))}")
     count = _number_of_weights(primitives, x.shape[1], strides(len(states), len(z), reduction))

@@ -13,20 +13,11 @@ from base_fast.errors import InputError
 from base_fast.ops import checks, extension
 from base_fast.ops.registry import _registered, define_gradient, define_kernel
 from base_fast.reference.mixed_op import mixed_op as reference
-from base_fast.reference.primitives import SUPPORTED, apply, weight_shapes
+from base_fast.reference.primitives import apply, weight_shapes
+from base_fast.space.primitives import check, find, numbered
 
-# The primitives that the kernel knows, by its numbers for them: csrc/cpu/mixed_op_primitives.h.
-_NUMBERED = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "sep_conv_7x7",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
+# What costs least to compute again.
+_CHEAPEST = find("dil_conv_3x3")
 _BLOCK = 16
 _MOST = 32
 # How much of the forward pass is kept for backward, by the kernel's numbers.
@@ -35,7 +26,7 @@ _STORE_BF16, _RECOMPUTE = MEMORY.index("store_bf16"), MEMORY.index("recompute")
 
 
 def _names(primitives: Sequence[int]) -> list[str]:
-    return [_NUMBERED[i] for i in primitives]
+    return [numbered(i).name for i in primitives]
 
 
 def _computed(x: Tensor, z: Tensor, weights: Sequence[Tensor], primitives: Sequence[str], stride: int) -> Tensor:
@@ -57,7 +48,7 @@ def _value(
 
 def _stages(primitives: Sequence[int], stride: int) -> int:
     """How many norms follow a convolution: one per depthwise convolution and factorized reduction."""
-    return sum((2 if p.startswith("sep") else len(weight_shapes(p, 1, stride)) > 0) for p in _names(primitives))
+    return sum(numbered(i).convolution_norms(stride) for i in primitives)
 
 
 def _kept(primitives: Sequence[int], stride: int, memory: int, device: torch.device) -> int:
@@ -65,7 +56,7 @@ def _kept(primitives: Sequence[int], stride: int, memory: int, device: torch.dev
     if memory == _RECOMPUTE:
         return 0
     again = device.type == "cpu" and len(primitives) > 1
-    return _stages(primitives, stride) - (primitives.count(_NUMBERED.index("dil_conv_3x3")) if again else 0)
+    return _stages(primitives, stride) - sum(numbered(i) == _CHEAPEST for i in primitives) * again
 
 
 def _like_value(
@@ -149,9 +140,10 @@ def _fused(
     """The primitives that the kernel knows in one op, the dense convolutions by PyTorch's own; weights by primitive."""
     own, numbers, dense = [], [], []
     for l, (primitive, mine) in enumerate(zip(primitives, weights, strict=True)):
-        if primitive in _NUMBERED:
+        number = find(primitive).number
+        if number is not None:
             own += mine
-            numbers.append(_NUMBERED.index(primitive))
+            numbers.append(number)
         else:
             numbers.append(0)
             dense.append((z[l], apply(primitive, x, [w.to(x.dtype) for w in mine], stride)))
@@ -231,9 +223,8 @@ def mixed_op(
     if chosen is not None and not 0 <= chosen < len(primitives):
         raise InputError(f"chosen: got {chosen}, expected an index below {len(primitives)} or None")
     remaining, own, expected = iter(weights), [], []
+    check(primitives)
     for primitive in primitives:
-        if primitive not in SUPPORTED:
-            raise InputError(f"primitives: got {primitive!r}, expected one of {', '.join(SUPPORTED)}")
         shapes = list(weight_shapes(primitive, x.shape[1], stride).values())
         own.append(list(islice(remaining, len(shapes))))
         expected += shapes
@@ -246,7 +237,7 @@ def mixed_op(
     if chosen is not None:
         z, own, primitives = z[chosen : chosen + 1], [own[chosen]], [primitives[chosen]]
     used = [w for mine in own for w in mine]
-    known = any(p in _NUMBERED and p != "none" for p in primitives)
+    known = any(find(p).number for p in primitives)
     if not _served(x.device) or not known or x.numel() == 0:
         return _computed(x, z, used, primitives, stride)
     checks.no_tangents(x, z, *used)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from base_fast.reference.mixed_op import mixed_op
-from base_fast.reference.primitives import Shape, weight_shapes
+from base_fast.reference.primitives import weight_shapes
+from base_fast.space.primitives import Shape
 
 
 def edges(inputs: int, number: int) -> list[tuple[int, int]]:

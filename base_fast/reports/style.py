@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from base_fast.errors import InputError
+from base_fast.space.primitives import PRIMITIVES, in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,18 +117,8 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
 
 def family(primitive: str) -> str:
     """The family that a primitive belongs to: a key of `FAMILIES`."""
-    if primitive == "none":
-        return "none"
-    for sign, name in (
-        ("sep", "separable"),
-        ("dil", "dilated"),
-        ("pool", "pool"),
-        ("skip", "skip"),
-        ("conv", "convolution"),
-    ):
-        if sign in primitive:
-            return name
-    return "other"
+    known = PRIMITIVES.get(primitive)
+    return known.family if known else "other"
 
 
 def primitive_colour(primitive: str) -> str:
@@ -142,9 +133,9 @@ def group_colours(groups: list[str]) -> dict[str, str]:
 
 
 def primitive_label(primitive: str) -> str:
-    """`max_pool_3x3` as people write it: `max pool 3×3`."""
-    words = primitive.replace("skip_connect", "skip").replace("nor_conv", "conv").split("_")
-    return " ".join(w.replace("x", "×") if w[:1].isdigit() else w for w in words)
+    """`max_pool_3x3` as people write it: `max pool 3×3`. Names of a space that is no cell's are put in words, too."""
+    known = PRIMITIVES.get(primitive)
+    return known.label if known else in_words(primitive)
 
 
 def short_label(primitive: str) -> str:

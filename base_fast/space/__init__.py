@@ -6,6 +6,7 @@ from base_fast.space import genotypes
 from base_fast.space.choices import configurations, decode, encode, get_any, kept, neighbours
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
+from base_fast.space.primitives import PRIMITIVES, Primitive, register
 from base_fast.space.space import DARTS, NAS_BENCH_201, Space, get
 from base_fast.space.stack import NAS_BENCH_MACRO, AnyGenotype, AnySpace, Stack, StackGenotype
 
@@ -13,10 +14,12 @@ __all__ = [
     "DARTS",
     "NAS_BENCH_201",
     "NAS_BENCH_MACRO",
+    "PRIMITIVES",
     "AnyGenotype",
     "AnySpace",
     "Candidate",
     "Genotype",
+    "Primitive",
     "Space",
     "Stack",
     "StackGenotype",
@@ -31,5 +34,6 @@ __all__ = [
     "kept",
     "most_probable",
     "neighbours",
+    "register",
     "undecided",
 ]

@@ -12,16 +12,8 @@ from typing import Any
 import numpy as np
 
 from base_fast.errors import InputError
-from base_fast.space.space import (
-    CELL_TYPES,
-    DARTS,
-    KNOWN_PRIMITIVES,
-    NONE,
-    Space,
-    check_concat,
-    check_fields,
-    is_primitive_name,
-)
+from base_fast.space.primitives import PRIMITIVES, is_primitive_name
+from base_fast.space.space import CELL_TYPES, DARTS, NONE, Space, check_concat, check_fields
 
 Pair = tuple[str, int]
 
@@ -98,14 +90,14 @@ class Genotype:
         if space is not None:
             self._validate_in(space)
         elif self.keeps_all_edges:
-            _check_primitives("normal", self.normal, KNOWN_PRIMITIVES, "known")
+            _check_primitives("normal", self.normal, tuple(PRIMITIVES), "known")
         else:
             for cell, pairs in self.cells.items():
                 if not pairs:
                     raise InputError(f"{cell}: no pairs; expected two for each node")
                 if len(pairs) % 2:
                     raise InputError(f"{cell}: {len(pairs)} pairs, an odd number; expected two for each node")
-                _check_primitives(cell, pairs, KNOWN_PRIMITIVES, "known")
+                _check_primitives(cell, pairs, tuple(PRIMITIVES), "known")
                 _check_predecessors(cell, pairs, inputs=DARTS.inputs, arity=2)
                 check_concat(f"{cell}_concat", self.concats[cell], DARTS.inputs, len(pairs) // 2)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from base_fast.errors import InputError
 from base_fast.space.lookup import lookup
+from base_fast.space.primitives import is_primitive_name
 
 NONE = "none"
 CELL_TYPES = ("normal", "reduce")
-_PRIMITIVE = re.compile(r"[A-Za-z0-9_]+")
-
-
-def is_primitive_name(value: object) -> bool:
-    """Letters, digits and underscores: anything else could not be read back from a genotype's text."""
-    return isinstance(value, str) and _PRIMITIVE.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)
@@ -186,9 +180,6 @@ NAS_BENCH_201 = Space(
 """The space of Dong & Yang, NAS-Bench-201, ICLR 2020: 6 edges, all kept, 5^6 = 15,625 genotypes."""
 
 SPACES = {space.name: space for space in (DARTS, NAS_BENCH_201)}
-
-# Published cells from outside the DARTS space (NASNet, AmoebaNet, PNASNet) use two more.
-KNOWN_PRIMITIVES = tuple(dict.fromkeys((*DARTS.primitives, *NAS_BENCH_201.primitives, "sep_conv_7x7", "conv_7x1_1x7")))
 
 
 def get(name: str) -> Space:

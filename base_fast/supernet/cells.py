@@ -10,14 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast import ops
-from base_fast.reference.primitives import (
-    Shape,
-    batch_norm,
-    factorized_reduce_shapes,
-    relu_conv_bn,
-    weight_shapes,
-)
+from base_fast.reference.primitives import batch_norm, relu_conv_bn, weight_shapes
 from base_fast.space import Space
+from base_fast.space.primitives import FactorizedReduction, Shape
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Cell:
         for i, stride in self.preprocessing.items():
             own: dict[str, Shape] = {"op.1.weight": (self.channels, self.channels_in[i], 1, 1)}
             if stride == 2:
-                own = factorized_reduce_shapes(self.channels_in[i], self.channels)
+                own = FactorizedReduction().shapes(self.channels, self.channels_in[i])
             shapes |= {f"{self.prefix}.preprocess{i}.{name}": shape for name, shape in own.items()}
         for e, (predecessor, _) in enumerate(self.space.edges):
             for l, primitive in enumerate(self.space.primitives):

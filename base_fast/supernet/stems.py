@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast.errors import InputError
-from base_fast.reference.primitives import Shape, batch_norm
+from base_fast.reference.primitives import batch_norm
+from base_fast.space.primitives import Shape
 
 STEMS: dict[str, tuple[int, ...]] = {"32": (1,), "64": (2,), "224": (2, 2, 2)}
 """Strides of each stem's 3×3 convolutions."""

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from base_fast.errors import InputError
 from base_fast.posterior import Layout, Posterior, inverse_softplus
 from base_fast.reference import philox
-from base_fast.reference.primitives import Shape, batch_norm
+from base_fast.reference.primitives import batch_norm
 from base_fast.runs import from_dict, to_dict
 from base_fast.space import Space, get
+from base_fast.space.primitives import Shape, check
 from base_fast.supernet.cells import Cell, ResidualReduction
 from base_fast.supernet.config import SupernetConfig
 from base_fast.supernet.stems import apply_stem, choose_stem, stem_shapes
@@ -38,7 +39,7 @@ class Supernet:
         memory: what its edges keep for backward, see `ops.mixed_op`.
 
     Raises:
-        InputError: for sizes below one or unknown names.
+        InputError: for sizes below one or unknown names, those of primitives among them.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Supernet:
         memory: Literal["store", "store_bf16", "recompute"] = "store",
     ) -> None:
         self.space = get(space) if isinstance(space, str) else space
+        check(self.space.primitives)
         self.config = SupernetConfig(
             self.space.name, self.space.nodes, channels, layers, num_classes, tuple(stems), reductions, memory
         )

@@ -9,9 +9,9 @@ from torch import nn
 from base_fast.errors import InputError
 from base_fast.evaluation import Network, initialize
 from base_fast.evaluation.cells import drop_path
-from base_fast.evaluation.primitives import PRIMITIVES, FactorizedReduce, Identity
+from base_fast.evaluation.primitives import FactorizedReduce, Skip, build
 from base_fast.random import key
-from base_fast.space import DARTS, NAS_BENCH_201, Genotype, genotypes
+from base_fast.space import DARTS, NAS_BENCH_201, PRIMITIVES, Genotype, genotypes
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -19,7 +19,7 @@ from base_fast.space import DARTS, NAS_BENCH_201, Genotype, genotypes
 @pytest.mark.parametrize("primitive", sorted(PRIMITIVES))
 def test_every_primitive_keeps_or_halves_any_size(primitive: str, size: tuple[int, int], stride: int) -> None:
     x = torch.randn(2, 5, *size, generator=torch.Generator().manual_seed(0))
-    out = PRIMITIVES[primitive](5, stride).eval()(x)
+    out = build(primitive, 5, stride).eval()(x)
     assert out.shape == (2, 5, -(-size[0] // stride), -(-size[1] // stride))
     assert bool(out.isfinite().all())
     assert primitive != "none" or not out.any()
@@ -78,7 +78,7 @@ def test_drop_path_drops_whole_samples_in_training_only() -> None:
     # 1000 samples: the standard deviation of the share is 0.014.
     assert float((values[:, 0] == 0).double().mean()) == pytest.approx(0.25, abs=0.06)
     assert drop_path(op.eval(), x, 0.25) is x
-    assert drop_path(Identity(), x, 0.25) is x
+    assert drop_path(Skip(), x, 0.25) is x
 
 
 def test_drop_path_can_be_set_between_steps() -> None:

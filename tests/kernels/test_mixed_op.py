@@ -12,18 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from base_fast.errors import InputError
 from base_fast.kernels import _windows
 from base_fast.kernels import mixed_op as kernel
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import weight_shapes
 from base_fast.space import DARTS
+from base_fast.space.primitives import FUSED
 from tests import tolerances
 from tests.kernels.cases import assert_all_close, normal
 
-NUMBERED = (
-    *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
-    *("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "dil_conv_3x3", "dil_conv_5x5"),
-)
+NUMBERED = tuple(primitive.name for primitive in FUSED)
 TOLERANCES = {
     torch.float32: tolerances.EDGE_KERNEL_FLOAT32,
     torch.float64: tolerances.EDGE_FLOAT64,
@@ -141,3 +140,11 @@ def test_nan_reaches_every_branch() -> None:
         case.x[1, 3, 2, 2] = float("nan")
         y = reference(case.x, case.z, case.weights, case.primitives, 2, None)
         assert torch.equal(case.result()[0].isnan(), y.isnan()), primitive
+
+
+@pytest.mark.parametrize("number", [-1, 9])
+def test_an_unknown_number_is_an_error(number: int) -> None:
+    """Left out, it would shift the weights of those behind it."""
+    x, z, weights = normal(*SHAPE), normal(2), [normal(5, 1, 3, 3), normal(5, 5, 1, 1)]
+    with pytest.raises(InputError, match=f"primitives: got the number {number}, expected one from 0 to 8"):
+        kernel.mixed_op(x, z, weights, [number, 7], 1, kernel.STORE)

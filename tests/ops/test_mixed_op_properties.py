@@ -12,7 +12,7 @@ from torch import Tensor
 
 from base_fast.ops.mixed_op import MEMORY
 from base_fast.reference.mixed_op import mixed_op as reference
-from base_fast.reference.primitives import SUPPORTED
+from base_fast.space import PRIMITIVES
 from tests import tolerances
 from tests.ops.contract import gradients
 from tests.ops.edges import draw, edge
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("fresh_memory_is_nan")
 sizes = strategies.tuples(
     *(strategies.integers(1, most) for most in (5, 40, 14, 14)),
 )
-edges = strategies.lists(strategies.sampled_from(SUPPORTED), min_size=1, max_size=10).map(tuple)
+edges = strategies.lists(strategies.sampled_from([*PRIMITIVES]), min_size=1, max_size=10).map(tuple)
 layouts = strategies.sampled_from([torch.Tensor.contiguous, channels_last, every_other, shifted])
 
 
