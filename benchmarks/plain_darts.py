@@ -117,8 +117,8 @@ def primitive(name: str, channels: int, stride: int) -> nn.Module:
         return nn.Sequential(nn.MaxPool2d(3, stride, 1), batch_norm(channels))
     if name == "avg_pool_3x3":
         return nn.Sequential(nn.AvgPool2d(3, stride, 1, count_include_pad=False), batch_norm(channels))
-    if name == "conv_7x1_1x7":
-        return RowsAndColumns(channels, 7, stride)
+    if name in (two := {"conv_1x3_3x1": 3, "conv_7x1_1x7": 7}):
+        return RowsAndColumns(channels, two[name], stride)
     kind, size = name.rsplit("_", 1)
     kernel = int(size[0])
     if kind == "nor_conv":

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import checks, extension
+from base_fast.ops.mixed_sum import mixed_sum
 from base_fast.ops.registry import _registered, define_gradient, define_kernel
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import apply, weight_shapes
@@ -137,8 +138,8 @@ def _served(device: torch.device) -> bool:
 def _fused(
     x: Tensor, z: Tensor, weights: Sequence[list[Tensor]], primitives: Sequence[str], stride: int, memory: int
 ) -> Tensor:
-    """The primitives that the kernel knows in one op, the dense convolutions by PyTorch's own; weights by primitive."""
-    own, numbers, dense = [], [], []
+    """The primitives that the kernel knows in one op, the others beside it by PyTorch; weights by primitive."""
+    own, numbers, others = [], [], []
     for l, (primitive, mine) in enumerate(zip(primitives, weights, strict=True)):
         number = find(primitive).number
         if number is not None:
@@ -146,11 +147,14 @@ def _fused(
             numbers.append(number)
         else:
             numbers.append(0)
-            dense.append((z[l], apply(primitive, x, [w.to(x.dtype) for w in mine], stride)))
+            others.append(l)
     y: Tensor = _kernel(x, z, own, numbers, stride, memory)[0]
-    for weight, branch in dense:
-        y = torch.addcmul(y, branch, weight.to(y.dtype))
-    return y
+    if not others:
+        return y
+    # x has the dtype to compute with by now.
+    with torch.autocast(x.device.type, enabled=False):
+        branches = [apply(primitives[l], x, [w.to(x.dtype) for w in weights[l]], stride) for l in others]
+        return mixed_sum([y, *branches], torch.cat([z.new_ones(1), z[others]]).to(x.dtype))
 
 
 def mixed_op(
@@ -167,7 +171,8 @@ def mixed_op(
     Every primitive ends in a batch norm with batch statistics, no affine parameters and no running averages; the
     identity and `none` have none.
 
-    On the CPU all primitives but the dense convolutions are one compiled kernel: it treats denormal numbers as zeros,
+    The primitives that have a number in `space.PRIMITIVES` are one kernel; PyTorch computes the others beside it, and
+    `mixed_sum` adds them up. On the CPU the kernel treats denormal numbers as zeros,
     reads, writes and stores bfloat16 as it is and computes it in float32; on processors with a matrix unit the products
     over more than 16 channels take their operands rounded to bfloat16. On CUDA they are a few Triton kernels (for
     bfloat16 the products over channels are of TensorFloat-32). Where neither is there, the edge is PyTorch's own
@@ -180,7 +185,7 @@ def mixed_op(
         x: (B, C, H, W), float32, float64 or bfloat16. Channels-last tensors are read as they are.
         z: (L,), one weight per primitive, of x's dtype; beside bfloat16 also float32.
         weights: the primitives' weights in order, as `reference.primitives.weight_shapes` lists them; dtypes as z.
-        primitives: L names, any subset and order of the DARTS and NAS-Bench-201 primitives.
+        primitives: L names of `space.PRIMITIVES`, in any order.
         stride: 1 or 2.
         chosen: execute this primitive alone (a hard sample). The gradient then reaches z through it only, as in GDAS
             (Dong & Yang 2019); the others get zero.

@@ -44,6 +44,8 @@ _PRIMITIVES = {
     "dil_conv_5x5": "#009e73",
     "nor_conv_1x1": "#a8a4ee",
     "nor_conv_3x3": "#5b56c9",
+    "conv_1x3_3x1": "#8c6bb1",
+    "conv_7x1_1x7": "#6a3d9a",
 }
 _GROUPS = {"prior": "#0072b2", "derived": "#0072b2", "scratch": "#d55e00", "random": "#8a919c"}
 _SPARE = ("#009e73", "#cc79a7", "#e69f00", "#5b56c9", "#56b4e9", "#a6761d")

@@ -253,6 +253,7 @@ _ALL = (
     Primitive("dil_conv_5x5", _dilated(5), number=8),
     Primitive("nor_conv_1x1", _ordinary(1), label="conv 1×1"),
     Primitive("nor_conv_3x3", _ordinary(3), label="conv 3×3"),
+    Primitive("conv_1x3_3x1", _rows_and_columns(3)),
     # The one that is an nn.Sequential itself in the published DARTS code.
     Primitive("conv_7x1_1x7", _rows_and_columns(7), prefix=""),
 )

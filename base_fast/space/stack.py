@@ -8,7 +8,8 @@ from typing import Any
 
 from base_fast.errors import InputError
 from base_fast.space.genotype import Genotype
-from base_fast.space.space import Space, check_fields, is_primitive_name
+from base_fast.space.primitives import is_primitive_name
+from base_fast.space.space import Space, check_fields
 
 
 @dataclass(frozen=True)

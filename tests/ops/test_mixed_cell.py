@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from base_fast.errors import InputError
 from base_fast.ops import extension, mixed_cell
@@ -48,6 +50,19 @@ def draw(space: Space, size: tuple[int, ...], reduction: bool, dtype: torch.dtyp
     wanted = (*[size] * space.inputs, (space.num_edges, space.num_primitives), (sum(map(math.prod, shapes)),))
     *states, z, weights = (torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype) for shape in wanted)
     return [*states, torch.softmax(z, -1), weights]
+
+
+class Calls(TorchDispatchMode):
+    """The package's own ops that are called while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "base_fast":
+            self.names.append(func._schema.name.removeprefix("base_fast::"))
+        return func(*args, **(kwargs or {}))
 
 
 def picks(space: Space, seed: int = 0) -> list[int]:
@@ -315,3 +330,17 @@ def test_errors(changed: dict[str, object], message: str) -> None:
     } | changed
     with pytest.raises(InputError, match=f"^{message}"):
         mixed_cell(**arguments)  # type: ignore[arg-type]
+
+
+@KERNEL
+@pytest.mark.parametrize("reduction", [False, True])
+def test_beside_a_primitive_that_no_kernel_knows_the_others_stay_fused(reduction: bool) -> None:
+    space = replace(DARTS.with_nodes(2), primitives=("none", "conv_1x3_3x1", "sep_conv_3x3", "skip_connect"))
+    inputs = draw(space, (2, 4, 6, 6), reduction)
+    expected, expected_gradients = gradients(definition(space, reduction), inputs)
+    with Calls() as calls:
+        value, found = gradients(cell(space, reduction), inputs)
+    assert calls.names[: 2 * space.num_edges] == ["mixed_op", "mixed_sum"] * space.num_edges
+    assert {*calls.names} == {"mixed_op", "mixed_sum", "mixed_op_backward", "mixed_sum_backward"}
+    for one, other in zip((value, *found), (expected, *expected_gradients), strict=True):
+        assert_close(one, other, tolerances.EDGE_FLOAT64)
