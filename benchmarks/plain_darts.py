@@ -1,7 +1,8 @@
 """The DARTS search network in ordinary modules, as its paper and its published code describe it.
 
-Independent of base_fast: weights live in torch.nn modules, and the supernet's are loaded by name. The one addition is
-that the factorized reduction also takes odd sizes, by a shift that moves zeros in at the bottom and right.
+Independent of base_fast: weights live in torch.nn modules, and the supernet's are loaded by name. It differs from what
+is published in two things: the factorized reduction also takes odd sizes, by a shift that moves zeros in at the bottom
+and right; and 1×1 convolutions of stride 2 go around PyTorch's, whose backward may write outside its memory.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from base_fast.reference.convolution import conv2d
 
 PRIMITIVES = (
     "none",
@@ -26,6 +29,10 @@ NAS_BENCH_201_PRIMITIVES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
+
+
+def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding)
 
 
 class Zero(nn.Module):
@@ -47,7 +54,8 @@ class ReLUConvBN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        relu, convolution, norm = self.op
+        return norm(convolve(convolution, relu(x)))
 
 
 class FactorizedReduce(nn.Module):
@@ -62,8 +70,8 @@ class FactorizedReduce(nn.Module):
         shifted = torch.zeros_like(x)
         shifted[:, :, :-1, :-1] = x[:, :, 1:, 1:]
         # PyTorch cannot convolve with no filter at all, the first half of a single channel.
-        first = [self.conv_1(x)] if self.conv_1.out_channels else []
-        return self.bn(torch.cat([*first, self.conv_2(shifted)], dim=1))
+        first = [convolve(self.conv_1, x)] if self.conv_1.out_channels else []
+        return self.bn(torch.cat([*first, convolve(self.conv_2, shifted)], dim=1))
 
 
 class SepConv(nn.Module):

@@ -46,8 +46,7 @@ class FactorizedReduce(nn.Module):
     so that both halves have ceil(H / 2) rows; of an odd `channels_out` the second half gets the larger part. Even cases
     are as published (DARTS).
 
-    The convolutions have stride 1 and see every other pixel, which is the same and safe: `reference.primitives` says
-    why stride 2 is not.
+    The convolutions have stride 1 and see every other pixel, as in `reference.convolution`.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:

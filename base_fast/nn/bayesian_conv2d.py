@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from base_fast.errors import InputError
 from base_fast.nn.bayesian import BayesianLayer
+from base_fast.reference.convolution import conv2d
 
 
 class BayesianConv2d(BayesianLayer):
@@ -98,7 +99,7 @@ class BayesianConv2d(BayesianLayer):
         padding = self.padding
         if self.padding_mode != "zeros":
             x, padding = nn.functional.pad(x, self._around, mode=self.padding_mode), 0
-        return nn.functional.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         given = {**_configuration(self), "bias": self.bias_mu is not None}

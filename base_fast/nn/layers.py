@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
+from base_fast.reference.convolution import conv2d
 from base_fast.space.primitives import BatchNorm, Convolution, Layer, Pool, ReLU
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that may be 1×1 and strided, which PyTorch's may not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def module_of(layer: Layer, channels: int, width: int, affine: bool) -> nn.Module:
@@ -27,6 +35,6 @@ def module_of(layer: Layer, channels: int, width: int, affine: bool) -> nn.Modul
             return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
         case Convolution(kernel, stride, dilation):
             outs, groups = layer.outputs * channels, width if layer.depthwise else 1
-            return nn.Conv2d(width, outs, kernel, stride, layer.padding, dilation, groups, bias=False)
+            return Conv2d(width, outs, kernel, stride, layer.padding, dilation, groups, bias=False)
         case _:
             raise TypeError(f"layer: got {layer!r}, which is no single module")

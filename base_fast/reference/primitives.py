@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast.errors import InputError
+from base_fast.reference.convolution import conv2d
 from base_fast.space.primitives import (
     BatchNorm,
     Convolution,
@@ -54,9 +55,7 @@ def factorized_convolution(x: Tensor, weights: list[Tensor]) -> Tensor:
     """ReLU, then half the resolution: two 1×1 convolutions of stride 2, the second on the input shifted by one pixel.
 
     Odd sizes are padded by one at the bottom and right, so that both halves have ⌈H/2⌉ × ⌈W/2⌉ pixels.
-
-    Convolving every other pixel with stride 1 is the same, and safe: with stride 2, few channels and channels-last
-    inputs, the backward of PyTorch's 1×1 convolution on the CPU writes outside its memory (torch 2.14, AVX-512).
+    They are computed on every other pixel with stride 1, as in `reference.convolution`.
     """
     x = F.relu(x)
     shifted = F.pad(x[:, :, 1::2, 1::2], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
@@ -89,7 +88,7 @@ def _apply(layer: Layer, x: Tensor, weights: Iterator[Tensor]) -> Tensor:
             return F.avg_pool2d(x, 3, stride=stride, padding=1, count_include_pad=False)
         case Convolution():
             groups = x.shape[1] if layer.depthwise else 1
-            return F.conv2d(x, next(weights), None, layer.stride, layer.padding, layer.dilation, groups)
+            return conv2d(x, next(weights), None, layer.stride, layer.padding, layer.dilation, groups)
         case FactorizedReduction():
             return factorized_reduce(x, [next(weights), next(weights)])
         case _:
