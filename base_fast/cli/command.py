@@ -45,7 +45,7 @@ class RunCommand(Command):
     resume: bool = False
     """Go on with the run in that folder."""
     config: Path | None = None
-    """File (.toml, .yaml) with the settings below; options override it."""
+    """File (.toml) with the settings below; options override it."""
 
     def open_run(self, kind: str, settings: Any, **inputs: str) -> RunFolder:
         """The run folder, new or resumed; `inputs` are what it depends on besides the settings."""

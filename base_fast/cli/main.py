@@ -91,7 +91,7 @@ def _default(command: Any, rest: list[str]) -> tuple[Any, list[str]]:
         if word == "--config" or word.startswith("--config="):
             path = word.partition("=")[2] or next(words, None)
             if not path:
-                raise InputError("--config: nothing follows, expected a .toml or .yaml file")
+                raise InputError("--config: nothing follows, expected a .toml file")
             default = default.configured(Path(path))
         else:
             kept.append(word)
@@ -107,4 +107,4 @@ Bayesian meta architecture search: learn a prior over networks once, adapt it to
 
 {commands}
 
-Commands with settings read them from --config FILE (.toml or .yaml); options override the file."""
+Commands with settings read them from --config FILE (.toml); options override the file."""

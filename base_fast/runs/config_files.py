@@ -1,10 +1,9 @@
-"""Frozen dataclasses as TOML and YAML files, checked against their annotations, and back without loss."""
+"""Frozen dataclasses as TOML files, checked against their annotations, and back without loss."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import sys
 import types
 import typing
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 import tomli_w
-import yaml
 
 from base_fast.errors import InputError
 from base_fast.runs.storage import atomic_write
@@ -27,7 +25,7 @@ T = TypeVar("T")
 
 
 def load_config(path: str | Path, cls: type[T]) -> T:
-    """Read a `.toml`, `.yaml` or `.yml` file as an instance of the dataclass `cls`; absent keys take their defaults.
+    """Read a `.toml` file as an instance of the dataclass `cls`; absent keys take their defaults.
 
     Raises InputError when the file cannot be read or parsed, or has an unknown key, a wrong type or a bad choice.
     """
@@ -39,19 +37,15 @@ def load_config(path: str | Path, cls: type[T]) -> T:
 
 
 def save_config(path: str | Path, config: Any) -> None:
-    """Write a dataclass as TOML or YAML, by the file's suffix, such that `load_config` gives an equal one.
+    """Write a dataclass as a `.toml` file, such that `load_config` gives an equal one.
 
     TOML has no null: a None that is the field's default is left out, another one is written as "none".
     Raises InputError for another suffix, and for a value that would not come back equal.
     """
     path = Path(path)
-    if _suffix(path) == ".toml":
-        text = tomli_w.dumps(_plain(config, null="none"))
-        back = tomllib.loads(text)
-    else:
-        text = yaml.dump(to_dict(config), Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
-        back = yaml.load(text, Loader=_YamlLoader)
-    if from_dict(type(config), back) != config:
+    _check_suffix(path)
+    text = tomli_w.dumps(_plain(config, null="none"))
+    if from_dict(type(config), tomllib.loads(text)) != config:
         raise InputError(f"{path}: cannot write {config!r} such that it reads back equal; expected values of its types")
     atomic_write(path, text.encode())
 
@@ -212,36 +206,16 @@ def _suggest(word: object, choices: Iterable[object]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _suffix(path: Path) -> str:
-    if path.suffix not in (".toml", ".yaml", ".yml"):
-        raise InputError(f"{path}: got suffix '{path.suffix}'; expected .toml, .yaml or .yml")
-    return path.suffix
+def _check_suffix(path: Path) -> None:
+    if path.suffix != ".toml":
+        raise InputError(f"{path}: got suffix '{path.suffix}'; expected a TOML file, .toml")
 
 
 def _parse(path: Path) -> Mapping[str, Any]:
-    suffix = _suffix(path)
+    _check_suffix(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        mapping = tomllib.loads(text) if suffix == ".toml" else yaml.load(text, Loader=_YamlLoader)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; expected a configuration file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not valid {suffix[1:]}: {' '.join(str(error).split())}") from None
-    mapping = {} if mapping is None else mapping
-    if not isinstance(mapping, Mapping):
-        raise InputError(f"{path}: got {mapping!r}; expected keys and values")
-    return mapping
-
-
-class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3 for a string, for want of a dot; everybody who writes it means a number."""
-
-
-class _YamlDumper(yaml.SafeDumper):
-    """Quotes the strings that the loader would take for numbers."""
-
-
-for _class in (_YamlLoader, _YamlDumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML: {' '.join(str(error).split())}") from None

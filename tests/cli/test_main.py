@@ -50,8 +50,13 @@ classes = "0-4"
 """
 
 ADAPT = """
-adapt: {evaluate_every: 2, budget: {steps: 4}, inner: {batch_size: 8, head: own}}
-target: {resolution: 8, train: {kind: digits, classes: 5-9}}
+[adapt]
+evaluate_every = 2
+budget.steps = 4
+inner = {batch_size = 8, head = "own"}
+[target]
+resolution = 8
+train = {kind = "digits", classes = "5-9"}
 """
 
 TRAIN = """
@@ -70,7 +75,7 @@ resolution = 8
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "meta.toml").write_text(META.format(iterations=4))
-    (tmp_path / "adapt.yaml").write_text(ADAPT)
+    (tmp_path / "adapt.toml").write_text(ADAPT)
     (tmp_path / "train.toml").write_text(TRAIN)
     return tmp_path
 
@@ -85,7 +90,7 @@ def test_from_images_to_a_network(files: Path, capsys: pytest.CaptureFixture[str
     assert "3 meta-iterations" in capsys.readouterr().out
     assert Posterior.load(prior).lineage[-1]["iterations"] == 3
 
-    assert run("adapt", f"--config={files / 'adapt.yaml'}", "--posterior", prior, "--run", files / "adapted") == 0
+    assert run("adapt", f"--config={files / 'adapt.toml'}", "--posterior", prior, "--run", files / "adapted") == 0
     out = capsys.readouterr().out
     assert "4 steps" in out
     assert "derived: normal:" in out
@@ -152,7 +157,7 @@ def test_interruption_then_resume_gives_the_same_bits(files: Path, command: str)
     given: list[object] = ["meta-train", "--config", files / "meta.toml", "--meta.iterations", 12]
     if command == "adapt":
         posterior = posterior_file(files / "p.safetensors", Supernet("darts", 2, 1, 5))
-        given = ["adapt", "--config", files / "adapt.yaml", "--posterior", posterior, "--adapt.budget.steps", 12]
+        given = ["adapt", "--config", files / "adapt.toml", "--posterior", posterior, "--adapt.budget.steps", 12]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def start(folder: str, *more: str, rows: int = 0, kill: int = 0) -> subprocess.CompletedProcess[str]:
@@ -193,7 +198,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_refusals(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = posterior_file(files / "p.safetensors", Supernet("darts", 2, 1, 5))
     meta = ["meta-train", "--config", files / "meta.toml"]
-    adapt = ["adapt", "--config", files / "adapt.yaml"]
+    adapt = ["adapt", "--config", files / "adapt.toml"]
     train = ["train", "--config", files / "train.toml", "--run", files / "t"]
     assert "--run: not given" in complaint(capsys, *meta)
     assert "--posterior: not given" in complaint(capsys, *adapt)
@@ -234,7 +239,7 @@ def first_run(files: Path) -> Path:
 
 def test_a_posterior_of_another_space_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = posterior_file(files / "n.safetensors", Supernet(NAS_BENCH_201, 2, 5, 5))
-    adapt = ["adapt", "--config", files / "adapt.yaml", "--posterior", other, "--run", files / "adapted"]
+    adapt = ["adapt", "--config", files / "adapt.toml", "--posterior", other, "--run", files / "adapted"]
     tensors, header = load_tensors(other)
     header["config"]["channels"] = 3
     save_tensors(other, tensors, header)
@@ -249,7 +254,7 @@ def test_a_posterior_of_another_space_is_refused(files: Path, capsys: pytest.Cap
 
 def test_resuming_with_another_input_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = posterior_file(files / "1.safetensors", Supernet("darts", 2, 1, 5))
-    adapt = ["adapt", "--config", files / "adapt.yaml", "--run", files / "adapted", "--posterior"]
+    adapt = ["adapt", "--config", files / "adapt.toml", "--run", files / "adapted", "--posterior"]
     assert run(*adapt, one) == 0
     other = Posterior.load(one)
     other.evolve([other.mu + 1, other.rho, other.alpha], {}).save(files / "2.safetensors")

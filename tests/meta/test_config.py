@@ -151,9 +151,8 @@ CONFIGS = [
 @pytest.mark.parametrize("config", CONFIGS, ids=["meta", "adapt", "full-meta", "full-adapt"])
 def test_round_trip(config: Any, tmp_path: Path) -> None:
     assert from_dict(type(config), to_dict(config)) == config
-    for suffix in (".toml", ".yaml"):
-        save_config(tmp_path / f"config{suffix}", config)
-        assert load_config(tmp_path / f"config{suffix}", type(config)) == config
+    save_config(tmp_path / "config.toml", config)
+    assert load_config(tmp_path / "config.toml", type(config)) == config
 
 
 def test_refused_in_files_with_the_path_of_the_key(tmp_path: Path) -> None:

@@ -69,10 +69,9 @@ FULL = Whole(
 )
 
 
-@pytest.mark.parametrize("suffix", ["toml", "yaml", "yml"])
 @pytest.mark.parametrize("config", [Whole(), FULL, Whole(either="none"), Whole(either=2), Needs(3), Outer(Needs(2))])
-def test_round_trip(tmp_path, suffix, config):
-    path = tmp_path / f"config.{suffix}"
+def test_round_trip(tmp_path, config):
+    path = tmp_path / "config.toml"
     save_config(path, config)
     loaded = load_config(path, type(config))
     assert loaded == config
@@ -85,10 +84,9 @@ scalars = {"rate": st.floats(allow_nan=False), "name": st.text(st.characters(exc
 
 @given(st.builds(Part, limits=st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)), **scalars))
 def test_round_trip_of_any_values(tmp_path_factory, part):
-    folder = tmp_path_factory.mktemp("configs")
-    for suffix in ("toml", "yaml"):
-        save_config(folder / f"c.{suffix}", part)
-        assert load_config(folder / f"c.{suffix}", Part) == part
+    path = tmp_path_factory.mktemp("configs") / "c.toml"
+    save_config(path, part)
+    assert load_config(path, Part) == part
 
 
 def test_none_is_left_out_of_toml_only_where_it_is_the_default(tmp_path):
@@ -162,35 +160,29 @@ def test_none_and_whole_numbers_are_understood():
     assert rate == 1.0
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("1E5", 1e5), ("-2.e+3", -2e3), ("1.5e-3", 1.5e-3)])
-def test_yaml_numbers_with_an_exponent_are_numbers(tmp_path, text, value):
-    (tmp_path / "c.yaml").write_text(f"rate: {text}\n")
-    assert load_config(tmp_path / "c.yaml", Part).rate == value
-
-
 def test_an_empty_file_is_all_defaults(tmp_path):
-    for name in ("c.yaml", "c.toml"):
-        (tmp_path / name).write_text("")
-        assert load_config(tmp_path / name, Whole) == Whole()
+    (tmp_path / "c.toml").write_text("")
+    assert load_config(tmp_path / "c.toml", Whole) == Whole()
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(InputError, match="cannot read .*none.toml: No such file"):
         load_config(tmp_path / "none.toml", Whole)
     (tmp_path / "c.toml").write_text("a = = 1")
-    with pytest.raises(InputError, match="c.toml: not valid toml"):
+    with pytest.raises(InputError, match="c.toml: not valid TOML"):
         load_config(tmp_path / "c.toml", Whole)
-    (tmp_path / "c.yaml").write_text("a: [")
-    with pytest.raises(InputError, match="c.yaml: not valid yaml"):
-        load_config(tmp_path / "c.yaml", Whole)
-    (tmp_path / "c.yaml").write_text("[1]")
-    with pytest.raises(InputError, match=r"c.yaml: got \[1\]; expected keys and values"):
-        load_config(tmp_path / "c.yaml", Whole)
     (tmp_path / "d.toml").write_text("budgte = 3")
     with pytest.raises(InputError, match="d.toml: budgte: unknown key"):
         load_config(tmp_path / "d.toml", Whole)
-    with pytest.raises(InputError, match="got suffix '.json'; expected .toml"):
-        load_config(tmp_path / "c.json", Whole)
+
+
+@pytest.mark.parametrize("name", ["c.yaml", "c.yml", "c.json", "c"])
+def test_other_files_than_toml_are_refused(tmp_path, name):
+    (tmp_path / name).write_text("level: 2")
+    for call in (lambda: load_config(tmp_path / name, Whole), lambda: save_config(tmp_path / name, Whole())):
+        with pytest.raises(InputError, match=rf"{name}: got suffix '.*'; expected a TOML file, \.toml"):
+            call()
+    assert (tmp_path / name).read_text() == "level: 2"
 
 
 def test_what_would_not_read_back_equal_is_not_written(tmp_path):
