@@ -53,10 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Interrupted as error:
         resume = shlex.join([*(a for a in arguments if a != "--resume"), "--resume"])
-        print(f"base-fast {name}: {error}; go on with: base-fast {resume}", file=sys.stderr)
+        print(f"base-fast {name}: {error}; resume with: base-fast {resume}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print(f"base-fast {name}: stopped at once; the last checkpoint is kept", file=sys.stderr)
+        print(
+            f"base-fast {name}: stopped at once; --resume goes on from the last checkpoint, if there is one",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,16 +9,14 @@ import torch
 from torch import Tensor
 
 from base_fast.device import resolve
-from base_fast.errors import Diverged, Interrupted
 from base_fast.meta import monitors
-from base_fast.meta.checkpoint import matching, pack, unpack
+from base_fast.meta.checkpoint import pack, unpack
 from base_fast.meta.config import AdaptConfig, Schedule
-from base_fast.meta.elbo import Elbo
 from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.meta.variables import Variables, for_task
 from base_fast.posterior import Posterior, mean_entropy
 from base_fast.random import key
-from base_fast.runs import RunFolder, interruptible, progress
+from base_fast.runs import Clock, RunFolder, Step, matching, run_loop
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split, Task
 
@@ -102,130 +99,124 @@ def adapt(
         Interrupted: Ctrl-C; with a run the state is saved, and the same call continues it.
         InputError: a task that does not fit the posterior and the head policy.
     """
-    return _Adapter(posterior, task, config or AdaptConfig(), run, name).run_to_end()
+    config = config or AdaptConfig()
+    process = _Adapting.of(posterior.to(resolve(config.device)), task, config)
+    monitors.warn_of_pull(config.inner, process.prior.rho, len(task.train))
+    finished = run_loop(
+        process,
+        name=name,
+        total=config.budget.steps,
+        seconds=config.budget.seconds,
+        run=run,
+        checkpoint_every=config.checkpoint_every,
+    )
+    adapted = process.posterior_at(finished.state)
+    return Adaptation(adapted, finished.state.history, finished.steps, finished.seconds, finished.stopped)
 
 
-class _Adapter:
-    def __init__(self, posterior: Posterior, task: Task, config: AdaptConfig, run: RunFolder | None, name: str) -> None:
-        posterior = posterior.to(resolve(config.device))
-        self.posterior, self.task, self.config, self.run, self.name = posterior, task, config, run, name
+@dataclass(frozen=True)
+class _State:
+    """inner: where the inner loop stands. entropies: the latest ones since the edge logits move."""
+
+    inner: InnerState
+    history: list[dict[str, float]]
+    entropies: list[float]
+
+
+@dataclass(frozen=True)
+class _Adapting:
+    """An adaptation, as a process for `run_loop`."""
+
+    posterior: Posterior
+    task: Task
+    config: AdaptConfig
+    loop: InnerLoop
+
+    @classmethod
+    def of(cls, posterior: Posterior, task: Task, config: AdaptConfig) -> _Adapting:
         whole = Supernet.for_posterior(posterior)
-        self.supernet, self.prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
-        self.loop = InnerLoop(self.supernet, self.prior, task.train, key(config.seed), config.inner)
-        self.history: list[dict[str, float]] = []
-        self.entropies: list[float] = []
-        self.seconds_before = 0.0
-        self.began = time.monotonic()
+        supernet, prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
+        return cls(posterior, task, config, InnerLoop(supernet, prior, task.train, key(config.seed), config.inner))
 
     @property
-    def seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self.began
+    def prior(self) -> Variables:
+        return self.loop.prior
 
-    def run_to_end(self) -> Adaptation:
-        config, run = self.config, self.run
-        monitors.warn_of_pull(config.inner, self.prior.rho, len(self.task.train))
-        state = self._restore()
-        if run is not None:
-            run.truncate(self.name, state.step if self.history else -1)
-        if state.step == 0 and not self.history:
-            self._evaluate(state)
-        stopped = self._spent(state)
-        with interruptible() as interruption, progress(self.name, config.budget.steps, start=state.step) as bar:
-            while stopped is None:
-                state, terms, norm = self._step(state)
-                self.entropies.append(mean_entropy(state.q.alpha).mean().item())
-                stopped = self._spent(state)
-                row = self._row(state, terms, norm)
-                every = config.evaluate_every
-                if stopped or (every and state.step % every == 0):
-                    row |= self._evaluate(state)
-                    row["probabilities"] = torch.softmax(state.q.alpha, dim=-1).tolist()
-                if run is not None:
-                    run.log(self.name, state.step, **row)
-                bar.advance(1, loss=f"{row['loss']:.3f}", accuracy=f"{self.history[-1]['accuracy']:.3f}")
-                stop = interruption.requested and stopped is None
-                if stop or stopped or state.step % config.checkpoint_every == 0:
-                    if not state.q.finite():
-                        raise self._diverged("the last step made the posterior infinite")
-                    if run is not None:
-                        run.save_checkpoint(self.name, *self._pack(state))
-                if stop:
-                    raise Interrupted(f"{self.name}: stopped after {state.step} steps")
-        event = {"event": "adapt", "task": self.task.name, "steps": state.step, "config": asdict(config)}
-        adapted = replace(
-            self.posterior,
-            mu=self.prior.mu,
-            rho=self.prior.rho,
-            layout=self.supernet.layout,
-            config=dict(self.posterior.config) | {"num_classes": self.task.num_classes},
-        ).evolve(state.q, event)
-        return Adaptation(adapted, self.history, state.step, self.seconds, stopped)
+    def start(self, clock: Clock) -> Step[_State]:
+        inner = self.loop.start()
+        scores = self._scores(inner)
+        return Step(_State(inner, self._history([], inner, scores, clock), []), scores)
 
-    def _step(self, state: InnerState) -> tuple[InnerState, Elbo, float]:
-        tau, noise = self._scheduled(self.config.tau, state), self._scheduled(self.config.noise, state)
-        loop = replace(self.loop, tau=tau, noise=noise, alpha_moves=state.step >= self.config.warmup)
-        try:
-            return loop.step(state)
-        except Diverged as error:
-            raise self._diverged(str(error)) from None
-
-    def _diverged(self, what: str) -> Diverged:
-        kept = self.run.load_checkpoint(self.name) if self.run is not None else None
-        last = f"the last good checkpoint, after {kept[1]['step']} steps, is kept" if kept else "nothing was saved"
-        return Diverged(f"{self.name}: {what}; {last}")
-
-    def _scheduled(self, schedule: Schedule, state: InnerState) -> float:
-        budget, warmup = self.config.budget, self.config.warmup
-        if budget.steps is not None:
-            return schedule((state.step - warmup) / max(budget.steps - warmup - 1, 1))
-        return schedule(self.seconds / budget.seconds if budget.seconds is not None else 0.0)
-
-    def _spent(self, state: InnerState) -> str | None:
-        """The limit that is met, if any."""
-        budget = self.config.budget
-        if budget.steps is not None and state.step >= budget.steps:
-            return "steps"
-        if budget.seconds is not None and self.seconds >= budget.seconds:
-            return "seconds"
-        # Entropies during the warm-up do not move, and say nothing.
-        recent = self.entropies[self.config.warmup :][-budget.entropy_window :]
-        full = budget.entropy_tolerance is not None and len(recent) == budget.entropy_window
-        if full and max(recent) - min(recent) < (budget.entropy_tolerance or 0.0):
-            return "entropy"
-        return None
-
-    def _evaluate(self, state: InnerState) -> dict[str, float]:
-        accuracy, loss = accuracy_and_loss(
-            self.supernet, state.q, self.task.valid, hard=self.config.inner.hard, images=self.config.evaluate_images
-        )
-        self.history.append({"step": state.step, "accuracy": accuracy, "loss": loss, "seconds": round(self.seconds, 3)})
-        if state.step == 0 and self.run is not None:
-            self.run.log(self.name, 0, accuracy=accuracy, valid_loss=loss)
-        return {"accuracy": accuracy, "valid_loss": loss}
-
-    def _row(self, state: InnerState, terms: Elbo, norm: float) -> dict[str, Any]:
-        return {
+    def step(self, state: _State, clock: Clock) -> Step[_State]:
+        config, before = self.config, state.inner
+        tau, noise = self._scheduled(config.tau, before, clock), self._scheduled(config.noise, before, clock)
+        loop = replace(self.loop, tau=tau, noise=noise, alpha_moves=before.step >= config.warmup)
+        inner, terms, norm = loop.step(before)
+        row: dict[str, Any] = {
             "loss": terms.loss.item(),
             "nll": terms.nll.item(),
             "kl_theta": terms.kl_theta.item(),
             "kl_z": terms.kl_z.item(),
             "train_accuracy": terms.accuracy.item(),
             "gradient_norm": norm,
-            **monitors.architecture(self.supernet.space, state.q.alpha),
-            **monitors.movement(state.q, self.prior),
+            **monitors.architecture(self.loop.supernet.space, inner.q.alpha),
+            **monitors.movement(inner.q, self.prior),
         }
+        entropies = state.entropies
+        if inner.step > config.warmup:
+            latest = mean_entropy(inner.q.alpha).mean().item()
+            entropies = [*entropies, latest][-config.budget.entropy_window :]
+        stopped = "entropy" if self._settled(entropies) else None
+        history = state.history
+        if clock.limit() or stopped or (config.evaluate_every and inner.step % config.evaluate_every == 0):
+            scores = self._scores(inner)
+            history = self._history(history, inner, scores, clock)
+            row |= {**scores, "probabilities": torch.softmax(inner.q.alpha, dim=-1).tolist()}
+        shown = {"loss": f"{row['loss']:.3f}", "accuracy": f"{history[-1]['accuracy']:.3f}"}
+        return Step(_State(inner, history, entropies), row, shown=shown, stopped=stopped)
 
-    def _pack(self, state: InnerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        header = {"step": state.step, "history": self.history, "entropies": self.entropies, "seconds": self.seconds}
-        return pack(state.q, state.slots), header
+    def _scheduled(self, schedule: Schedule, state: InnerState, clock: Clock) -> float:
+        budget, warmup = self.config.budget, self.config.warmup
+        if budget.steps is not None:
+            return schedule((state.step - warmup) / max(budget.steps - warmup - 1, 1))
+        return schedule(clock.seconds / budget.seconds if budget.seconds is not None else 0.0)
 
-    def _restore(self) -> InnerState:
+    def _settled(self, entropies: list[float]) -> bool:
+        budget = self.config.budget
+        if budget.entropy_tolerance is None or len(entropies) < budget.entropy_window:
+            return False
+        return max(entropies) - min(entropies) < budget.entropy_tolerance
+
+    def _scores(self, state: InnerState) -> dict[str, float]:
+        config = self.config
+        accuracy, loss = accuracy_and_loss(
+            self.loop.supernet, state.q, self.task.valid, hard=config.inner.hard, images=config.evaluate_images
+        )
+        return {"accuracy": accuracy, "valid_loss": loss}
+
+    @staticmethod
+    def _history(
+        before: list[dict[str, float]], state: InnerState, scores: dict[str, float], clock: Clock
+    ) -> list[dict[str, float]]:
+        accuracy, loss = scores["accuracy"], scores["valid_loss"]
+        return [*before, {"step": state.step, "accuracy": accuracy, "loss": loss, "seconds": round(clock.seconds, 3)}]
+
+    def posterior_at(self, state: _State) -> Posterior:
+        """The task's posterior, with the task's head."""
+        event = {"event": "adapt", "task": self.task.name, "steps": state.inner.step, "config": asdict(self.config)}
+        return replace(
+            self.posterior,
+            mu=self.prior.mu,
+            rho=self.prior.rho,
+            layout=self.loop.supernet.layout,
+            config=dict(self.posterior.config) | {"num_classes": self.task.num_classes},
+        ).evolve(state.inner.q, event)
+
+    def pack(self, state: _State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        header = {"step": state.inner.step, "history": state.history, "entropies": state.entropies}
+        return pack(state.inner.q, state.inner.slots), header
+
+    def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> _State:
         fresh = self.loop.start()
-        found = self.run.load_checkpoint(self.name) if self.run is not None else None
-        if found is None:
-            return fresh
-        tensors, header = found
-        q, (mu, rho, alpha) = unpack(matching(self.name, tensors, self._pack(fresh)[0]), fresh.slots)
-        self.history, self.entropies = header["history"], header["entropies"]
-        self.seconds_before = header["seconds"]
-        return InnerState(q, (mu, rho, alpha), header["step"])
+        q, slots = unpack(matching(tensors, pack(fresh.q, fresh.slots)), fresh.slots)
+        return _State(InnerState(q, slots, header["step"]), header["history"], header["entropies"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from base_fast.errors import InputError
+from base_fast.meta.variables import Group
 from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Augmentation
 
@@ -87,6 +88,11 @@ class InnerConfig:
     """Classifier head at a task's start: zeroed; kept (part of the prior); own (zeroed, as many outputs as classes)."""
     augmentation: Augmentation | None = None
     """Crop, flip and cutout of the training images."""
+
+    @property
+    def rules(self) -> dict[Group, StepRule]:
+        """How each group of variables moves."""
+        return {"mu": self.mu, "rho": self.rho, "alpha": self.alpha}
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

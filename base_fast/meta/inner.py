@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from base_fast.meta import rules
 from base_fast.meta.config import InnerConfig, StepRule
 from base_fast.meta.elbo import Elbo, elbo
 from base_fast.meta.rules import Slots
-from base_fast.meta.variables import Variables
+from base_fast.meta.variables import WEIGHTS, Group, Variables
 from base_fast.random import fold_in
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split
@@ -24,7 +25,7 @@ class InnerState(NamedTuple):
     """Where a task's inner loop stands."""
 
     q: Variables
-    slots: tuple[Slots, Slots, Slots]
+    slots: Mapping[Group, Slots]
     step: int
 
 
@@ -37,7 +38,7 @@ class InnerLoop:
         train: the task's training images; N is their number.
         key: of the task; batches, noise of θ and noise of z derive from it and the step's number.
         alpha_moves: False during the warm-up of the weights.
-        step_sizes: None to use the configured ones, or (T, 3) for each step and group (mu, rho, alpha).
+        step_sizes: None to use the configured ones, or those of each group, (T,) each.
         differentiable: keep the graph of every step, for the unrolled outer step.
     """
 
@@ -49,23 +50,22 @@ class InnerLoop:
     tau: float = 1.0
     noise: float = 0.0
     alpha_moves: bool = True
-    step_sizes: Tensor | None = None
+    step_sizes: Variables | None = None
     differentiable: bool = False
 
     @property
-    def rules(self) -> tuple[StepRule, StepRule, StepRule]:
-        return (self.config.mu, self.config.rho, self.config.alpha)
+    def rules(self) -> dict[Group, StepRule]:
+        return self.config.rules
 
     @property
-    def moving(self) -> tuple[bool, bool, bool]:
-        mu, rho, alpha = (rule.lr > 0.0 for rule in self.rules)
-        return (mu, rho, alpha and self.alpha_moves)
+    def moving(self) -> list[Group]:
+        """The groups that move."""
+        return [g for g, rule in self.rules.items() if rule.lr > 0.0 and (g != "alpha" or self.alpha_moves)]
 
     def start(self) -> InnerState:
         # Views, not the prior itself: the first step's gradient is with respect to q alone, though q = p there.
         q = Variables(*(x.view_as(x) for x in self.prior)) if self.differentiable else self.prior.detached()
-        mu, rho, alpha = (rules.initial_slots(rule, x) for rule, x in zip(self.rules, q, strict=True))
-        return InnerState(q, (mu, rho, alpha), 0)
+        return InnerState(q, {g: rules.initial_slots(self.rules[g], x) for g, x in q.named().items()}, 0)
 
     def loss(self, q: Variables, step: int) -> Elbo:
         """The negative ELBO of the batch of `step` at `q`."""
@@ -89,54 +89,48 @@ class InnerLoop:
         Raises:
             Diverged: the loss or the gradient is NaN or infinite.
         """
-        moving = self.moving
-        q = state.q if self.differentiable else state.q.leaves(moving)
+        q = state.q if self.differentiable else state.q.leaves(self.moving)
         terms = self.loss(q, state.step)
-        active = [i for i in range(3) if moving[i] and q[i].requires_grad]
+        active = {g: x for g, x in q.named().items() if g in self.moving and x.requires_grad}
         # During the warm-up of frozen weights nothing moves, and there is nothing to differentiate.
-        gradients = (
-            torch.autograd.grad(terms.loss, [q[i] for i in active], create_graph=self.differentiable, allow_unused=True)
+        found = (
+            torch.autograd.grad(terms.loss, list(active.values()), create_graph=self.differentiable, allow_unused=True)
             if active
             else ()
         )
-        found = {i: g for i, g in zip(active, gradients, strict=True) if g is not None}
-        values, slots, norm = self._moved(q, found, state)
+        gradients = {g: x for g, x in zip(active, found, strict=True) if x is not None}
+        after, norm = self._moved(q, gradients, state)
         if not (torch.isfinite(terms.loss) and norm < float("inf")):
             raise Diverged(
                 f"inner step {state.step}: loss {terms.loss.item():g}, gradient norm {norm:g}; "
                 "a smaller step size (inner.mu.lr) or stronger clipping (inner.clip) may help"
             )
-        after = InnerState(Variables(*values), (slots[0], slots[1], slots[2]), state.step + 1)
         return (after if self.differentiable else _detached(after)), terms, norm
 
-    def _moved(
-        self, q: Variables, gradients: dict[int, Tensor], state: InnerState
-    ) -> tuple[list[Tensor], list[Slots], float]:
-        """Variables and slots after a step along some groups' gradients, and the norm of the weights' gradient."""
-        values, slots = list(q), list(state.slots)
-        weights: list[int] = [i for i in (0, 1) if i in gradients]
+    def _moved(self, q: Variables, gradients: dict[Group, Tensor], state: InnerState) -> tuple[InnerState, float]:
+        """The state after a step along some groups' gradients, and the norm of the weights' gradient."""
+        values, slots = q.named(), dict(state.slots)
+        weights = [g for g in WEIGHTS if g in gradients]
         if weights and self._plain(weights):
-            sizes = [self.rules[i].lr for i in weights]
-            own = [gradients[i] for i in weights]
-            moved, length = ops.sgd_step([q[i].detach() for i in weights], own, sizes, self.config.clip)
-            for i, x in zip(weights, moved, strict=True):
-                values[i] = x
+            sizes = [self.rules[g].lr for g in weights]
+            own = [gradients.pop(g) for g in weights]
+            moved, length = ops.sgd_step([values[g].detach() for g in weights], own, sizes, self.config.clip)
+            values.update(zip(weights, moved, strict=True))
             norm = length.item()
-            gradients = {i: g for i, g in gradients.items() if i not in weights}
         else:
-            scale, norm = self._clip([gradients[i] for i in weights])
-            gradients = {i: g * scale if i in weights else g for i, g in gradients.items()}
-        for i, gradient in gradients.items():
-            rule = self.rules[i]
+            scale, norm = self._clip([gradients[g] for g in weights])
+            gradients |= {g: gradients[g] * scale for g in weights}
+        for g, gradient in gradients.items():
+            rule = self.rules[g]
             if rule.rule == "natural":
-                gradient = rules.natural_gradient(i, q.rho, gradient)
-            lr = rule.lr if self.step_sizes is None else self.step_sizes[state.step, i]
-            values[i], slots[i] = rules.step(rule, lr, q[i], gradient, state.slots[i])
-        return values, slots, norm
+                gradient = rules.natural_gradient(g, q.rho, gradient)
+            lr = rule.lr if self.step_sizes is None else self.step_sizes.named()[g][state.step]
+            values[g], slots[g] = rules.step(rule, lr, values[g], gradient, slots[g])
+        return InnerState(Variables(**values), slots, state.step + 1), norm
 
-    def _plain(self, groups: list[int]) -> bool:
+    def _plain(self, groups: list[Group]) -> bool:
         """Whether these groups take plain gradient steps that nothing differentiates: one kernel does them all."""
-        own = [self.rules[i] for i in groups]
+        own = [self.rules[g] for g in groups]
         fixed = not self.differentiable and self.step_sizes is None
         return fixed and all(rule.rule == "sgd" and rule.momentum == 0.0 for rule in own)
 
@@ -153,5 +147,5 @@ class InnerLoop:
 
 
 def _detached(state: InnerState) -> InnerState:
-    mu, rho, alpha = (tuple(x.detach() for x in slots) for slots in state.slots)
-    return InnerState(state.q.detached(), (mu, rho, alpha), state.step)
+    slots = {g: tuple(x.detach() for x in own) for g, own in state.slots.items()}
+    return InnerState(state.q.detached(), slots, state.step)

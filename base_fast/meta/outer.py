@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,21 +14,22 @@ from base_fast.meta import rules
 from base_fast.meta.config import OuterConfig, StepRule
 from base_fast.meta.elbo import Elbo
 from base_fast.meta.inner import InnerLoop, InnerState
-from base_fast.meta.variables import Variables
+from base_fast.meta.rules import Slots
+from base_fast.meta.variables import Group, Variables
 
 
 class TaskGradient(NamedTuple):
     """A task's (pseudo-)gradient on the prior, on the inner step sizes' logarithms, and its inner loop's record."""
 
     prior: Variables
-    log_step_sizes: Tensor | None
+    log_step_sizes: Variables | None
     first: Elbo
     last: Elbo
     gradient_norm: float
 
 
 def task_gradient(
-    rule: str, loop: InnerLoop, prior: Variables, steps: int, log_step_sizes: Tensor | None = None
+    rule: str, loop: InnerLoop, prior: Variables, steps: int, log_step_sizes: Variables | None = None
 ) -> TaskGradient:
     """Run one task's inner loop and differentiate it by the outer rule.
 
@@ -39,10 +41,10 @@ def task_gradient(
         loop: of this task; its prior must have been made from `prior` by `for_task`, differentiably for unrolled.
         prior: W: leaves that require gradients if the rule is unrolled.
         steps: T.
-        log_step_sizes: (T, 3) leaf, or None.
+        log_step_sizes: leaves, (T,) for each group, or None.
     """
     state, first, terms, norm = run(loop, steps)
-    sizes: Tensor | None = None
+    sizes: Variables | None = None
     found: list[Tensor | None]
     if rule == "reptile":
         found = [start - end for start, end in zip(loop.prior, state.q, strict=True)]
@@ -50,17 +52,21 @@ def task_gradient(
         adapted, direct = state.q.leaves(), loop.prior.leaves()
         terms = replace(loop, prior=direct).loss(adapted, steps)
         at = torch.autograd.grad(terms.loss, [*adapted, *direct], allow_unused=True)
-        found = [_sum(at[i], at[i + 3]) for i in range(3)]
+        found = [_sum(a, b) for a, b in zip(at[: len(adapted)], at[len(adapted) :], strict=True)]
     else:
         terms = loop.loss(state.q, steps)
-        inputs = [*prior] if log_step_sizes is None else [*prior, log_step_sizes]
-        *found, sizes = [*torch.autograd.grad(terms.loss, inputs, allow_unused=True), None][:4]
+        logs = log_step_sizes or ()
+        at = torch.autograd.grad(terms.loss, [*prior, *logs], allow_unused=True)
+        found = list(at[: len(prior)])
+        if log_step_sizes is not None:
+            own = zip(at[len(prior) :], log_step_sizes, strict=True)
+            sizes = Variables(*(torch.zeros_like(x) if g is None else g for g, x in own))
     body = None if loop.config.head == "kept" else loop.supernet.head.start
-    gradients = [
-        _onto_prior(g, x, body) if moves else torch.zeros_like(x)
-        for g, x, moves in zip(found, prior, loop.moving, strict=True)
-    ]
-    return TaskGradient(Variables(*gradients).detached(), sizes, first, Elbo(*(x.detach() for x in terms)), norm)
+    gradients = {
+        name: _onto_prior(g, x, body) if name in loop.moving else torch.zeros_like(x)
+        for g, (name, x) in zip(found, prior.named().items(), strict=True)
+    }
+    return TaskGradient(Variables(**gradients).detached(), sizes, first, Elbo(*(x.detach() for x in terms)), norm)
 
 
 def run(loop: InnerLoop, steps: int) -> tuple[InnerState, Elbo, Elbo, float]:
@@ -86,42 +92,45 @@ def _onto_prior(gradient: Tensor | None, prior: Tensor, body: int | None) -> Ten
 
 
 class OuterState(NamedTuple):
-    """The prior, its optimizer's memory, and the learned logarithms of the inner step sizes (T, 3), if any."""
+    """The prior, its optimizer's memory, and the learned logarithms of the inner step sizes (T,), if any."""
 
     prior: Variables
-    slots: tuple[rules.Slots, ...]
-    log_step_sizes: Tensor | None
-    step_size_slots: rules.Slots
+    slots: Mapping[Group, Slots]
+    log_step_sizes: Variables | None
+    step_size_slots: Mapping[Group, Slots]
     step: int
 
     @classmethod
-    def start(cls, prior: Variables, config: OuterConfig, inner: tuple[StepRule, ...], steps: int) -> OuterState:
+    def start(cls, prior: Variables, config: OuterConfig, inner: Mapping[Group, StepRule], steps: int) -> OuterState:
         """Before the first meta-iteration; learnable step sizes begin at the configured ones."""
-        slots = tuple(rules.initial_slots(_prior_rule(config), x) for x in prior)
+        slots = {g: rules.initial_slots(_prior_rule(config), x) for g, x in prior.named().items()}
         if config.step_size_lr == 0.0:
-            return cls(prior, slots, None, (), 0)
+            return cls(prior, slots, None, {}, 0)
         # A frozen group has lr 0: its logarithm is never used, and must only be finite.
-        logs = torch.tensor([[math.log(rule.lr or 1.0) for rule in inner]] * steps).to(prior.mu)
-        return cls(prior, slots, logs, rules.initial_slots(_size_rule(config), logs), 0)
+        logs = Variables(**{g: prior.mu.new_full((steps,), math.log(rule.lr or 1.0)) for g, rule in inner.items()})
+        size_slots = {g: rules.initial_slots(_size_rule(config), x) for g, x in logs.named().items()}
+        return cls(prior, slots, logs, size_slots, 0)
 
     def after(self, gradients: list[TaskGradient], config: OuterConfig) -> OuterState:
         """One outer step along the tasks' mean gradient."""
-        values, slots = [], []
-        rule = _prior_rule(config)
-        for i, x in enumerate(self.prior):
-            mean = torch.stack([g.prior[i] for g in gradients]).mean(dim=0)
+        values, slots = self.prior.detached().named(), dict(self.slots)
+        for g, gradient in _mean([own.prior for own in gradients]).named().items():
             # A group that is frozen so far takes no step, which Adam would count.
-            value, slot = x.detach(), self.slots[i]
-            if mean.count_nonzero():
-                value, slot = rules.step(rule, config.lr, value, mean, slot)
-            values.append(value)
-            slots.append(slot)
-        logs, size_slots = self.log_step_sizes, self.step_size_slots
+            if gradient.count_nonzero():
+                values[g], slots[g] = rules.step(_prior_rule(config), config.lr, values[g], gradient, slots[g])
+        logs, size_slots = self.log_step_sizes, dict(self.step_size_slots)
         if logs is not None:
-            own = [g.log_step_sizes for g in gradients if g.log_step_sizes is not None]
-            mean = torch.stack(own).mean(dim=0)
-            logs, size_slots = rules.step(_size_rule(config), config.step_size_lr, logs.detach(), mean, size_slots)
-        return OuterState(Variables(*values), tuple(slots), logs, size_slots, self.step + 1)
+            sizes, rule = logs.detached().named(), _size_rule(config)
+            mean = _mean([own.log_step_sizes for own in gradients if own.log_step_sizes is not None])
+            for g, gradient in mean.named().items():
+                sizes[g], size_slots[g] = rules.step(rule, config.step_size_lr, sizes[g], gradient, size_slots[g])
+            logs = Variables(**sizes)
+        return OuterState(Variables(**values), slots, logs, size_slots, self.step + 1)
+
+
+def _mean(gradients: Sequence[Variables]) -> Variables:
+    """The mean over tasks, group by group."""
+    return Variables(*(torch.stack(own).mean(dim=0) for own in zip(*gradients, strict=True)))
 
 
 def _prior_rule(config: OuterConfig) -> StepRule:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from base_fast.meta.config import StepRule
+from base_fast.meta.variables import Group
 
 Slots = tuple[Tensor, ...]
 
@@ -21,10 +22,10 @@ def initial_slots(rule: StepRule, x: Tensor) -> Slots:
     return (torch.zeros_like(x),) if rule.momentum > 0.0 else ()
 
 
-def natural_gradient(group: int, rho: Tensor, gradient: Tensor) -> Tensor:
-    """F⁻¹g for one group of a diagonal Gaussian: σ²·g for μ (group 0); σ²/(2·softplus'(ρ)²)·g for ρ (group 1)."""
+def natural_gradient(group: Group, rho: Tensor, gradient: Tensor) -> Tensor:
+    """F⁻¹g for one group of a diagonal Gaussian: σ²·g for μ; σ²/(2·softplus'(ρ)²)·g for ρ."""
     variance = softplus(rho).square()
-    return variance * gradient if group == 0 else variance / (2.0 * torch.sigmoid(rho).square()) * gradient
+    return variance * gradient if group == "mu" else variance / (2.0 * torch.sigmoid(rho).square()) * gradient
 
 
 def step(rule: StepRule, lr: Tensor | float, x: Tensor, gradient: Tensor, slots: Slots) -> tuple[Tensor, Slots]:

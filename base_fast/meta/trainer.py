@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
@@ -12,19 +13,23 @@ import torch
 from torch import Tensor
 
 from base_fast.device import resolve
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.errors import Diverged, InputError
 from base_fast.meta import monitors
-from base_fast.meta.checkpoint import matching, pack, unpack
+from base_fast.meta.checkpoint import pack, unpack
 from base_fast.meta.config import MetaConfig
 from base_fast.meta.inner import InnerLoop
 from base_fast.meta.outer import OuterState, TaskGradient, task_gradient
-from base_fast.meta.variables import Variables, for_task
+from base_fast.meta.rules import Slots
+from base_fast.meta.variables import GROUPS, Group, Variables, for_task
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
-from base_fast.runs import RunFolder, interruptible, progress
+from base_fast.runs import Clock, RunFolder, Step, matching, run_loop
 from base_fast.supernet import Supernet
 from base_fast.supernet.stems import choose_stem
 from base_fast.tasks import Task, TaskDistribution
+
+# Where a checkpoint keeps the learned step sizes.
+LOG_STEP_SIZES = "log_step_sizes."
 
 
 class MetaTrainer:
@@ -38,11 +43,11 @@ class MetaTrainer:
     def __init__(self, config: MetaConfig, supernet: Supernet | None = None) -> None:
         self.config = config
         self.supernet = supernet or Supernet.from_config(config.supernet)
-        self._key = key(config.seed)
+        self.key = key(config.seed)
 
     def initial(self) -> Posterior:
         """The prior before any meta-training: also where a search from scratch starts."""
-        return self.supernet.prior(fold_in(self._key, 0), self.config.mu_scale, self.config.sigma_scale)
+        return self.supernet.prior(fold_in(self.key, 0), self.config.mu_scale, self.config.sigma_scale)
 
     def fit(
         self,
@@ -75,30 +80,19 @@ class MetaTrainer:
                 f"the edge logits never move: warmup is {self.config.warmup} of {self.config.iterations} iterations",
                 stacklevel=2,
             )
-        state = self._restore(initial, run, name)
-        if run is not None:
-            run.truncate(name, state.step - 1)
+        process = _MetaTraining(self, Variables.of(initial), tasks)
         total = self.config.iterations
-        with interruptible() as interruption, progress(name, total, start=state.step) as bar:
-            while state.step < total:
-                before = state
-                try:
-                    state, row = self._iterate(before, Variables.of(initial), tasks)
-                except Diverged as error:
-                    raise Diverged(f"{name}: meta-iteration {before.step}: {error}; {_kept(run, name)}") from None
-                if run is not None:
-                    if before.step % self.config.record_every == 0 or state.step == total:
-                        row["probabilities"] = torch.softmax(state.prior.alpha, dim=-1).tolist()
-                    run.log(name, before.step, **row)
-                bar.advance(1, loss=f"{row['loss_first']:.3f}→{row['loss_last']:.3f}")
-                stop = interruption.requested and state.step < total
-                if run is not None and (stop or state.step == total or state.step % self.config.checkpoint_every == 0):
-                    run.save_checkpoint(name, *_pack(state))
-                if stop:
-                    raise Interrupted(f"{name}: stopped after {state.step} of {total} meta-iterations")
+        state = run_loop(
+            process,
+            name=name,
+            unit="meta-iteration",
+            total=total,
+            run=run,
+            checkpoint_every=self.config.checkpoint_every,
+        ).state
         event = {"event": "meta-train", "iterations": total, "seed": self.config.seed, "config": asdict(self.config)}
         if state.log_step_sizes is not None:
-            event["step_sizes"] = state.log_step_sizes.exp().tolist()
+            event["step_sizes"] = {group: x.exp().tolist() for group, x in state.log_step_sizes.named().items()}
         return initial.evolve(state.prior, event)
 
     def _check_tasks(self, tasks: TaskDistribution) -> None:
@@ -118,31 +112,49 @@ class MetaTrainer:
         found = run.load_checkpoint(name)
         if found is None:
             return None
-        event = {"event": "meta-train", "iterations": found[1]["step"], "config": asdict(self.config)}
-        return self.initial().evolve([found[0][field] for field in Variables._fields], event)
+        tensors, header = found
+        event = {"event": "meta-train", "iterations": header["steps"], "config": asdict(self.config)}
+        return self.initial().evolve([tensors[group] for group in GROUPS], event)
 
-    def _iterate(
-        self, state: OuterState, initial: Variables, tasks: TaskDistribution
-    ) -> tuple[OuterState, dict[str, Any]]:
+
+@dataclass(frozen=True)
+class _MetaTraining:
+    """Meta-iterations, as a process for `run_loop`."""
+
+    trainer: MetaTrainer
+    initial: Variables
+    tasks: TaskDistribution
+
+    @property
+    def config(self) -> MetaConfig:
+        return self.trainer.config
+
+    def start(self, clock: Clock) -> Step[OuterState]:
+        return Step(self._fresh())
+
+    def _fresh(self) -> OuterState:
+        config = self.config
+        return OuterState.start(self.initial, config.outer, config.inner.rules, config.inner_steps)
+
+    def step(self, state: OuterState, clock: Clock) -> Step[OuterState]:
         config, e = self.config, state.step
         past = (e - config.warmup) / max(config.iterations - config.warmup - 1, 1)
         tau, noise = config.tau(past), config.noise(past)
-        step_key = fold_in(fold_in(self._key, 1), e)
+        step_key = fold_in(fold_in(self.trainer.key, 1), e)
         gradients: list[TaskGradient] = []
         logs_of_classes: list[float] = []
         pull = 0.0
         for c in range(config.tasks):
             task_key = fold_in(step_key, c)
-            task = tasks.sample(fold_in(task_key, 0))
-            gradient = self._adapt_to(task, fold_in(task_key, 1), state, tau, noise)
-            gradients.append(gradient)
+            task = self.tasks.sample(fold_in(task_key, 0))
+            gradients.append(self._adapt_to(task, fold_in(task_key, 1), state, tau, noise))
             pull = max(pull, monitors.kl_pull(config.inner, state.prior.rho, len(task.train)))
             logs_of_classes.append(math.log(task.num_classes))
             if e == 0 and c == 0:
                 monitors.warn_of_pull(config.inner, state.prior.rho, len(task.train))
         after = state.after(gradients, config.outer)
         logs = after.log_step_sizes
-        if not after.prior.finite() or (logs is not None and not logs.isfinite().all()):
+        if not after.prior.finite() or (logs is not None and not logs.finite()):
             raise Diverged("the outer step made the prior infinite; a smaller outer.lr may help")
         row: dict[str, Any] = {
             "loss_first": fmean(g.first.nll.item() for g in gradients),
@@ -153,21 +165,21 @@ class MetaTrainer:
             "tau": tau,
             "noise": noise,
             "kl_pull": pull,
-            **monitors.architecture(self.supernet.space, after.prior.alpha),
-            **monitors.movement(after.prior, initial),
+            **monitors.architecture(self.trainer.supernet.space, after.prior.alpha),
+            **monitors.movement(after.prior, self.initial),
         }
         if logs is not None:
-            row["step_sizes"] = dict(zip(Variables._fields, logs.exp().mean(dim=0).tolist(), strict=True))
-        return after, row
+            row["step_sizes"] = {group: x.exp().mean().item() for group, x in logs.named().items()}
+        if e % config.record_every == 0 or clock.limit():
+            row["probabilities"] = torch.softmax(after.prior.alpha, dim=-1).tolist()
+        return Step(after, row, number=e, shown={"loss": f"{row['loss_first']:.3f}→{row['loss_last']:.3f}"})
 
     def _adapt_to(self, task: Task, task_key: Tensor, state: OuterState, tau: float, noise: float) -> TaskGradient:
         config = self.config
         unrolled = config.outer.rule == "unrolled"
         prior = state.prior.leaves() if unrolled else state.prior
-        logs = state.log_step_sizes
-        if logs is not None:
-            logs = logs.detach().requires_grad_()
-        supernet, start = for_task(self.supernet, prior, config.inner.head, task.num_classes)
+        logs = None if state.log_step_sizes is None else state.log_step_sizes.leaves()
+        supernet, start = for_task(self.trainer.supernet, prior, config.inner.head, task.num_classes)
         loop = InnerLoop(
             supernet,
             start,
@@ -177,42 +189,21 @@ class MetaTrainer:
             tau=tau,
             noise=noise,
             alpha_moves=state.step >= config.warmup,
-            step_sizes=None if logs is None else logs.exp(),
+            step_sizes=None if logs is None else Variables(*(x.exp() for x in logs)),
             differentiable=unrolled,
         )
         return task_gradient(config.outer.rule, loop, prior, config.inner_steps, logs)
 
-    def _restore(self, initial: Posterior, run: RunFolder | None, name: str) -> OuterState:
-        inner = self.config.inner
-        fresh = OuterState.start(
-            Variables.of(initial), self.config.outer, (inner.mu, inner.rho, inner.alpha), self.config.inner_steps
-        )
-        found = run.load_checkpoint(name) if run is not None else None
-        if found is None:
-            return fresh
-        return _unpack(fresh, matching(name, found[0], _pack(fresh)[0]), found[1])
+    def pack(self, state: OuterState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = pack(state.prior, state.slots)
+        if state.log_step_sizes is not None:
+            tensors |= pack(state.log_step_sizes, state.step_size_slots, LOG_STEP_SIZES)
+        return tensors, {"step": state.step}
 
-
-def _kept(run: RunFolder | None, name: str) -> str:
-    found = run.load_checkpoint(name) if run is not None else None
-    if found is None:
-        return "no checkpoint was written yet"
-    return f"the last good checkpoint, after {found[1]['step']} meta-iterations, is kept"
-
-
-def _pack(state: OuterState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors = pack(state.prior, state.slots)
-    if state.log_step_sizes is not None:
-        tensors["log_step_sizes"] = state.log_step_sizes
-        tensors |= {f"step_size_slots.{j}": x for j, x in enumerate(state.step_size_slots)}
-    return tensors, {"step": state.step}
-
-
-def _unpack(fresh: OuterState, tensors: dict[str, Tensor], header: dict[str, Any]) -> OuterState:
-    """A checkpoint in the shape of `fresh`."""
-    return OuterState(
-        *unpack(tensors, fresh.slots),
-        None if fresh.log_step_sizes is None else tensors["log_step_sizes"],
-        tuple(tensors[f"step_size_slots.{j}"] for j in range(len(fresh.step_size_slots))),
-        header["step"],
-    )
+    def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> OuterState:
+        fresh = self._fresh()
+        tensors = matching(tensors, self.pack(fresh)[0])
+        logs: tuple[Variables | None, Mapping[Group, Slots]] = None, {}
+        if fresh.log_step_sizes is not None:
+            logs = unpack(tensors, fresh.step_size_slots, LOG_STEP_SIZES)
+        return OuterState(*unpack(tensors, fresh.slots), *logs, header["step"])

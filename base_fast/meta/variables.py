@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,13 @@ from base_fast.errors import InputError
 from base_fast.posterior import Posterior
 from base_fast.supernet import Supernet
 
+Group = Literal["mu", "rho", "alpha"]
+GROUPS: tuple[Group, ...] = ("mu", "rho", "alpha")
+WEIGHTS: tuple[Group, ...] = ("mu", "rho")
+
 
 class Variables(NamedTuple):
-    """mu (P,), rho (P,), alpha (T, E, L)."""
+    """A tensor for each group: mu (P,), rho (P,), alpha (T, E, L), unless it says otherwise."""
 
     mu: Tensor
     rho: Tensor
@@ -23,9 +28,12 @@ class Variables(NamedTuple):
     def of(cls, posterior: Posterior) -> Variables:
         return cls(posterior.mu, posterior.rho, posterior.alpha)
 
-    def leaves(self, moving: tuple[bool, bool, bool] = (True, True, True)) -> Variables:
+    def named(self) -> dict[Group, Tensor]:
+        return {"mu": self.mu, "rho": self.rho, "alpha": self.alpha}
+
+    def leaves(self, moving: Collection[Group] = GROUPS) -> Variables:
         """Detached copies that share storage; those that move require gradients."""
-        return Variables(*(x.detach().requires_grad_(m) for x, m in zip(self, moving, strict=True)))
+        return Variables(**{group: x.detach().requires_grad_(group in moving) for group, x in self.named().items()})
 
     def detached(self) -> Variables:
         return Variables(*(x.detach() for x in self))

@@ -13,7 +13,7 @@ from torch import Tensor
 from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.runs.config_files import from_dict, to_dict
 from base_fast.runs.folder import RunFolder
-from base_fast.runs.interruption import interruptible
+from base_fast.runs.interruption import Interruption, interruptible
 from base_fast.runs.progress import progress
 
 S = TypeVar("S")
@@ -173,7 +173,7 @@ class _Loop(Generic[S]):
     def finish(self, every: int, seconds: float) -> Finished[S]:
         clock = self.clock
         with interruptible() as interruption:
-            state = self._restored()
+            state = self._restored(interruption)
             written = time.monotonic()
             with progress(self.name, clock.total, start=clock.done) as bar:
                 while self.stopped is None:
@@ -191,8 +191,10 @@ class _Loop(Generic[S]):
                         written = time.monotonic()
         return Finished(state, clock.done, clock.seconds, self.stopped)
 
-    def _restored(self) -> S:
+    def _restored(self, interruption: Interruption) -> S:
         """The state to go on from: the checkpoint's, or a fresh one."""
+        if interruption.requested:
+            raise Interrupted(f"stopped before {self.name}")
         run = self.run
         found = None if run is None else run.load_checkpoint(self.name)
         if run is None or found is None:

@@ -294,7 +294,7 @@ def test_example_files_load(name: str) -> None:
 def test_divergence_is_one_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--meta.inner.mu.lr", "1e30", "--meta.inner.clip", "0"]
     said = complaint(capsys, "meta-train", "--config", files / "meta.toml", "--run", files / "r", *options)
-    assert "meta-iteration 0" in said
+    assert "after 0 of 4 meta-iterations" in said
     assert "no checkpoint was written yet" in said
 
 
@@ -312,7 +312,7 @@ def test_after_a_divergence_another_run_continues(
 
     monkeypatch.setattr(InnerLoop, "step", diverging)
     said = complaint(capsys, "meta-train", "--config", files / "meta.toml", "--run", files / "r")
-    assert "after 2 meta-iterations, is kept" in said
+    assert "the checkpoint after 2 of 4 meta-iterations is kept" in said
     kept = files / "r/last_good.safetensors"
     assert f"--start {kept}" in said
     again = ["meta-train", "--config", files / "meta.toml", "--meta.inner.mu.lr", "0.1", "--start", kept]

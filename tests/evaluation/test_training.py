@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from base_fast.errors import Diverged, InputError
+from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.evaluation import Network, TrainConfig, evaluate, initialize, train
 from base_fast.random import key
 from base_fast.runs import RunFolder
@@ -89,7 +89,6 @@ def test_it_learns() -> None:
     config = TrainConfig(steps=60, batch_size=16, lr=0.1, augmentation="none", drop_path=0.0, evaluate_every=20)
     network = make_network()
     result = train(network, TASK, config)
-    assert result.finished
     assert result.steps == 60
     assert result.seconds > 0
     assert [row["step"] for row in result.history] == [20, 40, 60]
@@ -128,14 +127,12 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
     # Then a Ctrl-C in the second step after that; other weights at the start make no difference.
     interrupted = make_network(seed=2)
     interrupted.register_forward_pre_hook(at_training_step(2, press_ctrl_c))
-    first = train(interrupted, TASK, CONFIG, run, "net")
-    assert not first.finished
-    assert first.steps == 7
-    assert first.accuracy == evaluate(interrupted, TASK.valid).accuracy
+    with pytest.raises(Interrupted, match="^train/net: stopped after 7 of 12 steps$"):
+        train(interrupted, TASK, CONFIG, run, "net")
+    assert not interrupted.training
     last = make_network(seed=3)
     result = train(last, TASK, CONFIG, run, "net")
 
-    assert result.finished
     assert result.steps == 12
     assert same(straight, last)
     assert without_time(result.history) == without_time(uninterrupted.history)
@@ -143,21 +140,23 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
     assert without_time(run.rows("train/net")) == without_time(straight_run.rows("train/net"))
     # Called once more, a finished training gives its result again.
     again = train(make_network(seed=4), TASK, CONFIG, run, "net")
-    assert again.finished
     assert without_time(again.history) == without_time(result.history)
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda network: network.classifier.weight.data.fill_(float("nan")), "train/net: loss is nan in step 1 "),
+        (
+            lambda network: network.classifier.weight.data.fill_(float("nan")),
+            "after 0 of 12 steps: loss is nan; a",
+        ),
         (
             lambda network: network.classifier.weight.register_hook(lambda gradient: gradient * float("inf")),
-            "train/net: gradient norm is",
+            "train/net: after 0 of 12 steps: gradient norm is",
         ),
         (
             lambda network: network.stem[1].running_var.fill_(float("inf")),
-            "train/net: a weight or batch-norm statistic is NaN or infinite after step 5 ",
+            "train/net: after 5 of 12 steps: model.stem.1.running_var holds NaN or infinity; ",
         ),
     ],
 )
@@ -167,7 +166,7 @@ def test_divergence_stops_in_one_line(tmp_path: Path, spoil: Callable[[Network],
     with pytest.raises(Diverged) as error:
         train(network, TASK, CONFIG, run, "net")
     assert message in str(error.value)
-    assert str(error.value).endswith("last good checkpoint: none was written")
+    assert str(error.value).endswith("; no checkpoint was written yet")
     assert "\n" not in str(error.value)
     assert run.load_checkpoint("train/net") is None
     assert not network.training
@@ -177,19 +176,21 @@ def test_divergence_stops_in_one_line(tmp_path: Path, spoil: Callable[[Network],
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     network, run = make_network(), make_run(tmp_path / "run")
     network.register_forward_pre_hook(at_training_step(8, lambda: network.classifier.bias.data.fill_(float("nan"))))
-    with pytest.raises(Diverged, match=r"loss is nan in step 8 .* last good checkpoint: of step 5"):
+    with pytest.raises(
+        Diverged, match="after 7 of 12 steps: loss is nan; .*; the checkpoint after 5 of 12 steps is kept"
+    ):
         train(network, TASK, CONFIG, run)
     checkpoint = run.load_checkpoint("train/network")
     assert checkpoint is not None
-    assert checkpoint[1]["step"] == 5
+    assert checkpoint[1]["steps"] == 5
     assert all(bool(tensor.isfinite().all()) for tensor in checkpoint[0].values())
-    assert train(make_network(), TASK, CONFIG, run).finished
+    assert train(make_network(), TASK, CONFIG, run).steps == 12
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     train(make_network(), TASK, CONFIG, run)
-    with pytest.raises(InputError, match=r"lr: got 0\.2, expected 0\.1 as in the checkpoint train/network"):
+    with pytest.raises(InputError, match=r"^checkpoint train/network: lr: got 0\.2, expected 0\.1, with which"):
         train(make_network(), TASK, dataclasses.replace(CONFIG, lr=0.2), run)
     with pytest.raises(InputError, match="task: got 'other'"):
         train(make_network(), dataclasses.replace(TASK, name="other"), CONFIG, run)
@@ -285,5 +286,5 @@ def test_bad_recipes_are_named(name: str, value: Any) -> None:
 def test_training_on_the_gpu() -> None:
     network = make_network().cuda()
     before = torch.cuda.get_rng_state()
-    assert train(network, TASK, CONFIG).finished
+    assert train(network, TASK, CONFIG).steps == 12
     assert torch.equal(before, torch.cuda.get_rng_state())

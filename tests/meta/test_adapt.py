@@ -35,6 +35,7 @@ from tests.meta import toys
 
 # Not `from base_fast.meta import adapt`: that is the function.
 MODULE = importlib.import_module("base_fast.meta.adapt")
+LOOP = importlib.import_module("base_fast.runs.loop")
 NET = toys.supernet()
 START = toys.prior(NET)
 TASK = toys.task(key(5))
@@ -197,7 +198,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, tick: float) -> None:
         now[0] += tick
         return now[0]
 
-    monkeypatch.setattr(MODULE, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(LOOP, "time", SimpleNamespace(monotonic=monotonic))
 
 
 def test_budget_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +276,7 @@ def test_resumed_equals_uninterrupted(
         adapt(START, acting(at, action), CONFIG, run=folder(tmp_path / "cut"))
     done = at + 1 if action is interrupt else at // 2 * 2
     found = RunFolder.open(tmp_path / "cut").load_checkpoint("adapt")
-    assert (0 if found is None else found[1]["step"]) == done
+    assert (0 if found is None else found[1]["steps"]) == done
     resumed = adapt(START, acting(done - 1, cut), CONFIG, run=folder(tmp_path / "cut"))
     assert toys.same_bits(resumed.posterior, whole.posterior)
     assert untimed(resumed.history) == untimed(whole.history)
@@ -285,7 +286,7 @@ def test_resumed_equals_uninterrupted(
 
 
 def test_interruption_says_how_far_it_got(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted, match="^adapt/x: stopped after 3 steps$"):
+    with pytest.raises(Interrupted, match="^adapt/x: stopped after 3 of 6 steps$"):
         adapt(START, acting(2, interrupt), CONFIG, run=folder(tmp_path / "run"), name="adapt/x")
 
 
@@ -332,20 +333,21 @@ def test_diverged(tmp_path: Path) -> None:
 
     broken = acting(3, spoil)
     object.__setattr__(broken.train, "mean", mean)
-    expected = r"^adapt: inner step 3: loss nan, .*; the last good checkpoint, after 2 steps, is kept$"
+    expected = r"^adapt: after 3 of 6 steps: inner step 3: loss nan, .*; the checkpoint after 2 of 6 steps is kept$"
     with pytest.raises(Diverged, match=expected) as caught:
         adapt(START, broken, config, run=run)
     assert "\n" not in str(caught.value)
     found = run.load_checkpoint("adapt")
     assert found is not None
-    assert found[1]["step"] == 2
+    assert found[1]["steps"] == 2
     assert all(bool(torch.isfinite(x).all()) for x in found[0].values())
     assert toys.same_bits(adapt(START, TASK, config, run=run).posterior, adapt(START, TASK, config).posterior)
 
 
 def test_diverged_with_nothing_saved() -> None:
     config = replace(CONFIG, inner=replace(INNER, mu=StepRule("sgd", 1e300), clip=0.0))
-    with pytest.raises(Diverged, match=r"^adapt: inner step \d: loss (nan|inf).*; nothing was saved$"):
+    said = r"^adapt: after \d of 6 steps: inner step \d: loss (nan|inf).*; no checkpoint was written yet$"
+    with pytest.raises(Diverged, match=said):
         adapt(START, TASK, config)
 
 

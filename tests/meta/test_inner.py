@@ -10,7 +10,6 @@ import torch
 
 from base_fast.errors import Diverged, InputError
 from base_fast.meta import InnerConfig, StepRule, Variables
-from base_fast.meta.checkpoint import matching
 from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.meta.outer import run
 from base_fast.meta.variables import for_task
@@ -118,7 +117,7 @@ def test_clipping_bounds_the_step_of_the_weights_and_spares_alpha() -> None:
 def test_one_kernel_takes_the_plain_steps_that_the_rules_take(clip: float) -> None:
     """With learnable step sizes the rules take them one by one."""
     plain = replace(ALL_MOVE, rho=StepRule("sgd", 0.1), alpha=StepRule("sgd", 0.05), clip=clip)
-    sizes = torch.tensor([[rule.lr for rule in (plain.mu, plain.rho, plain.alpha)]] * 3, dtype=torch.float64)
+    sizes = Variables(*(PRIOR.mu.new_full((3,), rule.lr) for rule in plain.rules.values()))
     fused, apart = loop(plain), replace(loop(plain), step_sizes=sizes)
     a, b = fused.start(), apart.start()
     for _ in range(3):
@@ -166,16 +165,3 @@ def test_head_policies() -> None:
 def test_a_head_of_another_size_needs_the_policy_own(policy: str) -> None:
     with pytest.raises(InputError, match="num_classes: got a task of 2 classes for a head of 3 outputs"):
         for_task(NET, PRIOR, policy, 2)
-
-
-def test_matching() -> None:
-    x, y = torch.zeros(2), torch.zeros(3)
-    matching("meta", {"x": x}, {"x": x})
-    for found, message in (
-        ({}, r"got nothing for x, expected torch\.float32 \(2,\)"),
-        ({"x": x, "y": y}, r"got torch\.float32 \(3,\) for y, expected nothing"),
-        ({"x": y}, r"got torch\.float32 \(3,\) for x, expected torch\.float32 \(2,\)"),
-        ({"x": x.double()}, r"got torch\.float64 \(2,\) for x"),
-    ):
-        with pytest.raises(InputError, match=f"checkpoint meta: {message}"):
-            matching("meta", found, {"x": x})

@@ -95,5 +95,5 @@ def test_natural_gradient_is_the_inverse_fisher_matrix_times_the_gradient() -> N
     fisher = torch.autograd.functional.hessian(kl, torch.cat((mu, rho)))
     g = torch.tensor([0.5, -0.2, 1.1, 0.7, 0.4, -0.9], dtype=torch.float64)
     expected = torch.linalg.solve(fisher, g)
-    got = torch.cat((rules.natural_gradient(0, rho, g[:3]), rules.natural_gradient(1, rho, g[3:])))
+    got = torch.cat((rules.natural_gradient("mu", rho, g[:3]), rules.natural_gradient("rho", rho, g[3:])))
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)

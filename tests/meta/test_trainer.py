@@ -266,15 +266,15 @@ class Poisoned(toys.Tasks):
 
 def test_diverged_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     expected = (
-        r"^meta: meta-iteration 3: inner step 0: loss nan, .*; "
-        r"the last good checkpoint, after 2 meta-iterations, is kept$"
+        r"^meta: after 3 of 5 meta-iterations: inner step 0: loss nan, .*; "
+        r"the checkpoint after 2 of 5 meta-iterations is kept$"
     )
     with pytest.raises(Diverged, match=expected) as caught:
         fit(CONFIG, tmp_path / "run", Poisoned(at=3))
     assert "\n" not in str(caught.value)
     found = RunFolder.open(tmp_path / "run").load_checkpoint("meta")
     assert found is not None
-    assert found[1]["step"] == 2
+    assert found[1]["steps"] == 2
     assert all(bool(torch.isfinite(x).all()) for x in found[0].values())
     # With sound data the run goes on as if nothing had happened.
     assert toys.same_bits(fit(CONFIG, tmp_path / "run")[0], fit(CONFIG)[0])
@@ -282,7 +282,7 @@ def test_diverged_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
 def test_diverged_without_a_checkpoint(tmp_path: Path) -> None:
     for path in (None, tmp_path / "run"):
-        with pytest.raises(Diverged, match="^meta: meta-iteration 0: .*no checkpoint was written yet$"):
+        with pytest.raises(Diverged, match="^meta: after 0 of 5 meta-iterations: .*no checkpoint was written yet$"):
             fit(CONFIG, path, Poisoned(at=0))
 
 

@@ -43,10 +43,10 @@ INNER = {
 STEPS = 2
 
 
-def loss_after(inner: InnerConfig, mu: Tensor, rho: Tensor, alpha: Tensor, logs: Tensor) -> Tensor:
+def loss_after(inner: InnerConfig, mu: Tensor, rho: Tensor, alpha: Tensor, *logs: Tensor) -> Tensor:
     net, start = for_task(toys.supernet(), Variables(mu, rho, alpha), inner.head, 3)
     train = toys.task(key(5)).train
-    sizes = logs.exp()
+    sizes = Variables(*(x.exp() for x in logs))
     loop = InnerLoop(net, start, train, key(6), inner, tau=0.8, noise=1.0, step_sizes=sizes, differentiable=True)
     state = loop.start()
     for _ in range(STEPS):
@@ -59,9 +59,8 @@ def loss_after(inner: InnerConfig, mu: Tensor, rho: Tensor, alpha: Tensor, logs:
 def test_gradcheck(name: str) -> None:
     inner = INNER[name]
     prior = toys.prior(toys.supernet())
-    logs = torch.tensor([[math.log(r.lr) for r in (inner.mu, inner.rho, inner.alpha)]] * STEPS, dtype=torch.float64)
-    logs[1] += 0.3
-    inputs = [x.clone().requires_grad_() for x in (prior.mu, prior.rho, prior.alpha, logs)]
+    logs = [torch.tensor([math.log(r.lr), math.log(r.lr) + 0.3], dtype=torch.float64) for r in inner.rules.values()]
+    inputs = [x.clone().requires_grad_() for x in (prior.mu, prior.rho, prior.alpha, *logs)]
     # Every input must matter, or the check would hold for zeros.
     gradients = torch.autograd.grad(loss_after(inner, *inputs), inputs)
     assert all(g.abs().max().item() > 1e-6 for g in gradients)
@@ -121,12 +120,12 @@ def test_learned_step_sizes_move_and_reduce_the_loss(tmp_path: Path) -> None:
     assert all(b < a for a, b in itertools.pairwise(losses[:4]))
     found = run.load_checkpoint("meta")
     assert found is not None
-    logs = found[0]["log_step_sizes"]
-    assert logs.shape == (3, 3)
-    assert bool((logs[:, 0] > math.log(0.1) + 0.5).all())
+    mu, rho, alpha = (found[0][f"log_step_sizes.{group}"] for group in ("mu", "rho", "alpha"))
+    assert mu.shape == (3,)
+    assert bool((mu > math.log(0.1) + 0.5).all())
     # The head is zero at the first step, so nothing before it has a gradient.
-    assert bool(((logs[1:, 2] - math.log(0.1)).abs() > 1e-3).all())
-    assert torch.equal(logs[:, 1], torch.zeros(3, dtype=torch.float64))
+    assert bool(((alpha[1:] - math.log(0.1)).abs() > 1e-3).all())
+    assert torch.equal(rho, torch.zeros(3, dtype=torch.float64))
 
 
 def test_unrolled_is_not_first_order() -> None:

@@ -139,7 +139,7 @@ def test_an_interruption_of_the_work_before_stops_the_loop_at_once(folder: RunFo
     process = Walk()
     with MODULE.interruptible():
         signal.raise_signal(signal.SIGINT)
-        with pytest.raises(Interrupted, match="^walk: stopped after 0 of 7 steps$"):
+        with pytest.raises(Interrupted, match="^stopped before walk$"):
             walk(process, folder)
     assert process.taken == 0
     assert walk(Walk(), folder).steps == 7
@@ -305,3 +305,16 @@ def test_a_step_that_says_nothing_packs_nothing() -> None:
 
     run_loop(Silent(), name="walk", total=1000, checkpoint_every=500)
     assert next(calls) == 2
+
+
+def test_matching() -> None:
+    x, y = torch.zeros(2), torch.zeros(3)
+    matching({"x": x}, {"x": x})
+    for found, message in (
+        ({}, r"got nothing for x, expected torch\.float32 \(2,\)"),
+        ({"x": x, "y": y}, r"got torch\.float32 \(3,\) for y, expected nothing"),
+        ({"x": y}, r"got torch\.float32 \(3,\) for x, expected torch\.float32 \(2,\)"),
+        ({"x": x.double()}, r"got torch\.float64 \(2,\) for x"),
+    ):
+        with pytest.raises(InputError, match=f"^{message}"):
+            matching(found, {"x": x})
