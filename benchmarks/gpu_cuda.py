@@ -35,8 +35,6 @@ WORDS = {
     "gumbel_softmax_backward": 3,
     "mixed_sum": 7 + 1,
     "mixed_sum_backward": 2 * 7 + 1,
-    "mixed_norm_sum": 2 * 7 + 1,
-    "mixed_norm_sum_backward": 3 * 7 + 2,
     "outer_step": 4 + 2,
     "sgd_step": 4,
 }

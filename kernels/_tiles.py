@@ -28,13 +28,9 @@ class Walk:
     tile: tuple[int, int]  # powers of two that cover Y and X or parts of them
 
     @property
-    def pixel_tiles(self) -> int:
-        """Tiles along everything but Y."""
-        return self.sizes[0] * self.sizes[1] * triton.cdiv(self.sizes[3], self.tile[1])
-
-    @property
     def tiles(self) -> int:
-        return self.pixel_tiles * triton.cdiv(self.sizes[2], self.tile[0])
+        across, along = (triton.cdiv(n, side) for n, side in zip(self.sizes[2:], self.tile, strict=True))
+        return self.sizes[0] * self.sizes[1] * across * along
 
 
 def _merge(axes: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
@@ -55,9 +51,13 @@ def _sides(height: int, width: int, area: int) -> tuple[int, int]:
     return min(y, area // width), width
 
 
-def _walk(axes: list[tuple[int, tuple[int, ...]]], y: tuple[int, tuple[int, ...]], count: int, area: int) -> Walk:
-    nothing = (1, (0,) * count)
-    *rest, x = axes or [nothing]
+def walk(tensors: Sequence[Tensor], area: int) -> Walk:
+    """Over all elements of tensors of one shape; the first tensor decides the order."""
+    axes = _merge([(n, tuple(t.stride(d) for t in tensors)) for d, n in enumerate(tensors[0].shape)])
+    nothing = (1, (0,) * len(tensors))
+    # Y: what some other tensor is contiguous along.
+    y = min(axes[:-1], key=lambda axis: min(step for step in axis[1] if step), default=nothing)
+    *rest, x = [axis for axis in axes if axis is not y] or [nothing]
     if len(rest) > 2:
         raise NotImplementedError(f"tensors with {len(rest) + 2} axes that cannot be merged")
     outer, middle = [nothing] * (2 - len(rest)) + rest
@@ -66,35 +66,19 @@ def _walk(axes: list[tuple[int, tuple[int, ...]]], y: tuple[int, tuple[int, ...]
     return Walk(sizes, tuple(zip(*(axis[1] for axis in chosen), strict=True)), _sides(sizes[2], sizes[3], area))
 
 
-def walk(tensors: Sequence[Tensor], area: int) -> Walk:
-    """Over all elements of tensors of one shape; the first tensor decides the order."""
-    axes = _merge([(n, tuple(t.stride(d) for t in tensors)) for d, n in enumerate(tensors[0].shape)])
-    nothing = (1, (0,) * len(tensors))
-    # Y: what some other tensor is contiguous along.
-    y = min(axes[:-1], key=lambda axis: min(step for step in axis[1] if step), default=nothing)
-    return _walk([axis for axis in axes if axis is not y], y, len(tensors), area)
-
-
-def walk_channels(tensors: Sequence[Tensor], area: int) -> Walk:
-    """The same for (B, C, H, W) where Y is C, by itself, and the rest are pixels."""
-    axes = [(n, tuple(t.stride(d) for t in tensors)) for d, n in enumerate(tensors[0].shape)]
-    return _walk(_merge([axes[0], *axes[2:]]), axes[1], len(tensors), area)
-
-
 @triton.jit
 def place(sizes, BY: tl.constexpr, BX: tl.constexpr):
-    """Where this program's tile lies: its number among the pixel tiles; int64 (outer, middle, y (BY, 1), x (1, BX));
-    and whether all of it is inside."""
+    """Where this program's tile lies: int64 (outer, middle, y (BY, 1), x (1, BX)); and whether all of it is inside."""
     tile = tl.program_id(0)
     across = tl.cdiv(sizes[2], BY)
-    pixel = tile // across
+    row_tile = tile // across
     y = (tile % across).to(tl.int64) * BY
     along = tl.cdiv(sizes[3], BX)
-    x = (pixel % along).to(tl.int64) * BX
-    row = (pixel // along).to(tl.int64)
+    x = (row_tile % along).to(tl.int64) * BX
+    row = (row_tile // along).to(tl.int64)
     whole = (y + BY <= sizes[2]) & (x + BX <= sizes[3])
     at = (row // sizes[1], row % sizes[1], (y + tl.arange(0, BY))[:, None], (x + tl.arange(0, BX))[None, :])
-    return pixel, at, whole
+    return at, whole
 
 
 @triton.jit

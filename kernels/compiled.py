@@ -29,8 +29,7 @@ from base_fast.kernels import gaussian_kl as kl
 from base_fast.kernels import gaussian_sample as sample
 from base_fast.kernels import gaussian_sample_kl as sample_kl
 from base_fast.kernels import gumbel_softmax as gumbel
-from base_fast.kernels import mixed_norm_sum as norm_sum
-from base_fast.kernels import mixed_op, mixed_sum, outer_step, pool_pair, sgd_step
+from base_fast.kernels import mixed_op, mixed_sum, outer_step, sgd_step
 
 ARCHITECTURES = (80, 90, 100)
 
@@ -202,17 +201,6 @@ def _sum_backward(dtype: torch.dtype, mixed: bool) -> None:
     mixed_sum.mixed_sum_backward(*_branches(dtype, mixed))
 
 
-def _norm_sum(dtype: torch.dtype, mixed: bool) -> None:
-    _, xs, weights, positions = _branches(dtype, mixed)
-    norm_sum.mixed_norm_sum(xs, weights, positions, [True] * (K - 1) + [False], 1e-5)
-
-
-def _norm_sum_backward(dtype: torch.dtype, mixed: bool) -> None:
-    grad, xs, weights, positions = _branches(dtype, mixed)
-    mean = _empty(torch.float64 if dtype == torch.float64 else torch.float32, K, SHAPE[1])
-    norm_sum.mixed_norm_sum_backward(grad, xs, weights, positions, [True] * (K - 1) + [False], mean, mean)
-
-
 def _rows(dtype: torch.dtype) -> Tensor:
     return _empty(dtype, 1024, L)
 
@@ -239,11 +227,6 @@ def _depthwise_backward(dtype: torch.dtype, k: int, dilation: int, stride: int, 
     depthwise.depthwise_conv_backward(grad, x, _empty(dtype, SHAPE[1], 1, k, k), stride, dilation, True)
 
 
-def _pools_backward(dtype: torch.dtype, stride: int, last: bool = True) -> None:
-    grad = _images(dtype, stride, last)
-    pool_pair.pool_pair_backward(grad, grad, _images(dtype, last=last), stride)
-
-
 # none, the pools, the identity or factorized reduction, separable and dilated convolutions: those of DARTS.
 PRIMITIVES = [0, 1, 2, 3, 4, 5, 7, 8]
 
@@ -268,13 +251,6 @@ CASES = (
     Case("gumbel_softmax hard", lambda d: gumbel.gumbel_softmax(_rows(d), _key(), 0.5, True, 1.0), 2, 2),
     Case("gumbel_softmax L=5", lambda d: gumbel.gumbel_softmax(_rows(d)[:, :5], _key(), 0.5, False, 1.0), 2, 2),
     Case("gumbel_softmax backward", lambda d: gumbel.gumbel_softmax_backward(_rows(d), _rows(d), 0.5), 3, 3),
-    Case("log_density", lambda d: gumbel.gumbel_softmax_log_density(_rows(d), _key(), 0.5, 1.0), 2 + 1 / L, 2 + 1 / L),
-    Case(
-        "log_density backward",
-        lambda d: gumbel.gumbel_softmax_log_density_backward(_rows(d), _rows(d)[:, 0], _rows(d), 0.5),
-        3 + 1 / L,
-        3 + 1 / L,
-    ),
     Case("gaussian_sample", lambda d: sample.gaussian_sample(*_vectors(2, d), _key()), 3, 3),
     Case("gaussian_sample backward", lambda d: sample.gaussian_sample_backward(*_vectors(2, d), _key()), 3, 3),
     Case("gaussian_kl", lambda d: kl.gaussian_kl(*_vectors(4, d)), 4, 4),
@@ -291,22 +267,12 @@ CASES = (
     Case("mixed_sum two layouts", lambda d: _sum(d, mixed=True), K + 1, K + 1),
     Case("mixed_sum backward", lambda d: _sum_backward(d, mixed=False), 2 * K + 1, 2 * K + 1),
     Case("mixed_sum backward two layouts", lambda d: _sum_backward(d, mixed=True), 2 * K + 1, 2 * K + 1),
-    Case("mixed_norm_sum", lambda d: _norm_sum(d, mixed=False), K + 1, 2 * K),
-    Case("mixed_norm_sum two layouts", lambda d: _norm_sum(d, mixed=True), K + 1, 2 * K),
-    Case("mixed_norm_sum backward", lambda d: _norm_sum_backward(d, mixed=False), 2 * K + 1, 3 * K + 1),
-    Case("mixed_norm_sum backward two layouts", lambda d: _norm_sum_backward(d, mixed=True), 2 * K + 1, 3 * K + 1),
     Case("depthwise_conv 3", lambda d: _depthwise(d, 3, 1, 1), 2, 2),
     Case("depthwise_conv 7 stride 2", lambda d: _depthwise(d, 7, 1, 2), 5 / 4, 5 / 4),
     Case("depthwise_conv 5 dilated contiguous", lambda d: _depthwise(d, 5, 2, 1, last=False), 2, 2),
     Case("depthwise_conv 3 backward", lambda d: _depthwise_backward(d, 3, 1, 1), 3, 3),
     Case("depthwise_conv 7 stride 2 backward", lambda d: _depthwise_backward(d, 7, 1, 2), 9 / 4, 9 / 4),
     Case("depthwise_conv 5 dilated contiguous backward", lambda d: _depthwise_backward(d, 5, 2, 1, last=False), 3, 3),
-    Case("pool_pair", lambda d: pool_pair.pool_pair(_images(d), 1), 3, 3),
-    Case("pool_pair contiguous", lambda d: pool_pair.pool_pair(_images(d, last=False), 1), 3, 3),
-    # The places of the maxima are bytes, written and read again.
-    Case("pool_pair backward", lambda d: _pools_backward(d, 1), 4, 4.5),
-    Case("pool_pair stride 2 backward", lambda d: _pools_backward(d, 2), 5 / 2, 5 / 2 + 1 / 8),
-    Case("pool_pair contiguous backward", lambda d: _pools_backward(d, 1, last=False), 4, 4.5),
     # In words per element of y: x, four first stages, two second ones read and written, four of the six summed up.
     Case("mixed_op", lambda d: mixed_op.mixed_op(*_edge(d, 1, 64)), 2, 15),
     Case("mixed_op 16 channels stride 2", lambda d: mixed_op.mixed_op(*_edge(d, 2, 16)), 5, 22),

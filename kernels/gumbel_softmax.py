@@ -1,12 +1,10 @@
-"""z = softmax((φ + s·ξ)/τ) over rows of L, ξ ~ Gumbel(0, 1): reads φ, writes z (and one log-density per row).
+"""z = softmax((φ + s·ξ)/τ) over rows of L, ξ ~ Gumbel(0, 1): reads φ, writes z.
 
 A row stays in registers. Its columns are laid out from the Philox block that its first element lies in, so that blocks
 are whole whatever L is; up to three columns at either end belong to the neighbouring rows and are left out.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 import triton
@@ -34,27 +32,15 @@ def _columns(row, L: tl.constexpr, BLOCKS: tl.constexpr):
 
 
 @triton.jit
-def _log_sum_exp(x):
-    """Of each row, keeping the axis; with its terms e^(x − max) and their sum."""
-    largest = tl.max(x, 1, keep_dims=True)
-    terms = tl.exp(x - largest)
-    total = tl.sum(terms, 1, keep_dims=True)
-    return largest + tl.log(total), terms, total
-
-
-@triton.jit
 def _sample(
     logits,
     key,
     z,
-    log_density,
     rows,
     tau: tl.float64,
     noise: tl.float64,
-    constant: tl.float64,
     L: tl.constexpr,
     HARD: tl.constexpr,
-    DENSITY: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
@@ -65,10 +51,9 @@ def _sample(
     xi = _philox.gumbel(key, blocks).to(phi.dtype)
     tau = _math.scalar(tau, phi.dtype)
     noise = _math.scalar(noise, phi.dtype)
-    noisy = phi + noise * xi
-    x = tl.where(inside, noisy / tau, float("-inf"))
-    normalizer, terms, total = _log_sum_exp(x)
-    y = terms / total
+    x = tl.where(inside, (phi + noise * xi) / tau, float("-inf"))
+    terms = tl.exp(x - tl.max(x, 1, keep_dims=True))
+    y = terms / tl.sum(terms, 1, keep_dims=True)
     if HARD:
         # The first of the largest of what z would be once rounded; y − y lets a row that is not a number show.
         rounded = y.to(z.dtype.element_ty).to(y.dtype)
@@ -76,23 +61,16 @@ def _sample(
         first = tl.min(tl.where(rounded == tl.max(rounded, 1, keep_dims=True), column, 4 * BLOCKS), 1, keep_dims=True)
         y = tl.where(column == first, 1.0, 0.0) + (y - y)
     tl.store(z + index, y, mask=there)
-    if DENSITY:
-        back, _, _ = _log_sum_exp(tl.where(inside, -noise * xi, float("-inf")))
-        linear = tl.sum(tl.where(inside, phi - (tau + 1.0) / tau * noisy, 0.0), 1, keep_dims=True)
-        density = _math.scalar(constant, phi.dtype) + linear + L * (normalizer - back)
-        tl.store(log_density + row[:, None], density, mask=(row < rows)[:, None])
 
 
 @triton.jit
 def _gradient(
     grad_z,
-    grad_density,
     z,
     grad,
     rows,
     tau: tl.float64,
     L: tl.constexpr,
-    DENSITY: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -104,9 +82,6 @@ def _gradient(
     g = _math.wide(tl.load(grad_z + index, mask=there, other=0.0))
     tau = _math.scalar(tau, y.dtype)
     out = (g - tl.sum(g * y, 1, keep_dims=True)) * y
-    if DENSITY:
-        density = _math.wide(tl.load(grad_density + row, mask=row < rows, other=0.0))
-        out += density[:, None] * (L * y - 1.0)
     tl.store(grad + index, out / tau, mask=there)
 
 
@@ -115,51 +90,31 @@ def _rows(columns: int) -> int:
     return max(1, BLOCK // columns)
 
 
-def _draw(logits: Tensor, key: Tensor, tau: float, noise: float, hard: bool, density: bool) -> tuple[Tensor, Tensor]:
+def gumbel_softmax(logits: Tensor, key: Tensor, tau: float, hard: bool, noise: float) -> Tensor:
     logits = logits.contiguous()
     L = logits.shape[-1]
     z = torch.empty_like(logits)
-    log_density = logits.new_empty(logits.shape[:-1])
-    rows = log_density.numel()
+    rows = logits.numel() // L
     # A row may begin anywhere in its first block, except where every row begins at a block.
     blocks = triton.next_power_of_2(triton.cdiv(L + (0 if L % 4 == 0 else 2 if L % 2 == 0 else 3), 4))
     tile = _rows(4 * blocks)
-    constant = math.lgamma(L) + (L - 1) * math.log(tau)
     with torch.cuda.device_of(logits):
         _sample[(triton.cdiv(rows, tile),)](
-            logits, key.contiguous(), z, log_density, rows, tau, noise, constant,
-            L=L, HARD=hard, DENSITY=density, ROWS=tile, BLOCKS=blocks, **OPTIONS,
+            logits, key.contiguous(), z, rows, tau, noise,
+            L=L, HARD=hard, ROWS=tile, BLOCKS=blocks, **OPTIONS,
         )  # fmt: skip
-    return z, log_density
+    return z
 
 
-def _pull_back(grad_z: Tensor, grad_density: Tensor, z: Tensor, tau: float, density: bool) -> Tensor:
-    grad_z, z = grad_z.contiguous(), z.contiguous()
+def gumbel_softmax_backward(grad: Tensor, z: Tensor, tau: float) -> Tensor:
+    grad, z = grad.contiguous(), z.contiguous()
     L = z.shape[-1]
-    grad = torch.empty_like(z)
+    d_logits = torch.empty_like(z)
     rows = z.numel() // L
     columns = triton.next_power_of_2(L)
     tile = _rows(columns)
     with torch.cuda.device_of(z):
         _gradient[(triton.cdiv(rows, tile),)](
-            grad_z, grad_density.contiguous(), z, grad, rows, tau,
-            L=L, DENSITY=density, ROWS=tile, COLUMNS=columns, **OPTIONS,
+            grad, z, d_logits, rows, tau, L=L, ROWS=tile, COLUMNS=columns, **OPTIONS
         )  # fmt: skip
-    return grad
-
-
-def gumbel_softmax(logits: Tensor, key: Tensor, tau: float, hard: bool, noise: float) -> Tensor:
-    return _draw(logits, key, tau, noise, hard=hard, density=False)[0]
-
-
-def gumbel_softmax_backward(grad: Tensor, z: Tensor, tau: float) -> Tensor:
-    # The density's gradient is not read: any pointer does.
-    return _pull_back(grad, grad, z, tau, density=False)
-
-
-def gumbel_softmax_log_density(logits: Tensor, key: Tensor, tau: float, noise: float) -> tuple[Tensor, Tensor]:
-    return _draw(logits, key, tau, noise, hard=False, density=True)
-
-
-def gumbel_softmax_log_density_backward(grad_z: Tensor, grad_density: Tensor, z: Tensor, tau: float) -> Tensor:
-    return _pull_back(grad_z, grad_density, z, tau, density=True)
+    return d_logits

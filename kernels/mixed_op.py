@@ -23,7 +23,7 @@ from torch import Tensor
 from base_fast.kernels import _edge_backward, _edge_forward, _windows
 from base_fast.kernels._launch import BLOCK, BOUNDED
 from base_fast.kernels._partials import add_up, contributions
-from base_fast.kernels.mixed_norm_sum import CHANNELS, TILES, statistics
+from base_fast.kernels._statistics import CHANNELS, TILES, statistics
 from base_fast.space.primitives import (
     BatchNorm,
     Convolution,
@@ -173,7 +173,7 @@ def _values(
         if not again:
             row = 0 if pools else 2 + number
             statistics[(triton.cdiv(edge.width, CHANNELS), rows)](
-                means, squares, mean[row:], rstd[row:], (1 << rows) - 1, EPS, (1, 1, edge.width, edge.pixels), tiles,
+                means, squares, mean[row:], rstd[row:], EPS, edge.width, edge.pixels, tiles,
                 BX=BM, TILES=TILES, CHANNELS=CHANNELS, **BOUNDED,
             )  # fmt: skip
         number += len(stages)

@@ -33,7 +33,7 @@ def _sum_tile(out, branches, weights, positions, strides, at, inside):
 @triton.jit
 def _sum(out, branches, weights, positions, sizes, strides, BY: tl.constexpr, BX: tl.constexpr):
     """`strides`: out's, then the branches'."""
-    _, at, whole = _tiles.place(sizes, BY, BX)
+    at, whole = _tiles.place(sizes, BY, BX)
     if whole:
         _sum_tile(out, branches, weights, positions, strides, at, None)
     else:
@@ -67,7 +67,7 @@ def _gradient(
     BX: tl.constexpr,
 ):
     """`strides`: grad's, the branches', their gradients'; contributions (K, tiles)."""
-    _, at, whole = _tiles.place(sizes, BY, BX)
+    at, whole = _tiles.place(sizes, BY, BX)
     tile, tiles = tl.program_id(0), tl.num_programs(0).to(tl.int64)
     if whole:
         _gradient_tile(grad, branches, weights, out, contributions, positions, strides, tile, tiles, at, None)

@@ -34,15 +34,6 @@ KL_BFLOAT16 = 1.2e-2
 # ln 8: 1.1e-7, one rounding.
 ENTROPY_FLOAT32 = 5e-7
 
-# The Concrete log-density from the noise against that from z, and its gradient: 8.1e-15.
-CONCRETE_FLOAT64 = 3e-14
-# The Concrete log-density: 4.2e-7.
-CONCRETE_FLOAT32 = 2e-6
-# 1.3e-2: the log-sum-exp is multiplied by L = 8.
-CONCRETE_BFLOAT16 = 4e-2
-# The midpoint rule with 20,000 points on a density whose ends behave like s^(τ − 1), τ = 0.8: 1.1e-4.
-MIDPOINT_RULE = 3e-4
-
 # Outer steps of up to 17 tasks and clipped gradient steps: 8.9e-8, one rounding.
 STEP_FLOAT32 = 3e-7
 # The same: 3.8e-3.
@@ -57,23 +48,13 @@ SUM_FLOAT32 = 5e-7
 # 5.1e-3: every partial sum is rounded.
 SUM_BFLOAT16 = 2e-2
 
-# Weighted sums of eight normalized branches and their gradients: 6.1e-14, for a channel of two values.
-NORM_SUM_FLOAT64 = 3e-13
-# 3.4e-3: one rounding.
-NORM_SUM_BFLOAT16 = 1.2e-2
-# Means 1000 standard deviations away: 2.6e-5 of the reference, 9.0e-8 of the kernels.
-NORM_SUM_FAR_FLOAT32 = 1e-4
-# Gradients from branches that were rounded to 8 bits: 7.1e-3.
+# Gradients of an edge from values that were rounded to 8 bits: 7.1e-3.
 STORED_IN_BFLOAT16 = 2e-2
 
 # Depthwise convolutions and their gradients, sums over 4·16·16 pixels: 4.4e-7.
 DEPTHWISE_FLOAT32 = 2e-6
 # 3.7e-3: one rounding.
 DEPTHWISE_BFLOAT16 = 1.2e-2
-# Both pools and their gradient: 1.6e-7.
-POOLS_FLOAT32 = 5e-7
-# 4.7e-3: one rounding.
-POOLS_BFLOAT16 = 1.2e-2
 
 # An edge of eight primitives, value and gradients, against torch.nn modules: 1.6e-15.
 EDGE_FLOAT64 = 1e-13
@@ -129,9 +110,7 @@ KL_GRADIENT_FLOAT32 = 2e-6
 KL_CLOSE_FLOAT32 = 4e-6
 # softplus(ρ), |ρ| ≤ 80, relative: 2.6e-6, the rounding of ρ·log₂e without a fused product and sum.
 SOFTPLUS_FLOAT32 = 1e-5
-# Weighted sums of normalized branches and their gradients: 2.1e-7; the statistics of numbers around 1000: 5.6e-7.
-NORM_SUM_FLOAT32 = 2e-6
-# Depthwise convolutions and pools, and their gradients: sums of up to 49 products, weight gradients of up to 1,740.
+# Depthwise convolutions and their gradients: sums of up to 49 products, weight gradients of up to 1,740.
 WINDOW_FLOAT32 = 2e-6
 WINDOW_BFLOAT16 = 1.2e-2
 # An edge's value and gradients, of up to eight primitives: 4.6e-6, z's gradient of an identity alone.
@@ -163,8 +142,6 @@ INVERSE_SOFTPLUS_FLOAT64 = 2e-10
 _KERNEL = {
     "gumbel_softmax": (1e-6, 2e-7),  # 2.7e-7, 3.9e-8
     "gumbel_softmax_backward": (1e-6, 2e-15),  # 2.5e-7, 3.3e-16
-    "gumbel_softmax_log_density": (2e-6, 1e-6),  # 7.3e-7, 2.6e-7
-    "gumbel_softmax_log_density_backward": (4e-7, 1e-15),  # 9.8e-8, 1.9e-16
     "gaussian_sample": (1e-6, 1e-6),  # 3.3e-7, 3.3e-7
     "gaussian_sample_backward": (1e-6, 1e-6),  # 2.9e-7, 2.6e-7
     "gaussian_kl": (1e-6, 1e-14),  # 2.4e-7, 1.9e-15
@@ -173,12 +150,8 @@ _KERNEL = {
     "gaussian_sample_kl_backward": (1e-6, 1e-6),  # 2.7e-7, 9.5e-8
     "mixed_sum": (4e-7, 1e-15),  # 1.2e-7, 0
     "mixed_sum_backward": (1e-6, 1e-14),  # 3.1e-7, 2.2e-15
-    "mixed_norm_sum": (5e-7, 4e-15),  # 1.5e-7, 9.2e-16
-    "mixed_norm_sum_backward": (1e-6, 4e-15),  # 3.2e-7, 8.9e-16
     "depthwise_conv": (1e-6, 2e-15),  # 3.2e-7, 4.5e-16
     "depthwise_conv_backward": (2e-6, 1e-14),  # 6.1e-7, 2.8e-15
-    "pool_pair": (4e-7, 2e-15),  # 1.3e-7, 4.0e-16
-    "pool_pair_backward": (4e-7, 2e-15),  # 1.1e-7, 3.5e-16
     "outer_step": (8e-7, 1e-15),  # 2.5e-7, 2.2e-16
     "sgd_step": (2e-7, 1e-15),  # 5.4e-8, 2.2e-16
     "relu_conv_norm": (2e-6, 1e-14),  # 5.0e-7, 2.1e-15

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from base_fast.ops.categorical_kl import categorical_kl
-from base_fast.ops.concrete_log_density import concrete_log_density
 from base_fast.ops.depthwise_conv import depthwise_conv
 from base_fast.ops.gaussian_kl import gaussian_kl
 from base_fast.ops.gaussian_sample import gaussian_sample
 from base_fast.ops.gaussian_sample_kl import gaussian_sample_kl
-from base_fast.ops.gumbel_softmax import gumbel_softmax, gumbel_softmax_log_density
+from base_fast.ops.gumbel_softmax import gumbel_softmax
 from base_fast.ops.mixed_cell import mixed_cell
-from base_fast.ops.mixed_norm_sum import mixed_norm_sum
 from base_fast.ops.mixed_op import mixed_op
 from base_fast.ops.mixed_sum import mixed_sum
 from base_fast.ops.outer_step import outer_step
-from base_fast.ops.pool_pair import pool_pair
 from base_fast.ops.registry import backends
 from base_fast.ops.relu_conv_norm import relu_conv_norm
 from base_fast.ops.sgd_step import sgd_step
@@ -22,19 +19,15 @@ from base_fast.ops.sgd_step import sgd_step
 __all__ = [
     "backends",
     "categorical_kl",
-    "concrete_log_density",
     "depthwise_conv",
     "gaussian_kl",
     "gaussian_sample",
     "gaussian_sample_kl",
     "gumbel_softmax",
-    "gumbel_softmax_log_density",
     "mixed_cell",
-    "mixed_norm_sum",
     "mixed_op",
     "mixed_sum",
     "outer_step",
-    "pool_pair",
     "relu_conv_norm",
     "sgd_step",
 ]

@@ -1,4 +1,4 @@
-"""Gumbel-Softmax samples, and their log-density."""
+"""Gumbel-Softmax samples."""
 
 from __future__ import annotations
 
@@ -31,21 +31,6 @@ _backward = differentiable(
     ),
     reference.gumbel_softmax_backward,
 )
-_with_density = define_kernel(
-    "gumbel_softmax_log_density(Tensor logits, Tensor key, float tau, float noise) -> (Tensor, Tensor)",
-    reference.gumbel_softmax_log_density,
-    lambda logits, key, tau, noise: (_dense(logits), logits.new_empty(logits.shape[:-1])),
-    column="gumbel_softmax",
-)
-_with_density_backward = differentiable(
-    define_kernel(
-        "gumbel_softmax_log_density_backward(Tensor grad_z, Tensor grad_density, Tensor z, float tau) -> Tensor",
-        reference.gumbel_softmax_log_density_backward,
-        lambda grad_z, grad_density, z, tau: _dense(z),
-        column="gumbel_softmax",
-    ),
-    reference.gumbel_softmax_log_density_backward,
-)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -60,18 +45,7 @@ def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
     return _backward(grad.contiguous(), z, ctx.tau), None, None, None, None
 
 
-def _save_with_density(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.tau = inputs[2]
-    ctx.save_for_backward(output[0])
-
-
-def _gradient_with_density(ctx: Any, grad_z: Tensor, grad_density: Tensor) -> tuple[Tensor, None, None, None]:
-    (z,) = ctx.saved_tensors
-    return _with_density_backward(grad_z.contiguous(), grad_density.contiguous(), z, ctx.tau), None, None, None
-
-
 define_gradient(_op, _save, _gradient)
-define_gradient(_with_density, _save_with_density, _gradient_with_density)
 
 
 def gumbel_softmax(logits: Tensor, key: Tensor, tau: float = 1.0, hard: bool = False, noise: float = 1.0) -> Tensor:
@@ -92,39 +66,10 @@ def gumbel_softmax(logits: Tensor, key: Tensor, tau: float = 1.0, hard: bool = F
     Raises:
         InputError: for a wrong dtype, shape, device, temperature or noise scale.
     """
-    _check(logits, key, tau, noise)
-    z: Tensor = _op(logits.contiguous(), key, tau, hard, noise)
-    return z
-
-
-def gumbel_softmax_log_density(
-    logits: Tensor, key: Tensor, tau: float = 1.0, noise: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """The soft sample of `gumbel_softmax` and, in the same pass, the log-density at which it was drawn.
-
-    That is the density of the Concrete distribution with `logits` at temperature `tau` (Maddison et al. 2017, Eq. 10).
-    It is computed from the noise instead of z, and stays exact where entries of z underflow.
-
-    Args:
-        logits: (..., L), unnormalized log-probabilities: float32, float64 or bfloat16.
-        key: int64 (2,) on the same device.
-        tau: temperature > 0.
-        noise: scale of ξ, ≥ 0; only at 1 is z a draw from that distribution.
-
-    Returns:
-        z (..., L) and log_density (...), same dtype; the gradient of log_density includes its dependence on z.
-
-    Raises:
-        InputError: for a wrong dtype, shape, device, temperature or noise scale.
-    """
-    _check(logits, key, tau, noise)
-    z, log_density = _with_density(logits.contiguous(), key, tau, noise)
-    return z, log_density
-
-
-def _check(logits: Tensor, key: Tensor, tau: float, noise: float) -> None:
     checks.rows("logits", logits)
     checks.key_on(key, logits.device)
     checks.positive("tau", tau)
     checks.not_negative("noise", noise)
     checks.no_tangents(logits)
+    z: Tensor = _op(logits.contiguous(), key, tau, hard, noise)
+    return z

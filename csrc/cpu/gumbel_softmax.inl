@@ -17,16 +17,14 @@ struct Sampling {
   using C = compute_t<T>;
   const T* logits;
   T* z;
-  T* log_density;
   int64_t length;
   Key key;
   C inverse_tau;
-  C constant;  // of the log-density: log Γ(L) + (L−1)·log τ
   float noise;
   bool hard;
 
-  // scores[i − begin] = (φ + s·ξ)/τ and, for the log-density, opposite[i − begin] = −s·ξ of elements [begin, end).
-  BF_HD void score(int64_t begin, int64_t end, C* BF_RESTRICT scores, C* BF_RESTRICT opposite) const {
+  // scores[i − begin] = (φ + s·ξ)/τ of elements [begin, end).
+  BF_HD void score(int64_t begin, int64_t end, C* BF_RESTRICT scores) const {
     const auto* const from = logits;
     const C scale = inverse_tau;
     const float s = noise;
@@ -34,9 +32,6 @@ struct Sampling {
       const int64_t at = start - begin;
 #pragma GCC ivdep
       for (int j = 0; j < count; ++j) scores[at + j] = gumbel_score<C>(to_float(from[start + j]), s * xi[j], scale);
-      if (opposite != nullptr) {
-        for (int j = 0; j < count; ++j) opposite[at + j] = -(s * xi[j]);
-      }
     }, from);
   }
 };
@@ -44,7 +39,7 @@ struct Sampling {
 template <int kLength, class T>
 void sample_short_rows(const Sampling<T>& sampling, int64_t begin, int64_t end) {
   using C = compute_t<T>;
-  alignas(64) C scores[kChunk], opposite[kChunk];
+  alignas(64) C scores[kChunk];
   alignas(64) C tile[kShort * kLanes];
   const int64_t length = kLength > 0 ? kLength : sampling.length;
   const int n = static_cast<int>(length);
@@ -52,22 +47,12 @@ void sample_short_rows(const Sampling<T>& sampling, int64_t begin, int64_t end) 
   for (int lane = 0; lane < kLanes * n; ++lane) tile[lane] = C(0);
   for (int64_t first = begin; first < end; first += rows_of_chunk) {
     const int64_t last = first + rows_of_chunk < end ? first + rows_of_chunk : end;
-    sampling.score(first * length, last * length, scores, sampling.log_density != nullptr ? opposite : nullptr);
+    sampling.score(first * length, last * length, scores);
     for (int64_t row = first; row < last; row += kLanes) {
       const int count = static_cast<int>(row + kLanes < last ? kLanes : last - row);
       const int64_t at = (row - first) * length;
-      LaneValues<C> of_noise;
-      if (sampling.log_density != nullptr) {
-        transpose_in<kLength>(opposite + at, count, n, tile);
-        of_noise = softmax_tile<kLength, false>(tile, length);
-      }
       transpose_in<kLength>(scores + at, count, n, tile);
-      const LaneValues<C> of_scores = softmax_tile<kLength, false>(tile, length);
-      if (sampling.log_density != nullptr) {
-        for (int r = 0; r < count; ++r) {
-          sampling.log_density[row + r] = from_float<T>(sampling.constant + of_scores.at[r] - of_noise.at[r]);
-        }
-      }
+      softmax_tile<kLength, false>(tile, length);
       if (sampling.hard) one_hot_tile<T, kLength, false>(tile, length);
       transpose_out<kLength>(tile, count, n, sampling.z + row * length);
     }
@@ -78,16 +63,10 @@ template <class T>
 void sample_long_rows(const Sampling<T>& sampling, int64_t begin, int64_t end, compute_t<T>* BF_RESTRICT room) {
   using C = compute_t<T>;
   const int64_t length = sampling.length, padded = (length + kLanes - 1) / kLanes * kLanes;
-  C* const opposite = sampling.log_density != nullptr ? room + padded : nullptr;
   for (int64_t row = begin; row < end; ++row) {
-    sampling.score(row * length, (row + 1) * length, room, opposite);
+    sampling.score(row * length, (row + 1) * length, room);
     for (int64_t i = length; i < padded; ++i) room[i] = -static_cast<C>(HUGE_VAL);
-    const LaneValues<C> of_scores = softmax_tile<0, true>(room, length);
-    if (opposite != nullptr) {
-      for (int64_t i = length; i < padded; ++i) opposite[i] = -static_cast<C>(HUGE_VAL);
-      const LaneValues<C> of_noise = softmax_tile<0, true>(opposite, length);
-      sampling.log_density[row] = from_float<T>(sampling.constant + of_scores.at[0] - of_noise.at[0]);
-    }
+    softmax_tile<0, true>(room, length);
     if (sampling.hard) one_hot_tile<T, 0, true>(room, length);
     T* const z = sampling.z + row * length;
     for (int64_t l = 0; l < length; ++l) z[l] = from_float<T>(room[l]);
@@ -95,15 +74,14 @@ void sample_long_rows(const Sampling<T>& sampling, int64_t begin, int64_t end, c
 }
 
 template <class T>
-void gumbel_softmax(const T* logits, T* z, T* log_density, int64_t begin, int64_t end, int64_t length, Key key,
-                    double tau, bool hard, double noise, double constant) {
+void gumbel_softmax(const T* logits, T* z, int64_t begin, int64_t end, int64_t length, Key key, double tau, bool hard,
+                    double noise) {
   using C = compute_t<T>;
-  const Sampling<T> sampling{logits, z,  log_density, length, key, static_cast<C>(1.0 / tau), static_cast<C>(constant),
-                             static_cast<float>(noise), hard};
+  const Sampling<T> sampling{logits, z, length, key, static_cast<C>(1.0 / tau), static_cast<float>(noise), hard};
   if (length == 8) return sample_short_rows<8>(sampling, begin, end);
   if (length <= kShort) return sample_short_rows<0>(sampling, begin, end);
   const int64_t padded = (length + kLanes - 1) / kLanes * kLanes;
-  C* const room = new C[2 * padded];
+  C* const room = new C[padded];
   sample_long_rows(sampling, begin, end, room);
   delete[] room;
 }
@@ -113,17 +91,12 @@ template <class T>
 struct Gradient {
   using C = compute_t<T>;
   const T* grad;
-  const T* grad_density;
   const T* z;
   T* d_logits;
   int64_t length;
   C inverse_tau;
 
-  BF_HD C of_density(int64_t row) const { return grad_density != nullptr ? to_float(grad_density[row]) : C(0); }
-  BF_HD C d_logit(C g, C g_density, C value, C inner) const {
-    return gumbel_softmax_d_logit(g, value, inner, inverse_tau) +
-           gumbel_log_density_d_logit(g_density, value, static_cast<C>(length), inverse_tau);
-  }
+  BF_HD C d_logit(C g, C value, C inner) const { return gumbel_softmax_d_logit(g, value, inner, inverse_tau); }
 };
 
 template <int kLength, class T>
@@ -136,15 +109,14 @@ void short_row_gradients(const Gradient<T>& gradient, int64_t begin, int64_t end
     const int count = static_cast<int>(row + kLanes < end ? kLanes : end - row);
     transpose_in<kLength>(gradient.grad + row * n, count, n, g);
     transpose_in<kLength>(gradient.z + row * n, count, n, z);
-    LaneValues<C> inner = {}, of_density = {};
-    for (int r = 0; r < count; ++r) of_density.at[r] = gradient.of_density(row + r);
+    LaneValues<C> inner = {};
     for (int l = 0; l < n; ++l) {
       for (int r = 0; r < kLanes; ++r) inner.at[r] += g[l * kLanes + r] * z[l * kLanes + r];
     }
     for (int l = 0; l < n; ++l) {
       for (int r = 0; r < kLanes; ++r) {
         C& one = g[l * kLanes + r];
-        one = gradient.d_logit(one, of_density.at[r], z[l * kLanes + r], inner.at[r]);
+        one = gradient.d_logit(one, z[l * kLanes + r], inner.at[r]);
       }
     }
     transpose_out<kLength>(g, count, n, gradient.d_logits + row * n);
@@ -159,7 +131,6 @@ void long_row_gradients(const Gradient<T>& gradient, int64_t begin, int64_t end)
     const T* BF_RESTRICT const g = gradient.grad + row * n;
     const T* BF_RESTRICT const z = gradient.z + row * n;
     T* BF_RESTRICT const d = gradient.d_logits + row * n;
-    const C of_density = gradient.of_density(row);
     LaneValues<C> inner = {};
     int64_t l = 0;
     for (; l + kLanes <= n; l += kLanes) {
@@ -169,23 +140,23 @@ void long_row_gradients(const Gradient<T>& gradient, int64_t begin, int64_t end)
     inner.fold_sum();
 #pragma GCC ivdep
     for (l = 0; l < n; ++l) {
-      d[l] = from_float<T>(gradient.d_logit(to_float(g[l]), of_density, to_float(z[l]), inner.at[0]));
+      d[l] = from_float<T>(gradient.d_logit(to_float(g[l]), to_float(z[l]), inner.at[0]));
     }
   }
 }
 
 template <class T>
-void gumbel_softmax_backward(const T* grad, const T* grad_density, const T* z, T* d_logits, int64_t begin, int64_t end,
-                             int64_t length, double tau) {
-  const Gradient<T> gradient{grad, grad_density, z, d_logits, length, static_cast<compute_t<T>>(1.0 / tau)};
+void gumbel_softmax_backward(const T* grad, const T* z, T* d_logits, int64_t begin, int64_t end, int64_t length,
+                             double tau) {
+  const Gradient<T> gradient{grad, z, d_logits, length, static_cast<compute_t<T>>(1.0 / tau)};
   if (length == 8) return short_row_gradients<8>(gradient, begin, end);
   if (length <= kShort) return short_row_gradients<0>(gradient, begin, end);
   long_row_gradients(gradient, begin, end);
 }
 
-#define BF_INSTANTIATE(T)                                                                                      \
-  template void gumbel_softmax<T>(const T*, T*, T*, int64_t, int64_t, int64_t, Key, double, bool, double, double); \
-  template void gumbel_softmax_backward<T>(const T*, const T*, const T*, T*, int64_t, int64_t, int64_t, double);
+#define BF_INSTANTIATE(T)                                                                              \
+  template void gumbel_softmax<T>(const T*, T*, int64_t, int64_t, int64_t, Key, double, bool, double); \
+  template void gumbel_softmax_backward<T>(const T*, const T*, T*, int64_t, int64_t, int64_t, double);
 BF_INSTANTIATE(float)
 BF_INSTANTIATE(double)
 BF_INSTANTIATE(bfloat16)

@@ -52,12 +52,12 @@ struct LaneValues {
   }
 };
 
-// x ← softmax(x), and the spread (core/gumbel_softmax.h) of what x was. With `kOneRow` the tile is one row of `length`,
+// x ← softmax(x). With `kOneRow` the tile is one row of `length`,
 // filled up with −inf; else 16 rows.
 template <int kLength, bool kOneRow, class C>
-BF_HD LaneValues<C> softmax_tile(C* BF_RESTRICT x, int64_t length) {
+BF_HD void softmax_tile(C* BF_RESTRICT x, int64_t length) {
   const int64_t steps = kLength > 0 ? kLength : (kOneRow ? (length + kLanes - 1) / kLanes : length);
-  LaneValues<C> most, sum = {}, below = {};
+  LaneValues<C> most, sum = {};
   for (int lane = 0; lane < kLanes; ++lane) most.at[lane] = x[lane];
   for (int64_t k = 1; k < steps; ++k) {
     for (int lane = 0; lane < kLanes; ++lane) {
@@ -68,23 +68,17 @@ BF_HD LaneValues<C> softmax_tile(C* BF_RESTRICT x, int64_t length) {
   if (kOneRow) most.fold_max();
   for (int64_t k = 0; k < steps; ++k) {
     for (int lane = 0; lane < kLanes; ++lane) {
-      const C difference = x[k * kLanes + lane] - most.at[lane];
-      const C y = exp_negative(difference);
+      const C y = exp_negative(x[k * kLanes + lane] - most.at[lane]);
       x[k * kLanes + lane] = y;
       sum.at[lane] += y;
-      below.at[lane] -= !kOneRow || k * kLanes + lane < length ? difference : C(0);
     }
   }
-  if (kOneRow) sum.fold_sum(), below.fold_sum();
-  LaneValues<C> inverse, result;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    inverse.at[lane] = C(1) / sum.at[lane];
-    result.at[lane] = spread(below.at[lane], sum.at[lane], static_cast<C>(length));
-  }
+  if (kOneRow) sum.fold_sum();
+  LaneValues<C> inverse;
+  for (int lane = 0; lane < kLanes; ++lane) inverse.at[lane] = C(1) / sum.at[lane];
   for (int64_t k = 0; k < steps; ++k) {
     for (int lane = 0; lane < kLanes; ++lane) x[k * kLanes + lane] *= inverse.at[lane];
   }
-  return result;
 }
 
 // z ← the one-hot of its first largest entry as T stores it; NaN where z is.

@@ -1,4 +1,4 @@
-// z = softmax((φ + s·ξ)/τ) and the log-density at which z was drawn. Noise is drawn while a tile is brought in: a
+// z = softmax((φ + s·ξ)/τ). Noise is drawn while a tile is brought in: a
 // thread takes one Philox block, four elements.
 #pragma once
 
@@ -13,11 +13,10 @@
 namespace base_fast {
 namespace BF_ISA {
 
-// max x, Σ(max x − x) and Σ exp(x − max x) of a row.
+// max x and Σ exp(x − max x) of a row.
 template <class C>
 struct RowSums {
   C most;
-  C below;
   C exp;
 };
 
@@ -28,13 +27,9 @@ __device__ __forceinline__ RowSums<C> row_sums(int64_t entries, unsigned lanes, 
   C most = -static_cast<C>(HUGE_VAL);
   for (int64_t l = lane; l < entries; l += lanes) most = Most()(most, x(l));
   most = joined(most, lanes, Most());
-  C below = 0, exp = 0;
-  for (int64_t l = lane; l < entries; l += lanes) {
-    const C d = x(l) - most;
-    below -= d;
-    exp += exp_negative(d);
-  }
-  return {most, joined(below, lanes, Plus()), joined(exp, lanes, Plus())};
+  C exp = 0;
+  for (int64_t l = lane; l < entries; l += lanes) exp += exp_negative(x(l) - most);
+  return {most, joined(exp, lanes, Plus())};
 }
 
 // z(l) of a row to store(l, z), from its scores x. `store` may overwrite x(l). Hard: one at the first of the largest z
@@ -60,15 +55,12 @@ __device__ __forceinline__ void store_row(int64_t entries, unsigned lanes, const
   for (int64_t l = lane; l < entries; l += lanes) store(l, (l == chosen ? C(1) : C(0)) + (scale - scale));
 }
 
-// `log_density` may be null where `density` is false; `constant` is log Γ(L) + (L−1)·log τ.
-template <class T, bool density>
+template <class T>
 __global__ void __launch_bounds__(kMostThreads)
     gumbel_softmax_kernel(const T* __restrict__ logits, const int64_t* __restrict__ key, RowTiles tiles, double tau,
-                          bool hard, double noise, double constant, T* __restrict__ z, T* __restrict__ log_density,
-                          bool aligned) {
+                          bool hard, double noise, T* __restrict__ z, bool aligned) {
   using C = compute_t<T>;
   __shared__ C scores[kTile];
-  __shared__ float noises[density ? kTile : 1];
   const Key k = load_key(key);
   const C inverse_tau = static_cast<C>(1.0 / tau);
   const float scale = static_cast<float>(noise);
@@ -80,9 +72,7 @@ __global__ void __launch_bounds__(kMostThreads)
       const Noise4 xi = gumbel4(k, quad);
       BF_UNROLL
       for (int j = 0; j < 4; ++j) {
-        const float noise_j = scale * xi.x[j];
-        scores[at[j]] = gumbel_score<C>(to_float(phi.x[j]), noise_j, inverse_tau);
-        if (density) noises[at[j]] = -noise_j;
+        scores[at[j]] = gumbel_score<C>(to_float(phi.x[j]), scale * xi.x[j], inverse_tau);
       }
     });
     __syncthreads();
@@ -95,15 +85,6 @@ __global__ void __launch_bounds__(kMostThreads)
       C* const x = scores + (entries > 0 ? row * tiles.pitch : 0);
       const auto score = [&](int64_t l) { return x[l]; };
       const RowSums<C> sums = row_sums<C>(entries, tiles.lanes, score);
-      if (density) {
-        const float* const noise_row = noises + (entries > 0 ? row * tiles.pitch : 0);
-        const RowSums<C> back = row_sums<C>(entries, tiles.lanes, [&](int64_t l) { return C(noise_row[l]); });
-        if (entries > 0 && threadIdx.x % tiles.lanes == 0) {
-          const C l = static_cast<C>(entries);
-          log_density[global_row] = from_float<T>(static_cast<C>(constant) + spread<C>(sums.below, sums.exp, l) -
-                                                  spread<C>(back.below, back.exp, l));
-        }
-      }
       store_row<T>(entries, tiles.lanes, sums, hard, score, [&](int64_t l, C y) { x[l] = y; });
     }
     __syncthreads();
@@ -119,11 +100,10 @@ __global__ void __launch_bounds__(kMostThreads)
 }
 
 // A block takes a whole row, and draws the noise again wherever it is needed.
-template <class T, bool density>
+template <class T>
 __global__ void __launch_bounds__(kMostThreads)
     gumbel_softmax_long_kernel(const T* __restrict__ logits, const int64_t* __restrict__ key, int64_t rows,
-                               int64_t entries, double tau, bool hard, double noise, double constant,
-                               T* __restrict__ z, T* __restrict__ log_density) {
+                               int64_t entries, double tau, bool hard, double noise, T* __restrict__ z) {
   using C = compute_t<T>;
   const Key k = load_key(key);
   const C inverse_tau = static_cast<C>(1.0 / tau);
@@ -139,33 +119,15 @@ __global__ void __launch_bounds__(kMostThreads)
       return gumbel_score<C>(to_float(logits[row * entries + l]), xi(l), inverse_tau);
     };
     const RowSums<C> sums = row_sums<C>(entries, blockDim.x, score);
-    if (density) {
-      const RowSums<C> back = row_sums<C>(entries, blockDim.x, [&](int64_t l) { return C(-xi(l)); });
-      if (threadIdx.x == 0) {
-        const C l = static_cast<C>(entries);
-        log_density[row] = from_float<T>(static_cast<C>(constant) + spread<C>(sums.below, sums.exp, l) -
-                                         spread<C>(back.below, back.exp, l));
-      }
-    }
     store_row<T>(entries, blockDim.x, sums, hard, score,
                  [&](int64_t l, C y) { z[row * entries + l] = from_float<T>(y); });
   }
 }
 
-// The gradient of one logit.
-template <class C, bool density>
-__device__ __forceinline__ C gumbel_d_logit(C grad, C grad_density, C z, C inner, C entries, C inverse_tau) {
-  C d = gumbel_softmax_d_logit<C>(grad, z, inner, inverse_tau);
-  if (density) d += gumbel_log_density_d_logit<C>(grad_density, z, entries, inverse_tau);
-  return d;
-}
-
-// `grad_density` may be null where `density` is false.
-template <class T, bool density>
+template <class T>
 __global__ void __launch_bounds__(kMostThreads)
-    gumbel_softmax_backward_kernel(const T* __restrict__ grad, const T* __restrict__ grad_density,
-                                   const T* __restrict__ z, RowTiles tiles, double tau, T* __restrict__ d_logits,
-                                   bool aligned) {
+    gumbel_softmax_backward_kernel(const T* __restrict__ grad, const T* __restrict__ z, RowTiles tiles, double tau,
+                                   T* __restrict__ d_logits, bool aligned) {
   using C = compute_t<T>;
   __shared__ C gradients[kTile], samples[kTile];
   const C inverse_tau = static_cast<C>(1.0 / tau);
@@ -188,10 +150,8 @@ __global__ void __launch_bounds__(kMostThreads)
       C inner = 0;
       for (unsigned l = lane; l < entries; l += tiles.lanes) inner += g[l] * y[l];
       inner = joined(inner, tiles.lanes, Plus());
-      C of_density = 0;
-      if (density && entries > 0) of_density = to_float(grad_density[global_row]);
       for (unsigned l = lane; l < entries; l += tiles.lanes) {
-        g[l] = gumbel_d_logit<C, density>(g[l], of_density, y[l], inner, static_cast<C>(entries), inverse_tau);
+        g[l] = gumbel_softmax_d_logit<C>(g[l], y[l], inner, inverse_tau);
       }
     }
     __syncthreads();
@@ -206,11 +166,10 @@ __global__ void __launch_bounds__(kMostThreads)
   }
 }
 
-template <class T, bool density>
+template <class T>
 __global__ void __launch_bounds__(kMostThreads, 4)
-    gumbel_softmax_long_backward_kernel(const T* __restrict__ grad, const T* __restrict__ grad_density,
-                                        const T* __restrict__ z, int64_t rows, int64_t entries, double tau,
-                                        T* __restrict__ d_logits) {
+    gumbel_softmax_long_backward_kernel(const T* __restrict__ grad, const T* __restrict__ z, int64_t rows,
+                                        int64_t entries, double tau, T* __restrict__ d_logits) {
   using C = compute_t<T>;
   const C inverse_tau = static_cast<C>(1.0 / tau);
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
@@ -218,10 +177,8 @@ __global__ void __launch_bounds__(kMostThreads, 4)
     C inner = 0;
     for (int64_t i = row * entries + threadIdx.x; i < end; i += blockDim.x) inner += to_float(grad[i]) * to_float(z[i]);
     inner = joined(inner, blockDim.x, Plus());
-    const C of_density = density ? to_float(grad_density[row]) : C(0);
     for (int64_t i = row * entries + threadIdx.x; i < end; i += blockDim.x) {
-      d_logits[i] = from_float<T>(gumbel_d_logit<C, density>(to_float(grad[i]), of_density, to_float(z[i]), inner,
-                                                             static_cast<C>(entries), inverse_tau));
+      d_logits[i] = from_float<T>(gumbel_softmax_d_logit<C>(to_float(grad[i]), to_float(z[i]), inner, inverse_tau));
     }
   }
 }

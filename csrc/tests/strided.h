@@ -40,7 +40,6 @@ struct Tensor4 {
     }
     return offset;
   }
-  int64_t channel(int64_t i) const { return i / (sizes[2] * sizes[3]) % sizes[1]; }
   T& operator[](int64_t i) { return data()[offset(i)]; }
   double at(int64_t i) const { return vectors::to_double(data()[offset(i)]); }
 

@@ -22,8 +22,8 @@ struct Case {
   int64_t rows, entries, count;
   double noise;
   Key key{-12, (int64_t{1} << 32) - 3};
-  vectors::Vector<T> logits, grad, grad_density;
-  vectors::Vector<double> z, log_density;  // what is expected
+  vectors::Vector<T> logits, grad;
+  vectors::Vector<double> z;  // what is expected
 
   Case(int64_t rows, int64_t entries, double noise)
       : rows(rows),
@@ -31,59 +31,38 @@ struct Case {
         count(rows * entries),
         noise(noise),
         logits(vectors::values<T>(count, 2.0, 0.0)),
-        grad(vectors::values<T>(count, 1.0, 0.25)),
-        grad_density(vectors::values<T>(rows, 1.0, 0.5)) {
-    const double L = static_cast<double>(entries);
+        grad(vectors::values<T>(count, 1.0, 0.25)) {
     for (int64_t row = 0; row < rows; ++row) {
-      std::vector<double> scores, back;
-      double density = std::lgamma(L) + (L - 1.0) * std::log(kTau);
+      std::vector<double> scores;
       for (int64_t i = row * entries; i < (row + 1) * entries; ++i) {
-        const double xi = noise * gumbel4(key, i / 4).x[i % 4], phi = to_double(logits[i]);
-        scores.push_back((phi + xi) / kTau);
-        back.push_back(-xi);
-        density += phi - (kTau + 1.0) * scores.back();
+        scores.push_back((to_double(logits[i]) + noise * gumbel4(key, i / 4).x[i % 4]) / kTau);
       }
       const double normalizer = log_sum_exp(scores);
       for (double score : scores) z.push_back(std::exp(score - normalizer));
-      log_density.push_back(density + L * (normalizer - log_sum_exp(back)));
     }
   }
 
-  double constant() const {
-    return std::lgamma(static_cast<double>(entries)) + static_cast<double>(entries - 1) * std::log(kTau);
-  }
-
-  // `density`: an array of a number per row, or null.
-  vectors::Vector<T> sampled(bool hard, bool aligned, T* density) const {
+  vectors::Vector<T> sampled(bool hard, bool aligned) const {
     auto found = vectors::nans<T>(count);
     const int64_t words[2] = {key.seed, key.offset};
     if (entries > kLongest) {
-      base_fast_host::launch(kBlocks, kBlockThreads,
-                             density ? gumbel_softmax_long_kernel<T, true> : gumbel_softmax_long_kernel<T, false>,
-                             logits.data(), &words[0], rows, entries, kTau, hard, noise, constant(), found.data(),
-                             density);
+      base_fast_host::launch(kBlocks, kBlockThreads, gumbel_softmax_long_kernel<T>, logits.data(), &words[0], rows,
+                             entries, kTau, hard, noise, found.data());
     } else {
-      base_fast_host::launch(kBlocks, kBlockThreads,
-                             density ? gumbel_softmax_kernel<T, true> : gumbel_softmax_kernel<T, false>, logits.data(),
-                             &words[0], RowTiles::of(rows, entries, kBlockThreads), kTau, hard, noise, constant(),
-                             found.data(), density, aligned);
+      base_fast_host::launch(kBlocks, kBlockThreads, gumbel_softmax_kernel<T>, logits.data(), &words[0],
+                             RowTiles::of(rows, entries, kBlockThreads), kTau, hard, noise, found.data(), aligned);
     }
     return found;
   }
 
-  vectors::Vector<T> pulled_back(const vectors::Vector<T>& y, bool aligned, bool density) const {
+  vectors::Vector<T> pulled_back(const vectors::Vector<T>& y, bool aligned) const {
     auto found = vectors::nans<T>(count);
-    const T* const of_density = density ? grad_density.data() : nullptr;
     if (entries > kLongest) {
-      base_fast_host::launch(
-          kBlocks, kBlockThreads,
-          density ? gumbel_softmax_long_backward_kernel<T, true> : gumbel_softmax_long_backward_kernel<T, false>,
-          grad.data(), of_density, y.data(), rows, entries, kTau, found.data());
+      base_fast_host::launch(kBlocks, kBlockThreads, gumbel_softmax_long_backward_kernel<T>, grad.data(), y.data(),
+                             rows, entries, kTau, found.data());
     } else {
-      base_fast_host::launch(
-          kBlocks, kBlockThreads,
-          density ? gumbel_softmax_backward_kernel<T, true> : gumbel_softmax_backward_kernel<T, false>, grad.data(),
-          of_density, y.data(), RowTiles::of(rows, entries, kBlockThreads), kTau, found.data(), aligned);
+      base_fast_host::launch(kBlocks, kBlockThreads, gumbel_softmax_backward_kernel<T>, grad.data(), y.data(),
+                             RowTiles::of(rows, entries, kBlockThreads), kTau, found.data(), aligned);
     }
     return found;
   }
@@ -100,15 +79,11 @@ template <class T>
 void compare(int64_t rows, int64_t entries, double noise, bool aligned) {
   const Case<T> c(rows, entries, noise);
   const double tolerance = vectors::kTolerance<T>;
-  const auto z = c.sampled(false, aligned, nullptr);
+  const auto z = c.sampled(false, aligned);
   CHECK(vectors::error(in_double(z), c.z) <= tolerance);
 
-  auto density = vectors::nans<T>(rows);
-  CHECK(vectors::equal_bits(c.sampled(false, aligned, density.data()), z));
-  CHECK(vectors::error(in_double(density), c.log_density) <= 4 * tolerance);
-
-  const auto hard = c.sampled(true, aligned, nullptr);
-  vectors::Vector<double> one_hot(c.count, 0.0), d(c.count), d_with_density(c.count);
+  const auto hard = c.sampled(true, aligned);
+  vectors::Vector<double> one_hot(c.count, 0.0), d(c.count);
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t begin = row * entries;
     int64_t first = begin;
@@ -119,14 +94,11 @@ void compare(int64_t rows, int64_t entries, double noise, bool aligned) {
     }
     one_hot[first] = 1.0;
     for (int64_t i = begin; i < begin + entries; ++i) {
-      const double y = to_double(z[i]);
-      d[i] = (to_double(c.grad[i]) - inner) * y / kTau;
-      d_with_density[i] = d[i] + to_double(c.grad_density[row]) * (static_cast<double>(entries) * y - 1.0) / kTau;
+      d[i] = (to_double(c.grad[i]) - inner) * to_double(z[i]) / kTau;
     }
   }
   CHECK(vectors::error(in_double(hard), one_hot) == 0.0);
-  CHECK(vectors::error(in_double(c.pulled_back(z, aligned, false)), d) <= tolerance);
-  CHECK(vectors::error(in_double(c.pulled_back(z, aligned, true)), d_with_density) <= 4 * tolerance);
+  CHECK(vectors::error(in_double(c.pulled_back(z, aligned)), d) <= tolerance);
 }
 
 // A row that is not a number stays so, and infects no other; equal entries: the first.
@@ -140,7 +112,7 @@ void test_edges() {
                              1.0, 1.0, 1.0, 1.0, 1.0,                                  //
                              -infinity, 2.0, -infinity, 2.0, -1000.0};
   for (int i = 0; i < 20; ++i) c.logits[i] = vectors::of_double<T>(values[i]);
-  const auto z = in_double(c.sampled(false, true, nullptr)), hard = in_double(c.sampled(true, true, nullptr));
+  const auto z = in_double(c.sampled(false, true)), hard = in_double(c.sampled(true, true));
   for (int i = 0; i < 10; ++i) CHECK(std::isnan(z[i]) && std::isnan(hard[i]));
   for (int i = 10; i < 15; ++i) CHECK(std::fabs(z[i] - 0.2) < 1e-3 && hard[i] == (i == 10 ? 1.0 : 0.0));
   for (int i = 15; i < 20; ++i) CHECK(z[i] == (i == 16 || i == 18 ? 0.5 : 0.0) && hard[i] == (i == 16 ? 1.0 : 0.0));

@@ -10,9 +10,8 @@ import torch
 
 from base_fast.kernels import gumbel_softmax as kernel
 from base_fast.reference import gumbel_softmax as reference
-from base_fast.reference.concrete_log_density import concrete_log_density
 from tests import tolerances
-from tests.kernels.cases import DTYPES, KEY, assert_all_close, normal, wide
+from tests.kernels.cases import DTYPES, KEY, assert_all_close, normal
 
 # Up to the largest power of two tile, and every position of a row within its first Philox block.
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 33, 64)
@@ -20,11 +19,6 @@ SOFTMAX = {
     torch.float32: tolerances.SOFTMAX_FLOAT32,
     torch.float64: tolerances.SOFTMAX_FLOAT32,  # ξ is float32
     torch.bfloat16: tolerances.SOFTMAX_BFLOAT16,
-}
-CONCRETE = {
-    torch.float32: tolerances.CONCRETE_FLOAT32,
-    torch.float64: tolerances.CONCRETE_FLOAT32,
-    torch.bfloat16: tolerances.CONCRETE_BFLOAT16,
 }
 
 
@@ -72,37 +66,15 @@ def test_gradient(L: int, dtype: torch.dtype) -> None:
     assert_all_close([kernel.gumbel_softmax_backward(grad, z, 0.5)], [expected], tolerance, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("L", LENGTHS)
-def test_log_density(L: int, dtype: torch.dtype) -> None:
-    logits = normal(7, 3, L, dtype=dtype)
-    z, log_density = kernel.gumbel_softmax_log_density(logits, KEY, 0.8, 1.0)
-    assert torch.equal(z, kernel.gumbel_softmax(logits, KEY, 0.8, False, 1.0))
-    _, expected = reference.gumbel_softmax_log_density(logits.double(), KEY, 0.8, 1.0)
-    assert_all_close([log_density], [expected], CONCRETE[dtype], dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("L", LENGTHS)
-def test_gradient_of_log_density(L: int, dtype: torch.dtype) -> None:
-    z = torch.softmax(normal(7, 3, L), -1).to(dtype)
-    grads = normal(7, 3, L, dtype=dtype, seed=1), normal(7, 3, dtype=dtype, seed=2)
-    expected = reference.gumbel_softmax_log_density_backward(*wide([*grads, z]), 0.5)
-    tolerance = tolerances.FLOAT64 if dtype == torch.float64 else SOFTMAX[dtype]
-    assert_all_close([kernel.gumbel_softmax_log_density_backward(*grads, z, 0.5)], [expected], tolerance, dtype)
-
-
 def test_arithmetic_in_float64_is_that_of_float64() -> None:
     logits = normal(5, 3, 7)
-    z, log_density = kernel.gumbel_softmax_log_density(logits, KEY, 0.3, 0.0)
+    z = kernel.gumbel_softmax(logits, KEY, 0.3, False, 0.0)
     assert_all_close([z], [torch.softmax(logits / 0.3, -1)], tolerances.FLOAT64)
-    assert_all_close([log_density], [concrete_log_density(z, logits, 0.3)], tolerances.CONCRETE_FLOAT64)
 
 
 def test_empty_and_strided_logits() -> None:
     empty = torch.zeros(0, 4)
-    z, log_density = kernel.gumbel_softmax_log_density(empty, KEY, 1.0, 1.0)
-    assert z.shape == (0, 4) and log_density.shape == (0,)
+    assert kernel.gumbel_softmax(empty, KEY, 1.0, False, 1.0).shape == (0, 4)
     assert kernel.gumbel_softmax_backward(empty, empty, 1.0).shape == (0, 4)
     logits = normal(6, 9, dtype=torch.float32)[::2, 1::2]
     actual = kernel.gumbel_softmax(logits, KEY, 1.0, False, 1.0)

@@ -1,4 +1,4 @@
-"""The kernels of depthwise_conv and pool_pair against PyTorch's own operations in float64."""
+"""The kernel of depthwise_conv against PyTorch's own convolution in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from base_fast.kernels import _windows
 from base_fast.kernels import depthwise_conv as convolution
-from base_fast.kernels import pool_pair as pools
 from tests import tolerances
 from tests.kernels.cases import DTYPES, assert_all_close, normal
 
@@ -91,53 +90,8 @@ def test_a_relu_lets_nan_through() -> None:
     assert torch.equal(torch.isnan(d_weight), torch.tensor([[[[False] * 3, [True] * 3, [False] * 3]]]))
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("shape", "layout"), SHAPES)
-def test_pools(shape: tuple[int, ...], stride: int, layout: torch.memory_format) -> None:
-    check_pools(shape, stride, layout, torch.float32)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_pools_of_every_dtype(dtype: torch.dtype) -> None:
-    check_pools((2, 5, 7, 4), 1, torch.channels_last, dtype)
-
-
-def check_pools(shape: tuple[int, ...], stride: int, layout: torch.memory_format, dtype: torch.dtype) -> None:
-    # Few values: many windows have more than one largest pixel.
-    x = images(shape, torch.float32, layout).mul(1.5).round().to(dtype)
-    actual = pools.pool_pair(x, stride)
-    leaf = x.double().requires_grad_()
-    expected = pooled(leaf, stride)
-    assert_all_close(actual, expected, CONV[dtype], dtype)
-    grads = [images(tuple(y.shape), dtype, layout, 3 + i) for i, y in enumerate(actual)]
-    d_x = pools.pool_pair_backward(*grads, x, stride)
-    assert all(t.is_contiguous(memory_format=layout) for t in (*actual, d_x))
-    wanted = torch.autograd.grad(expected, leaf, [g.double() for g in grads])
-    assert_all_close([d_x], wanted, CONV[dtype], dtype)
-
-
-def pooled(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    return F.max_pool2d(x, 3, stride, 1), F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_pools_of_nan_and_infinity(stride: int) -> None:
-    x = images((1, 2, 6, 7), torch.float32, torch.channels_last)
-    x[0, 0, 1, 1:4] = float("nan")
-    x[0, 0, 4:] = float("-inf")
-    x[0, 1, 3, 3] = float("inf")
-    leaf = x.clone().requires_grad_()
-    expected = pooled(leaf, stride)
-    for y, e in zip(pools.pool_pair(x, stride), expected, strict=True):
-        assert torch.allclose(y, e, equal_nan=True)
-    grad = images(tuple(expected[0].shape), torch.float32, torch.channels_last, 5)
-    (d,) = torch.autograd.grad(expected, leaf, [grad, grad])
-    assert torch.allclose(pools.pool_pair_backward(grad, grad, x, stride), d, atol=1e-6)
-
-
 def test_no_images() -> None:
     x, weight = torch.zeros(0, 3, 4, 4), torch.ones(3, 1, 3, 3)
     assert convolution.depthwise_conv(x, weight, 2, 1, False).shape == (0, 3, 2, 2)
     d_x, d_weight = convolution.depthwise_conv_backward(x, x, weight, 1, 1, False)
     assert d_x.shape == x.shape and torch.equal(d_weight, torch.zeros_like(weight))
-    assert pools.pool_pair(x, 1)[0].shape == pools.pool_pair_backward(x, x, x, 1).shape == x.shape

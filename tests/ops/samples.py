@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.reference.mixed_norm_sum import statistics
 from base_fast.reference.relu_conv_norm import relu_conv_norm as reference_of_relu_conv_norm
 
 Arguments = tuple[Any, ...]
@@ -133,18 +132,6 @@ def gumbel_softmax_backward(draws: Draws) -> Iterator[Arguments]:
         yield draws(*x.shape), torch.softmax(x, -1), tau
 
 
-def gumbel_softmax_log_density(draws: Draws) -> Iterator[Arguments]:
-    for x, (tau, noise) in zip(rows(draws), itertools.cycle(((0.5, 1.0), (1.0, 1.0), (3.0, 0.5))), strict=False):
-        yield x, draws.key(), tau, noise
-    # Where most of z is zero.
-    yield draws(64, 8, scale=3.0), draws.key(), 0.05, 1.0
-
-
-def gumbel_softmax_log_density_backward(draws: Draws) -> Iterator[Arguments]:
-    for grad, z, tau in gumbel_softmax_backward(draws):
-        yield grad, draws(*z.shape[:-1]), z, tau
-
-
 def branches(draws: Draws, count: int, shape: tuple[int, ...]) -> Iterator[list[Tensor]]:
     """The same branches in all memory formats and a mixture of them."""
     own = [draws(*shape, scale=1.0 + k / 4, shift=k - 2.0) for k in range(count)]
@@ -180,22 +167,6 @@ def mixed_sum_backward(draws: Draws) -> Iterator[Arguments]:
         yield upstream(draws, own[0], i), own, weights, positions
 
 
-def mixed_norm_sum(draws: Draws) -> Iterator[Arguments]:
-    for i, (own, weights, positions) in enumerate(mixtures(draws, IMAGES)):
-        yield own, weights, positions, [(i + k) % 4 != 0 for k in range(len(own))], (1e-5, 1e-3)[i % 2]
-    yield [draws(2, 3, 4, 4) for _ in range(20)], draws(64), list(range(0, 60, 3)), [True] * 20, 1e-5
-
-
-def mixed_norm_sum_backward(draws: Draws) -> Iterator[Arguments]:
-    for i, (own, weights, positions, normalized, eps) in enumerate(mixed_norm_sum(draws)):
-        grad = upstream(draws, own[0], i)
-        mean, rstd = statistics(own, normalized, eps)
-        yield grad, own, weights, positions, normalized, mean, rstd
-        if draws.dtype == torch.float32:
-            # Branches that were stored at half the size.
-            yield grad, [x.bfloat16() for x in own], weights, positions, normalized, mean, rstd
-
-
 MORE_IMAGES = (*IMAGES, (0, 4, 5, 5), (1, 2, 1, 40), (3, 16, 7, 1), (2, 16, 40, 75), (3, 40, 19, 21))
 
 
@@ -212,20 +183,6 @@ def depthwise_conv(draws: Draws) -> Iterator[Arguments]:
 def depthwise_conv_backward(draws: Draws) -> Iterator[Arguments]:
     for i, (x, weight, stride, *rest) in enumerate(depthwise_conv(draws)):
         yield upstream(draws, x[:, :, ::stride, ::stride], i), x, weight, stride, *rest
-
-
-def pool_pair(draws: Draws) -> Iterator[Arguments]:
-    for shape in MORE_IMAGES:
-        for stride in (1, 2):
-            yield draws(*shape), stride
-            yield channels_last(draws(*shape)), stride
-    yield every_other(draws(2, 20, 9, 10)), 2
-
-
-def pool_pair_backward(draws: Draws) -> Iterator[Arguments]:
-    for i, (x, stride) in enumerate(pool_pair(draws)):
-        like = x[:, :, ::stride, ::stride]
-        yield upstream(draws, like, i), upstream(draws, like, i + i // 3), x, stride
 
 
 def outer_step(draws: Draws) -> Iterator[Arguments]:
@@ -264,14 +221,11 @@ SAMPLES: dict[str, Callable[[Draws], Iterator[Arguments]]] = {
     f.__name__: f
     for f in (
         *(gumbel_softmax, gumbel_softmax_backward),
-        *(gumbel_softmax_log_density, gumbel_softmax_log_density_backward),
         *(gaussian_sample, gaussian_sample_backward),
         *(gaussian_kl, gaussian_kl_backward),
         *(gaussian_sample_kl, gaussian_sample_kl_backward),
         *(mixed_sum, mixed_sum_backward),
-        *(mixed_norm_sum, mixed_norm_sum_backward),
         *(depthwise_conv, depthwise_conv_backward),
-        *(pool_pair, pool_pair_backward),
         *(outer_step, sgd_step),
         *(relu_conv_norm, relu_conv_norm_backward),
     )

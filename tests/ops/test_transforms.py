@@ -24,17 +24,14 @@ FILTERS = torch.randn(3, 4, 1, 3, 3, generator=torch.Generator().manual_seed(14)
 SINGLE: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
     "gumbel_softmax": (lambda x: ops.gumbel_softmax(x, KEY, 0.7), (X,)),
     "gumbel_softmax_hard": (lambda x: ops.gumbel_softmax(x, KEY, 0.7, hard=True), (X,)),
-    "gumbel_softmax_log_density": (lambda x: ops.gumbel_softmax_log_density(x, KEY, 0.7), (X,)),
     "gaussian_sample": (lambda mu, rho: ops.gaussian_sample(mu, rho, KEY), (MU, RHO)),
     "gaussian_kl": (lambda mu, rho: ops.gaussian_kl(mu, rho, rho, mu), (MU, RHO)),
     "depthwise_conv": (lambda x, w: ops.depthwise_conv(x, w, relu=True), (IMAGES, FILTERS)),
-    "pool_pair": (lambda x: ops.pool_pair(x), (IMAGES,)),
     "gaussian_sample_kl": (lambda mu, rho: ops.gaussian_sample_kl(mu, rho, rho, mu, KEY), (MU, RHO)),
 }
 # On lists of tensors, for which PyTorch has no loop to fall back on.
 LISTS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
     "mixed_sum": (lambda x, w: ops.mixed_sum([x, x], w), (IMAGES, WEIGHTS)),
-    "mixed_norm_sum": (lambda x, w: ops.mixed_norm_sum([x, x], w), (IMAGES, WEIGHTS)),
     "outer_step": (lambda x, y: ops.outer_step(x, [y, y], 0.5), (MU, RHO)),
     "sgd_step": (lambda x, y: tuple(ops.sgd_step([x], [y], [0.5])[0]), (MU, RHO)),
 }

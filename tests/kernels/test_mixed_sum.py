@@ -1,4 +1,4 @@
-"""The kernels of mixed_sum and mixed_norm_sum against their references in float64, in any mix of memory layouts."""
+"""The kernels of mixed_sum against its reference in float64, in any mix of memory layouts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from base_fast.kernels import mixed_norm_sum as norm_kernel
 from base_fast.kernels import mixed_sum as kernel
-from base_fast.reference import mixed_norm_sum as norm_reference
 from base_fast.reference import mixed_sum as reference
 from tests import tolerances
 from tests.kernels.cases import assert_all_close, normal, wide
@@ -36,14 +34,7 @@ SUM = {
     torch.float64: tolerances.FLOAT64,
     torch.bfloat16: tolerances.SUM_BFLOAT16,
 }
-NORM = {
-    torch.float32: tolerances.NORM_SUM_FLOAT32,
-    torch.float64: tolerances.FLOAT64,
-    torch.bfloat16: tolerances.SUM_BFLOAT16,
-}
 POSITIONS = [4, 0, 2]
-NORMALIZED = [True, False, True]
-EPS = 1e-5
 
 
 def edge(shape: tuple[int, ...], mix: str, dtype: torch.dtype) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -67,53 +58,6 @@ def test_sum_and_gradient(shape: tuple[int, ...], mix: str, dtype: torch.dtype) 
     expected = reference.mixed_sum_backward(grad.double(), wide(branches), w, POSITIONS)
     assert_all_close([*d_branches, d_weights], expected, SUM[dtype], dtype)
     assert d_weights[1] == 0 and d_weights[3] == 0
-
-
-@pytest.mark.parametrize(("mix", "dtype"), MIXES)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_norm_sum_and_gradient(shape: tuple[int, ...], mix: str, dtype: torch.dtype) -> None:
-    grad, branches, weights = edge(shape, mix, dtype)
-    actual = norm_kernel.mixed_norm_sum(branches, weights, POSITIONS, NORMALIZED, EPS)
-    (w,) = wide(weights)
-    expected = norm_reference.mixed_norm_sum(wide(branches), w, POSITIONS, NORMALIZED, EPS)
-    assert_all_close(actual, expected, NORM[dtype])
-    y, mean, rstd = actual
-    assert y.dtype == dtype and y.stride() == torch.empty_like(branches[0]).stride()
-    assert mean.dtype == rstd.dtype == torch.promote_types(dtype, torch.float32)
-    assert torch.equal(mean[1], torch.zeros(shape[1])) and torch.equal(rstd[1], torch.ones(shape[1]))
-    found = norm_kernel.mixed_norm_sum_backward(grad, branches, weights, POSITIONS, NORMALIZED, mean, rstd)
-    expected = norm_reference.mixed_norm_sum_backward(
-        grad.double(), wide(branches), w, POSITIONS, NORMALIZED, mean.double(), rstd.double()
-    )
-    # rstd is up to 1/√eps where a channel is one element.
-    assert_all_close(found, expected, NORM[dtype], dtype)
-
-
-def test_norm_of_branches_stored_in_bfloat16() -> None:
-    grad, branches, weights = edge((2, 3, 5, 7), "clc", torch.float32)
-    stored = [x.bfloat16() for x in branches]
-    _, mean, rstd = norm_kernel.mixed_norm_sum(branches, weights, POSITIONS, NORMALIZED, EPS)
-    actual = norm_kernel.mixed_norm_sum_backward(grad, stored, weights, POSITIONS, NORMALIZED, mean, rstd)
-    expected = norm_reference.mixed_norm_sum_backward(
-        grad.double(), wide(stored), weights.double(), POSITIONS, NORMALIZED, mean.double(), rstd.double()
-    )
-    assert_all_close(actual, expected, tolerances.NORM_SUM_FLOAT32, torch.float32)
-
-
-def test_statistics_about_a_large_mean() -> None:
-    x = normal(2, 3, 16, 16, dtype=torch.float32) + 1000.0
-    _, mean, rstd = norm_kernel.mixed_norm_sum([x], torch.ones(1), [0], [True], EPS)
-    expected = norm_reference.statistics([x.double()], [True], EPS)
-    assert_all_close([mean / 1000.0, rstd], [expected[0] / 1000.0, expected[1]], tolerances.NORM_SUM_FLOAT32)
-
-
-def test_many_partial_results() -> None:
-    """More tiles than are combined at a time."""
-    branches = [normal(66, 1, 2, 2, dtype=torch.float32, seed=k)[..., 1:] for k in range(2)]
-    weights = normal(2, dtype=torch.float32, seed=5)
-    actual = norm_kernel.mixed_norm_sum(branches, weights, [0, 1], [True, True], EPS)
-    expected = norm_reference.mixed_norm_sum(wide(branches), weights.double(), [0, 1], [True, True], EPS)
-    assert_all_close(actual, expected, tolerances.NORM_SUM_FLOAT32)
 
 
 def test_empty_branches() -> None:
