@@ -11,13 +11,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint types build unit bench clean FORCE
+.PHONY: help install hooks demo test lint types build unit bench clean FORCE
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 	@echo "Variables: PYTHON=$(PYTHON)   TORCH=\"$(TORCH)\""
 
-install: $(VENV)/.built  ## the environment for development, in .venv
+install: $(VENV)/.built hooks  ## the environment for development, in .venv
+
+# In a checkout of its own, not in an archive's copy; hooks that a developer keeps elsewhere stay.
+hooks: $(VENV)/.dev
+	@if [ "$$(git rev-parse --show-toplevel 2>/dev/null)" = "$$(pwd -P)" ]; then \
+		$(BIN)/python -m pre_commit install --hook-type commit-msg || echo "the commit-msg hook is not installed"; fi
 
 demo: $(VENV)/.demo  ## compare a meta-learned prior with searching from scratch, on digits
 	$(BIN)/base-fast compare --config examples/digits.toml --run runs/demo --resume
