@@ -10,13 +10,14 @@ network = bf.Network(cells, channels=36, layers=20, num_classes=10)
 
 from __future__ import annotations
 
-from base_fast import nn, ops, random, space
+from base_fast import distributions, nn, objectives, ops, random, space, strategies
 from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.evaluation import Network, count_macs, count_parameters, evaluate, train
 from base_fast.meta import Adaptation, AdaptConfig, Budget, InnerConfig, MetaConfig, MetaTrainer, OuterConfig, adapt
 from base_fast.ops import backends
 from base_fast.posterior import Derivation, Layout, Posterior, derive
 from base_fast.runs.provenance import package_version
+from base_fast.strategies import search
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.tasks import Task, TaskDistribution, from_dataset, open_source, whole_task
 
@@ -46,13 +47,17 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "derive",
+    "distributions",
     "evaluate",
     "from_dataset",
     "nn",
+    "objectives",
     "open_source",
     "ops",
     "random",
+    "search",
     "space",
+    "strategies",
     "train",
     "whole_task",
 ]

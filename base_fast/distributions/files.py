@@ -10,7 +10,7 @@ from base_fast.distributions.empirical import Empirical
 from base_fast.distributions.independent import IndependentEdges
 from base_fast.errors import InputError
 from base_fast.runs.storage import load_tensors, save_tensors
-from base_fast.space import Space, Stack
+from base_fast.space import from_dict_any
 
 FORMAT = 1
 KINDS: dict[str, Callable[..., Distribution]] = {c.kind: c for c in (IndependentEdges, Empirical)}
@@ -37,9 +37,7 @@ def load_distribution(path: str | Path) -> Distribution:
             f"({', '.join(KINDS)}) of format {FORMAT}"
         )
     try:
-        data = header["space"]
-        space = Space.from_dict(data) if "cell_types" in data else Stack.from_dict(data)
-        return KINDS[kind](space, *tensors.values())
+        return KINDS[kind](from_dict_any(header["space"]), *tensors.values())
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: the header is malformed ({error})") from None
     except InputError as error:

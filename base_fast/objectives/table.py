@@ -16,7 +16,7 @@ from base_fast.space import AnySpace, decode, encode
 
 
 class Table(Objective):
-    """Values of genotypes, without noise; a look-up costs one query.
+    """Values of genotypes, without noise; what it costs is counted in look-ups.
 
     Args:
         space: whose genotypes.
@@ -28,7 +28,7 @@ class Table(Objective):
         InputError: shapes that don't fit, or a genotype that has two rows.
     """
 
-    costs = ("queries",)
+    costs = ("look-ups",)
 
     def __init__(self, space: AnySpace, choices: Tensor, quantities: Sequence[Quantity], values: Tensor) -> None:
         if tuple(values.shape) != (len(choices), len(quantities)):

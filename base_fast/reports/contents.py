@@ -10,6 +10,7 @@ from typing import Any
 
 from base_fast.errors import InputError
 from base_fast.runs import RunFolder
+from base_fast.strategies import SearchRecord, read_search
 
 Row = dict[str, Any]
 Runs = dict[str, list[Row]]
@@ -32,6 +33,7 @@ class Contents:
     undecided: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     space: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, Any]] = field(default_factory=list)
+    search: SearchRecord | None = None
 
     @property
     def target_accuracy(self) -> float | None:
@@ -61,6 +63,7 @@ def read_contents(path: str | Path) -> Contents:
         candidates=_named(_read(run, "candidates", (dict, list)), folder.name),
         undecided=_named(_read(run, "undecided", (dict, list)), folder.name),
         space=_read(run, "space", dict),
+        search=read_search(run),
         results=[results] if isinstance(results, dict) and results else list(results),
     )
     if not any((rows, contents.genotypes, contents.candidates, contents.undecided, contents.results)):

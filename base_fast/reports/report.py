@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from base_fast.reports import curves, search
+from base_fast.reports import curves, search, strategies
 from base_fast.reports.cells import draw_genotype
 from base_fast.reports.contents import Contents, Row, Runs, by_group, cell_types_of, read_contents
 from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
@@ -21,6 +21,7 @@ _TITLES = {
     "meta-train": "Meta-learned prior",
     "adapt": "Adaptation",
     "train": "Trained network",
+    "search": "Search",
     "compare": "Comparison: prior, scratch, random",
 }
 _OPEN = 3  # genotypes that are shown unfolded
@@ -38,6 +39,7 @@ def write_report(run_path: str | Path) -> Path:
         _results(contents),
         _cells(contents, writer),
         _genotypes(contents),
+        _search(contents, writer),
         _meta(contents, writer),
         _adaptation(contents, writer),
         _training(contents, writer),
@@ -97,6 +99,18 @@ def _genotypes(contents: Contents) -> Section:
     if any(contents.undecided.values()):
         blocks.append(to_html(undecided_table(contents.undecided)))
     return Section("posterior", "Genotypes under the posterior", blocks)
+
+
+def _search(contents: Contents, write: _Writer) -> Section:
+    section, record = Section("search", "Search"), contents.search
+    if record is None:
+        return section
+    alt = f"Values of {record.goal.name} as they were measured, and the best so far, over the steps of the search"
+    section.blocks.append(write(strategies.best_so_far(record), "best so far", alt))
+    section.blocks.append(to_html(strategies.best_table(record), code=("genotype",)))
+    alt = "Probability of each primitive on each edge under the distribution that the search left. Heatmap."
+    section.blocks.append(write(strategies.marginals(record), "distribution", alt))
+    return section
 
 
 def _meta(contents: Contents, write: _Writer) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base_fast.space import genotypes
-from base_fast.space.choices import configurations, decode, encode, get_any, kept, neighbours
+from base_fast.space.choices import configurations, decode, encode, from_dict_any, get_any, kept, neighbours
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
 from base_fast.space.primitives import PRIMITIVES, Primitive, register
@@ -28,6 +28,7 @@ __all__ = [
     "decode",
     "derive",
     "encode",
+    "from_dict_any",
     "genotypes",
     "get",
     "get_any",

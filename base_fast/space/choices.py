@@ -6,9 +6,10 @@ This is the form in which searches draw, change and look genotypes up, many at a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,11 @@ ALL_SPACES: dict[str, AnySpace] = {**SPACES, NAS_BENCH_MACRO.name: NAS_BENCH_MAC
 def get_any(name: str) -> AnySpace:
     """The space called `name`, spaces without cells included; raises InputError with what there is."""
     return lookup("space", name, ALL_SPACES)
+
+
+def from_dict_any(data: Mapping[str, Any]) -> AnySpace:
+    """The inverse of a space's `to_dict`, spaces without cells included."""
+    return Stack.from_dict(data) if "layers" in data else Space.from_dict(data)
 
 
 def encode(genotype: AnyGenotype | str, space: AnySpace) -> Choices:

@@ -90,7 +90,7 @@ def test_several_at_once(tmp_path):
     found = both.measure(CELLS, key(0))
     assert torch.equal(found.values[:, 0], toys.accuracy(CELLS))
     assert torch.equal(found.values[:, 1:], Size(NAS_BENCH_201, NETWORK, 3, 8).measure(CELLS, key(0)).values)
-    assert both.costs == ("queries",) and found.costs.tolist() == [[1.0], [1.0]]
+    assert both.costs == ("look-ups",) and found.costs.tolist() == [[1.0], [1.0]]
     table = toys.table()
     with pytest.raises(InputError, match="2 quantities called 'valid'"):
         Together([table, table])

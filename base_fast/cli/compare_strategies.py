@@ -1,0 +1,65 @@
+"""Compare searches on a benchmark's table: mean accuracy and median rank of what each finds with as many queries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from base_fast.cli.command import Command, required
+from base_fast.experiments.table_search import compare_on_table, scores_table
+from base_fast.objectives import TableConfig
+from base_fast.reports import print_table
+from base_fast.runs import atomic_write
+from base_fast.space import get_any
+from base_fast.strategies import AskTell, Evolution, RandomSearch, Reinforce
+
+
+@dataclass(frozen=True)
+class CompareStrategies(Command):
+    """Every search sees the column `query` alone; what it finds best there is looked up in the column `judge`."""
+
+    table: Path | None = None
+    """.csv or .json with a column of genotypes and columns of numbers, or either with .gz."""
+    query: str = "accuracy"
+    """Column that the searches see."""
+    judge: str = ""
+    """Column that they are judged by; the same if not given."""
+    space: str = "nas_bench_201"
+    """nas_bench_201, nas_bench_macro or darts."""
+    genotypes: str = "arch"
+    """Column of the genotypes."""
+    queries: int = 150
+    """Genotypes that a search may ask for; a repeated one counts."""
+    seeds: int = 20
+    """Repetitions of each search."""
+    strategies: tuple[Literal["random", "evolution", "reinforce"], ...] = ("random", "evolution", "reinforce")
+    """Which to compare."""
+    evolution: Evolution = Evolution()
+    reinforce: Reinforce = Reinforce()
+    out: Path | None = None
+    """File for everything that was found, as JSON."""
+
+    def execute(self) -> int:
+        path = required("table", self.table, "a table of genotypes and values")
+        judge = self.judge or self.query
+        columns = (self.query,) if judge == self.query else (self.query, judge)
+        table = TableConfig(path, columns, genotypes=self.genotypes).open(get_any(self.space))
+        settings: dict[str, AskTell[Any]] = {
+            "random": RandomSearch(),
+            "evolution": self.evolution,
+            "reinforce": self.reinforce,
+        }
+        chosen: dict[str, AskTell[Any]] = {name: settings[name] for name in self.strategies}
+        scores = compare_on_table(table, chosen, self.query, judge, self.queries, self.seeds)
+        summary = scores_table(scores, table, self.query, judge, self.queries)
+        print_table(summary)
+        if self.out is not None:
+            found = [
+                asdict(one) | {"mean": one.mean, "deviation": one.deviation, "median_rank": one.median_rank}
+                for one in scores
+            ]
+            data = {"table": summary, "strategies": found}
+            atomic_write(self.out, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+        return 0

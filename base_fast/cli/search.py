@@ -1,0 +1,54 @@
+"""Search: any strategy on any objective that fits it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from base_fast.cli.command import Flat, RunCommand
+from base_fast.posterior import derive
+from base_fast.reports import print_table
+from base_fast.reports.strategies import best_table
+from base_fast.space import Genotype
+from base_fast.strategies import SearchSettings, open_search, search, write_search
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Search(RunCommand):
+    """Leaves the found genotype in RUN/genotype.json, everything that was measured in RUN/search.json, and the
+    distribution over genotypes in RUN/distribution.safetensors."""
+
+    Settings: ClassVar = SearchSettings
+    settings: Annotated[SearchSettings, Flat] = SearchSettings()
+
+    def execute(self) -> int:
+        settings = self.settings
+        strategy = open_search(settings)
+        with self.open_run("search", settings, **_inputs(settings)) as run:
+            result = search(strategy, run=run)
+            record = write_search(run, settings.search.strategy, result)
+            run.write_json("space", record.space)
+            if isinstance(result.genotype, Genotype):
+                run.write_json("genotype", asdict(result.genotype))
+                derivation = derive(result.distribution)
+                run.write_json("undecided", {"derived": [asdict(edge) for edge in derivation.undecided]})
+            candidates = result.distribution.candidates(SHOWN)
+            run.write_json("candidates", [asdict(c) | {"compact": c.genotype.compact()} for c in candidates])
+            print_table(best_table(record))
+            print(f"{run.path}: {record.genotype}")
+        return 0
+
+
+def _inputs(settings: SearchSettings) -> dict[str, str]:
+    """Digests of the files that the search depends on besides its settings."""
+    paths: dict[str, Path] = {}
+    if "table" in settings.objective.kinds:
+        paths |= {f"table {i}": table.path for i, table in enumerate(settings.objective.tables)}
+    posterior = settings.objective.shared_weights.posterior
+    if "shared_weights" in settings.objective.kinds and posterior is not None:
+        paths["posterior"] = posterior
+    return {name: sha256(path.expanduser().read_bytes()).hexdigest() for name, path in paths.items()}

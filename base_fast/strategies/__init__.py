@@ -1,0 +1,34 @@
+"""Searches, one file each: all are resumable computations that end in a distribution over genotypes."""
+
+from __future__ import annotations
+
+from base_fast.strategies.ask_tell import AskTellSearch
+from base_fast.strategies.config import SearchConfig, SearchSettings, open_search
+from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.random_search import RandomSearch
+from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
+from base_fast.strategies.record import SearchRecord, read_search, write_search
+from base_fast.strategies.reinforce import Reinforce
+from base_fast.strategies.shared_training import SharedTraining, SharedTrainingConfig
+from base_fast.strategies.strategy import AskTell, Result, Strategy, search
+
+__all__ = [
+    "AskTell",
+    "AskTellSearch",
+    "Evolution",
+    "RandomSearch",
+    "RandomSharing",
+    "RandomSharingSearch",
+    "Reinforce",
+    "Result",
+    "SearchConfig",
+    "SearchRecord",
+    "SearchSettings",
+    "SharedTraining",
+    "SharedTrainingConfig",
+    "Strategy",
+    "open_search",
+    "read_search",
+    "search",
+    "write_search",
+]

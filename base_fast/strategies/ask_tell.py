@@ -1,0 +1,141 @@
+"""A search that sees values only, on an objective: a query a step, answered once for each genotype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from base_fast.errors import InputError
+from base_fast.objectives import Objective
+from base_fast.random import fold_in
+from base_fast.runs import Clock, Step
+from base_fast.space import decode
+from base_fast.strategies.packing import pack, unpack
+from base_fast.strategies.strategy import AskTell, Result
+
+S = TypeVar("S")
+
+
+class AskTellState(NamedTuple):
+    """strategy: its own state. asked: (a, T, E), what it waits for; the last of the queries belong to it.
+    choices (m, T, E), values (m, Q), costs (m, K): of all queries."""
+
+    strategy: Any
+    asked: Tensor
+    choices: Tensor
+    values: Tensor
+    costs: Tensor
+    waiting: int
+
+
+class AskTellSearch(Generic[S]):
+    """An `AskTell` strategy on an objective.
+
+    A query is a genotype that the strategy asks for, whether it was asked for before or not. A repeated one counts like
+    any other, but it is answered with the value of the first time and costs nothing: `spent` has "queries" and
+    "genotypes" (the different ones). What a strategy asks for at once, it is told at once; a step measures one of them.
+
+    Args:
+        strategy: such as `Evolution()`.
+        objective: what a genotype is worth.
+        queries: how many genotypes it may ask for.
+        key: of everything random.
+        goals: names of the quantities that the strategy optimizes; the first of the objective when not given. The
+            others are measured and recorded.
+
+    Raises:
+        InputError: a goal that the objective does not measure, or another number of goals than the strategy takes.
+    """
+
+    unit = "query"
+    seconds = None
+
+    def __init__(
+        self, strategy: AskTell[S], objective: Objective, queries: int, key: Tensor, goals: Sequence[str] = ()
+    ) -> None:
+        if queries < 1:
+            raise InputError(f"queries: got {queries}, expected an integer ≥ 1")
+        self.strategy, self.objective, self.total = strategy, objective, queries
+        self._strategy_key, self._measuring_key = fold_in(key, 0), fold_in(key, 1)
+        names = [quantity.name for quantity in objective.quantities]
+        self.goals = tuple(goals) or (names[0],)
+        for goal in self.goals:
+            if goal not in names:
+                raise InputError(f"goals: got {goal!r}, expected some of {', '.join(names)}")
+        if strategy.goals is not None and len(self.goals) != strategy.goals:
+            raise InputError(
+                f"goals: got {', '.join(self.goals)} for {type(strategy).__name__}, which optimizes {strategy.goals}"
+            )
+        self._columns = [names.index(goal) for goal in self.goals]
+        signs = [quantity.sign for quantity in objective.quantities]
+        self._signs = torch.tensor(signs, dtype=torch.float64)[self._columns]
+
+    def start(self, clock: Clock) -> Step[AskTellState]:
+        space, objective = self.objective.space, self.objective
+        none = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64)
+        values, costs = (torch.empty(0, len(x), dtype=torch.float64) for x in (objective.quantities, objective.costs))
+        return Step(AskTellState(self.strategy.start(space, self._strategy_key), none, none, values, costs, 0))
+
+    def step(self, state: AskTellState, clock: Clock) -> Step[AskTellState]:
+        space, strategy = self.objective.space, self.strategy
+        number = len(state.choices)
+        if state.waiting == 0:
+            asked = strategy.ask(space, state.strategy)
+            state = state._replace(asked=asked, waiting=len(asked))
+        chosen = state.asked[len(state.asked) - state.waiting].unsqueeze(0)
+        known = (state.choices == chosen).flatten(1).all(dim=1).nonzero()
+        if len(known):
+            values, costs = state.values[known[0]], torch.zeros_like(state.costs[known[0]])
+        else:
+            values, costs = self.objective.measure(chosen, fold_in(self._measuring_key, number))
+        state = state._replace(
+            choices=torch.cat((state.choices, chosen)),
+            values=torch.cat((state.values, values)),
+            costs=torch.cat((state.costs, costs)),
+            waiting=state.waiting - 1,
+        )
+        if state.waiting == 0:
+            told = state.values[-len(state.asked) :, self._columns] * self._signs
+            state = state._replace(strategy=strategy.tell(space, state.strategy, state.asked, told))
+        row = self._row(state, number) | {"repeated": bool(len(known))}
+        shown = {goal: row["values"][goal] for goal in self.goals} | {"best": row["best"]}
+        return Step(state, row, shown=shown)
+
+    def result(self, state: AskTellState) -> Result:
+        spent = {"queries": float(len(state.choices)), "genotypes": float(len(torch.unique(state.choices, dim=0)))}
+        for name, count in zip(self.objective.costs, state.costs.sum(dim=0).tolist(), strict=True):
+            spent[name] = spent.get(name, 0.0) + count
+        return Result(
+            self.strategy.distribution(self.objective.space, state.strategy),
+            decode(state.choices[self._best(state)].numpy(), self.objective.space),
+            tuple(sorted(self.objective.quantities, key=lambda quantity: quantity.name != self.goals[0])),
+            [{"step": i + 1} | self._row(state, i) for i in range(len(state.choices))],
+            spent,
+        )
+
+    def pack(self, state: AskTellState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, header = pack(state)
+        return tensors, header | {"search": self._identity()}
+
+    def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> AskTellState:
+        if header.get("search") != self._identity():
+            raise InputError(f"search: got {self._identity()}, expected {header.get('search')} as in the checkpoint")
+        return unpack(self.start(Clock()).state, tensors, header)
+
+    def _identity(self) -> str:
+        return f"{self.strategy!r} for {', '.join(self.goals)} in {self.objective.space.name}"
+
+    def _best(self, state: AskTellState, queries: int | None = None) -> int:
+        """Of the first so many queries, the one with the best value of the first goal; the earliest of equal ones."""
+        return int((state.values[:queries, self._columns[0]] * self._signs[0]).argmax())
+
+    def _row(self, state: AskTellState, i: int) -> dict[str, Any]:
+        names = [quantity.name for quantity in self.objective.quantities]
+        return {
+            "values": dict(zip(names, state.values[i].tolist(), strict=True)),
+            "best": state.values[self._best(state, i + 1), self._columns[0]].item(),
+            "genotype": decode(state.choices[i].numpy(), self.objective.space).compact(),
+        }

@@ -1,0 +1,99 @@
+"""A search as configuration: which strategy, on which objective, and whether the two fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from base_fast.device import resolve
+from base_fast.errors import InputError
+from base_fast.meta import Variables
+from base_fast.meta.variables import for_task
+from base_fast.objectives import ObjectiveConfig, open_objective
+from base_fast.posterior import Posterior
+from base_fast.random import fold_in, key
+from base_fast.space import get_any
+from base_fast.strategies.ask_tell import AskTellSearch
+from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.random_search import RandomSearch
+from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
+from base_fast.strategies.reinforce import Reinforce
+from base_fast.strategies.strategy import AskTell, Strategy
+from base_fast.supernet import Supernet, SupernetConfig
+from base_fast.tasks import TargetConfig, open_target
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A search; of the strategies' settings below, only those of the chosen one are looked at."""
+
+    strategy: Literal["random", "evolution", "reinforce", "random_sharing"] = "random"
+    """random, evolution, reinforce: ask for genotypes and see values (any objective). random_sharing: train a
+    supernet's weights as well (objective shared_weights)."""
+    space: str = "nas_bench_201"
+    """nas_bench_201, nas_bench_macro or darts."""
+    queries: int = 150
+    """Genotypes that a strategy may ask for; a repeated one counts, though it is not measured again."""
+    goals: tuple[str, ...] = ()
+    """Quantities to optimize; the objective's first if not given. The others are measured and recorded."""
+    seed: int = 0
+    """Seed of everything random."""
+    random: RandomSearch = RandomSearch()
+    evolution: Evolution = Evolution()
+    reinforce: Reinforce = Reinforce()
+    random_sharing: RandomSharing = RandomSharing()
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """A search, what it measures, and on what."""
+
+    search: SearchConfig = SearchConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    supernet: SupernetConfig = SupernetConfig("nas_bench_201")
+    """The supernet of a strategy that trains one, where objective.shared_weights names no posterior to start from."""
+    target: TargetConfig = TargetConfig()
+    """The images, for every objective but a table."""
+
+
+def open_search(settings: SearchSettings) -> Strategy[Any]:
+    """The search that `settings` describe, ready to run.
+
+    Raises:
+        InputError: strategy and objective don't fit, or one of them cannot be opened.
+    """
+    config, objective = settings.search, settings.objective
+    strategy = getattr(config, config.strategy)
+    if isinstance(strategy, AskTell):
+        space = get_any(config.space)
+        task = open_target(settings.target) if objective.needs_task else None
+        measured = open_objective(objective, space, task)
+        return AskTellSearch(strategy, measured, config.queries, key(config.seed), config.goals)
+    if objective.kinds != ("shared_weights",):
+        raise InputError(
+            f"strategy: {config.strategy} trains a supernet's weights, which objective {', '.join(objective.kinds)} "
+            "lacks; expected kinds = ['shared_weights'], or a strategy that asks for genotypes"
+        )
+    if config.goals not in ((), ("accuracy",)):
+        raise InputError(f"goals: got {', '.join(config.goals)} for {config.strategy}, which optimizes accuracy")
+    task = open_target(settings.target)
+    posterior = _start(settings)
+    supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
+    return RandomSharingSearch(strategy, supernet, prior.mu, task, key(config.seed))
+
+
+def _start(settings: SearchSettings) -> Posterior:
+    """Where a one-shot search starts: a saved posterior, or a fresh prior."""
+    device = resolve(settings.objective.network.device)
+    path, space = settings.objective.shared_weights.posterior, settings.search.space
+    if path is not None:
+        posterior = Posterior.load(Path(path).expanduser())
+        if posterior.space.name != space:
+            raise InputError(
+                f"shared_weights.posterior: got a supernet of space {posterior.space.name!r}, expected {space!r}"
+            )
+        return posterior.to(device)
+    if settings.supernet.space != space:
+        raise InputError(f"supernet.space: got {settings.supernet.space!r}, expected {space!r} as in search.space")
+    return Supernet.from_config(settings.supernet).prior(fold_in(key(settings.search.seed), 2)).to(device)

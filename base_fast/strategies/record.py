@@ -1,0 +1,92 @@
+"""What a search leaves in its run folder, for reports and for other searches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from base_fast.distributions import save_distribution
+from base_fast.errors import InputError
+from base_fast.objectives import Quantity
+from base_fast.runs import RunFolder, from_dict, to_dict
+from base_fast.space import decode
+from base_fast.strategies.strategy import Result
+
+NAME = "search"
+DISTRIBUTION = "distribution.safetensors"
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """search.json: a `Result` as data.
+
+    Attributes:
+        strategy: its name.
+        space: `Space.to_dict`.
+        genotype, mode: texts of the search's choice, and of the distribution's most probable genotype.
+        entropy: of the distribution, in nats.
+        marginals: (T, E, L), the probability of each primitive on each edge.
+        quantities, history, spent: as in `Result`.
+    """
+
+    strategy: str
+    space: dict[str, Any]
+    genotype: str
+    mode: str
+    entropy: float
+    marginals: list[list[list[float]]]
+    quantities: tuple[Quantity, ...]
+    history: list[dict[str, Any]]
+    spent: dict[str, float]
+
+    @classmethod
+    def of(cls, strategy: str, result: Result) -> SearchRecord:
+        distribution = result.distribution
+        return cls(
+            strategy,
+            distribution.space.to_dict(),
+            result.genotype.compact(),
+            decode(distribution.mode().numpy(), distribution.space).compact(),
+            distribution.entropy().item(),
+            distribution.marginals().tolist(),
+            result.quantities,
+            result.history,
+            result.spent,
+        )
+
+    @property
+    def goal(self) -> Quantity:
+        """What the search optimized."""
+        return self.quantities[0]
+
+    def best(self, k: int) -> list[dict[str, Any]]:
+        """The k best rows of the history that name a genotype, best first, each genotype once."""
+        named = {row["genotype"]: row for row in reversed(self.history) if "genotype" in row}
+        return sorted(named.values(), key=lambda row: (-self.goal.sign * row["values"][self.goal.name], row["step"]))[
+            :k
+        ]
+
+
+def write_search(run: RunFolder, strategy: str, result: Result) -> SearchRecord:
+    """Write search.json, and the distribution beside it."""
+    record = SearchRecord.of(strategy, result)
+    run.write_json(NAME, to_dict(record))
+    save_distribution(run.path / DISTRIBUTION, result.distribution)
+    return record
+
+
+def read_search(run: RunFolder) -> SearchRecord | None:
+    """What `write_search` wrote; None where there is no such file.
+
+    Raises:
+        InputError: the file is damaged, or lacks something.
+    """
+    if not (run.path / f"{NAME}.json").is_file():
+        return None
+    value = run.read_json(NAME)
+    if not isinstance(value, dict):
+        raise InputError(f"{run.path}/{NAME}.json: holds a {type(value).__name__}; expected an object")
+    try:
+        return from_dict(SearchRecord, value)
+    except InputError as error:
+        raise InputError(f"{run.path}/{NAME}.json: {error}") from None

@@ -1,0 +1,93 @@
+"""What one-shot searches share: how a supernet's weights are trained, a step at a time.
+
+They differ in how the architecture of a step is drawn, on which batch what moves, and what regularizes; a one-shot
+search says that, and takes the rest from here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from base_fast.errors import Diverged, InputError
+from base_fast.supernet import Supernet
+from base_fast.tasks import Augmentation, Split
+
+
+@dataclass(frozen=True)
+class SharedTrainingConfig:
+    """Stochastic gradient descent with momentum and a cosine schedule; the defaults are DARTS's for its search.
+
+    Source: Liu et al., DARTS, ICLR 2019, `cnn/train_search.py`.
+    """
+
+    steps: int = 19_500
+    """Steps of the weights."""
+    batch_size: int = 64
+    """Images a step."""
+    lr: float = 0.025
+    """Learning rate at the start of the cosine schedule."""
+    lr_min: float = 0.001
+    """Learning rate at its end."""
+    momentum: float = 0.9
+    """Heavy-ball momentum."""
+    weight_decay: float = 3e-4
+    """L2 penalty on all weights."""
+    clip: float = 5.0
+    """Largest norm of the gradient; 0 does not clip."""
+    augmentation: Augmentation | None = None
+    """Crop, flip and cutout of the training images."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
+        if not 0.0 <= self.lr_min <= self.lr < math.inf:
+            raise InputError(f"lr, lr_min: got {self.lr}, {self.lr_min}, expected 0 ≤ lr_min ≤ lr")
+        for name in ("momentum", "weight_decay", "clip"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name}: got {getattr(self, name)!r}, expected a finite number ≥ 0")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step 0 ≤ `step` < `steps`."""
+        return self.lr_min + (self.lr - self.lr_min) * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+
+@dataclass(frozen=True)
+class SharedTraining:
+    """Losses and steps of a supernet's weights; all methods are pure functions.
+
+    Attributes:
+        key: of the order and the augmentation of the training images.
+    """
+
+    supernet: Supernet
+    train: Split
+    config: SharedTrainingConfig
+    key: Tensor
+
+    def loss(self, theta: Tensor, z: Tensor, step: int, hard: bool = True) -> tuple[Tensor, float]:
+        """Cross-entropy of training batch number `step` on architecture z (T, E, L), and the share classified right."""
+        x, y = self.train.batch(self.key, step, self.config.batch_size, self.config.augmentation)
+        logits = self.supernet(x.to(theta), theta, z, hard)
+        y = y.to(theta.device)
+        return F.cross_entropy(logits, y), (logits.detach().argmax(dim=1) == y).double().mean().item()
+
+    def move(self, theta: Tensor, momentum: Tensor, gradient: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Weights and momentum after a step along a gradient, all (P,).
+
+        Raises:
+            Diverged: the gradient is NaN or infinite.
+        """
+        config = self.config
+        norm = torch.linalg.vector_norm(gradient).item()
+        if not math.isfinite(norm):
+            raise Diverged(f"gradient norm is {norm}; a smaller lr or stronger clipping (clip) may help")
+        if config.clip > 0.0 and norm > config.clip:
+            gradient = gradient * (config.clip / norm)
+        momentum = config.momentum * momentum + gradient + config.weight_decay * theta
+        return theta - config.lr_at(step) * momentum, momentum

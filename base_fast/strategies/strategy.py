@@ -1,0 +1,112 @@
+"""What every search is: a resumable computation that ends in a distribution over genotypes and one genotype."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from torch import Tensor
+
+from base_fast.distributions import Distribution
+from base_fast.objectives import Quantity
+from base_fast.runs import Resumable, RunFolder, run_loop
+from base_fast.space import AnyGenotype, AnySpace
+
+S = TypeVar("S")
+
+# A query can be a whole training: what was paid for is soon saved.
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search comes to, whichever it was.
+
+    Attributes:
+        distribution: over genotypes, as the search leaves it.
+        genotype: its choice.
+        quantities: what was measured; the first is what the search optimized.
+        history: one row for each time that something was measured, in order: `step`, `values` by the name of the
+            quantity, and, where the search knows them, `genotype` (its text) and `best` (the best value so far).
+        spent: what it cost, by unit.
+    """
+
+    distribution: Distribution
+    genotype: AnyGenotype
+    quantities: tuple[Quantity, ...]
+    history: list[dict[str, Any]]
+    spent: dict[str, float]
+
+
+class Strategy(Resumable[S], Protocol[S]):
+    """A search in steps, ready to run: see `runs.Resumable` for start, step, pack and unpack.
+
+    Attributes:
+        unit: what a step is called, in the singular.
+        total: steps to take; None if something else ends the search.
+        seconds: wall-clock seconds to spend; None for no limit.
+    """
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def total(self) -> int | None: ...
+
+    @property
+    def seconds(self) -> float | None: ...
+
+    def result(self, state: S) -> Result:
+        """What the search comes to at a state."""
+        ...
+
+
+class AskTell(ABC, Generic[S]):
+    """A search that sees values only: which genotypes to measure next, and what follows from the values.
+
+    An instance holds its settings, and all that changes is in the state, a NamedTuple of tensors, numbers and further
+    such tuples (`pack.pack`); the three methods are pure functions.
+    """
+
+    goals: ClassVar[int | None] = 1
+    """How many quantities it optimizes; None for any number."""
+
+    @abstractmethod
+    def start(self, space: AnySpace, key: Tensor) -> S:
+        """The state before the first genotype; everything random derives from the key, which the state keeps."""
+
+    @abstractmethod
+    def ask(self, space: AnySpace, state: S) -> Tensor:
+        """(n, T, E) int64 choices to measure, at least one."""
+
+    @abstractmethod
+    def tell(self, space: AnySpace, state: S, choices: Tensor, values: Tensor) -> S:
+        """The state that knows the values (n, G) float64 of what was asked for; all are the larger the better."""
+
+    @abstractmethod
+    def distribution(self, space: AnySpace, state: S) -> Distribution:
+        """Over genotypes, as the search sees them now."""
+
+
+def search(strategy: Strategy[S], run: RunFolder | None = None, name: str = "search") -> Result:
+    """Run a search to its end; with a checkpoint of this name in `run`, from there on, to the same bits.
+
+    Args:
+        strategy: such as `AskTellSearch(Evolution(), objective, queries=150)`.
+        run: where to log (phase `name`) and keep checkpoints.
+
+    Raises:
+        Diverged: a number that matters is NaN or infinite; the last checkpoint is kept.
+        Interrupted: SIGINT or SIGTERM; with a run the state is saved, and the same call continues it.
+    """
+    finished = run_loop(
+        strategy,
+        name=name,
+        unit=strategy.unit,
+        total=strategy.total,
+        seconds=strategy.seconds,
+        run=run,
+        checkpoint_seconds=SECONDS_BETWEEN_CHECKPOINTS,
+    )
+    return strategy.result(finished.state)
