@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from base_fast.ops import backends, extension
 
@@ -100,6 +102,26 @@ def test_the_instruction_set_can_be_changed():
         module.select_isa("sse")
     with pytest.raises((TypeError, AttributeError)):
         module.select_isa(3)
+
+
+@needs_extension
+def test_poison_reaches_all_fresh_memory():
+    """Results, kernels' own memory and that of their threads, each used before; every test runs with it."""
+    module = extension.CPU.module
+    ways = json.loads(module.fresh_memory())
+    results, own = {"empty", "output_like", "dense_like", "empty_image"}, {"Buffer", "uninitialized", "thread_memory"}
+    assert set(ways) == results | own
+    assert all(ways.values()), ways
+    try:
+        module.poison(False)
+        assert not any(json.loads(module.fresh_memory()).values())
+    finally:
+        module.poison(True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_poison_is_nan(dtype):
+    assert torch.full((8,), 0xFF, dtype=torch.uint8).view(dtype).isnan().all()
 
 
 def test_triton_serves_what_the_cuda_extension_has_no_kernel_for():

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "large_results.h"
+#include "poison.h"
 
 namespace base_fast {
 
@@ -21,6 +22,7 @@ class Buffer {
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)));
     if (data_ == nullptr) throw std::bad_alloc();
     prefer_huge_pages(data_.get(), bytes);
+    poison_fresh(data_.get(), bytes);
   }
   static Buffer zeros(int64_t count) {
     Buffer buffer(count);
@@ -34,7 +36,7 @@ class Buffer {
 };
 
 // Memory of one thread for one purpose. It grows to what the largest call needs and stays, as fresh memory would cost a
-// page fault for every 4 KiB of it in every pass.
+// page fault for every 4 KiB of it in every pass. What it holds from the last call is no promise: `poison` overwrites it.
 template <class Purpose, class T>
 T* thread_memory(int64_t count) {
   thread_local Buffer<T> buffer;
@@ -45,6 +47,7 @@ T* thread_memory(int64_t count) {
     buffer = Buffer<T>(count);
     size = count;
   }
+  poison_fresh(buffer.get(), size_t(count) * sizeof(T));
   return buffer.get();
 }
 

@@ -1,8 +1,13 @@
 #define BF_DECLARATIONS "gumbel_softmax.h"
 #include "declare.h"
+#include "buffer.h"
 #include "parallel.h"
 #include "registration.h"
 #include "tensor.h"
+
+#define BF_ISA host
+#include "../core/bfloat16.h"
+#undef BF_ISA
 
 namespace base_fast {
 namespace {
@@ -31,11 +36,15 @@ Tensor gumbel_softmax(const Tensor& logits, const Tensor& key, double tau, bool 
   const Key k = key_of(key);
   with_type(phi.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    const auto kernel = BF_KERNEL(gumbel_softmax<T>);
+    using C = host::compute_t<T>;
+    const auto kernel = BF_KERNEL(gumbel_softmax<T, C>);
     const T* const from = data<T>(phi);
     T* const to = mutable_data<T>(z);
-    rows.parallel(
-        [&](int64_t begin, int64_t end) { kernel(from, to, begin, end, rows.length, k, tau, hard, noise); });
+    rows.parallel([&](int64_t begin, int64_t end) {
+      struct Room;
+      C* const room = thread_memory<Room, C>((rows.length + 15) / 16 * 16);
+      kernel(from, to, begin, end, rows.length, k, tau, hard, noise, room);
+    });
   });
   return z;
 }

@@ -2,10 +2,10 @@
 namespace base_fast {
 namespace BF_ISA {
 
-// Reads logits and writes z.
-template <class T>
+// Reads logits and writes z. `room`: a row, filled up to a multiple of 16 elements.
+template <class T, class C>
 void gumbel_softmax(const T* logits, T* z, int64_t begin, int64_t end, int64_t length, Key key, double tau, bool hard,
-                    double noise);
+                    double noise, C* room);
 
 // Reads z and its gradient; writes the gradient for the logits.
 template <class T>

@@ -73,17 +73,13 @@ void sample_long_rows(const Sampling<T>& sampling, int64_t begin, int64_t end, c
   }
 }
 
-template <class T>
+template <class T, class C>
 void gumbel_softmax(const T* logits, T* z, int64_t begin, int64_t end, int64_t length, Key key, double tau, bool hard,
-                    double noise) {
-  using C = compute_t<T>;
+                    double noise, C* room) {
   const Sampling<T> sampling{logits, z, length, key, static_cast<C>(1.0 / tau), static_cast<float>(noise), hard};
   if (length == 8) return sample_short_rows<8>(sampling, begin, end);
   if (length <= kShort) return sample_short_rows<0>(sampling, begin, end);
-  const int64_t padded = (length + kLanes - 1) / kLanes * kLanes;
-  C* const room = new C[padded];
   sample_long_rows(sampling, begin, end, room);
-  delete[] room;
 }
 
 // The gradient of rows: what is the same for all of them.
@@ -154,12 +150,12 @@ void gumbel_softmax_backward(const T* grad, const T* z, T* d_logits, int64_t beg
   long_row_gradients(gradient, begin, end);
 }
 
-#define BF_INSTANTIATE(T)                                                                              \
-  template void gumbel_softmax<T>(const T*, T*, int64_t, int64_t, int64_t, Key, double, bool, double); \
+#define BF_INSTANTIATE(T, C)                                                                                  \
+  template void gumbel_softmax<T, C>(const T*, T*, int64_t, int64_t, int64_t, Key, double, bool, double, C*); \
   template void gumbel_softmax_backward<T>(const T*, const T*, T*, int64_t, int64_t, int64_t, double);
-BF_INSTANTIATE(float)
-BF_INSTANTIATE(double)
-BF_INSTANTIATE(bfloat16)
+BF_INSTANTIATE(float, float)
+BF_INSTANTIATE(double, double)
+BF_INSTANTIATE(bfloat16, float)
 #undef BF_INSTANTIATE
 
 }  // namespace BF_ISA

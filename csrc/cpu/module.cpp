@@ -7,7 +7,9 @@
 #include <exception>
 #include <string>
 
+#include "fresh_memory.h"
 #include "isa.h"
+#include "poison.h"
 #include "registration.h"
 
 #ifndef BF_COMPILER
@@ -56,10 +58,24 @@ PyObject* select_isa(PyObject*, PyObject* name) {
   return result;
 }
 
+PyObject* poison(PyObject*, PyObject* on) {
+  const int wanted = PyObject_IsTrue(on);
+  if (wanted < 0) return nullptr;
+  base_fast::poisons = wanted == 1;
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+
+PyObject* fresh_memory(PyObject*, PyObject*) {
+  return guarded([] { return PyUnicode_FromString(base_fast::fresh_memory_json().c_str()); });
+}
+
 PyMethodDef methods[] = {
     {"facts", facts, METH_NOARGS, "Compiler, whether bfloat16 may use the matrix unit, and the kernels' signatures, as JSON."},
     {"isa", isa, METH_NOARGS, "The instruction set in use: baseline, avx2 or avx512."},
     {"select_isa", select_isa, METH_O, "Use another instruction set, for tests and benchmarks."},
+    {"poison", poison, METH_O, "Whether fresh memory, results' and kernels' own, is filled with NaN, for tests."},
+    {"fresh_memory", fresh_memory, METH_NOARGS, "Each way to take memory and whether it gives poison, as JSON."},
     {nullptr, nullptr, 0, nullptr},
 };
 

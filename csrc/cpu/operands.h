@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "block.h"
+#include "poison.h"
 #include "tensor.h"
 #include "tiles.h"
 
@@ -75,7 +76,9 @@ inline Tensor scattered(const std::vector<double>& values, const std::vector<int
 
 template <class T>
 std::unique_ptr<T[]> uninitialized(int64_t count) {
-  return std::unique_ptr<T[]>(new T[count]);
+  std::unique_ptr<T[]> memory(new T[count]);
+  poison_fresh(memory.get(), size_t(count) * sizeof(T));
+  return memory;
 }
 
 // f(tile, room) for every tile, where `room` comes from new_room(), one for each run of tiles of a thread.

@@ -13,6 +13,7 @@
 
 #include "../core/types.h"
 #include "large_results.h"
+#include "poison.h"
 
 namespace base_fast {
 
@@ -60,9 +61,12 @@ T* mutable_data(const Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
 
-// New tensors, whose memory is to be had in large pages.
-inline Tensor in_large_pages(const Tensor& result) {
-  prefer_huge_pages(result.mutable_data_ptr(), size_t(result.numel()) * result.element_size());
+// A new tensor, whose memory is to be had in large pages.
+inline Tensor fresh(const Tensor& result) {
+  void* memory = result.mutable_data_ptr();
+  const size_t bytes = size_t(result.numel()) * result.element_size();
+  prefer_huge_pages(memory, bytes);
+  poison_fresh(memory, bytes);
   return result;
 }
 
@@ -82,11 +86,11 @@ inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType d
   AtenTensorHandle result;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), type,
                                                          aoti_torch_device_type_cpu(), 0, &result));
-  return in_large_pages(Tensor(result));
+  return fresh(Tensor(result));
 }
 
 inline Tensor dense_like(const Tensor& x) { return empty(x.sizes(), x.scalar_type()); }
-inline Tensor output_like(const Tensor& x) { return in_large_pages(torch::stable::empty_like(x)); }
+inline Tensor output_like(const Tensor& x) { return fresh(torch::stable::empty_like(x)); }
 
 inline Tensor empty_image(int64_t b, int64_t c, int64_t h, int64_t w, ScalarType dtype) {
   return empty({b, c, h, w}, dtype, kChannelsLast);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #define BF_ISA host
+#include "../core/bfloat16.h"
 #include "../core/philox.h"
 #undef BF_ISA
 

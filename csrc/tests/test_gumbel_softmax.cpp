@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "../cpu/buffer.h"
 #include "check.h"
 #include "isa_or_skip.h"
 #include "noise.h"
@@ -40,9 +41,11 @@ struct Rows {
 
   // In pieces of so many rows.
   void draw(Vector<T>& z, bool hard, int64_t piece) const {
+    using C = decltype(host::to_float(T{}));
+    const Buffer<C> room((length + 15) / 16 * 16);
     for (int64_t begin = 0; begin < count; begin += piece) {
-      BF_KERNEL(gumbel_softmax<T>)
-      (logits.data(), z.data(), begin, std::min(begin + piece, count), length, key, tau, hard, noise);
+      BF_KERNEL(gumbel_softmax<T, C>)
+      (logits.data(), z.data(), begin, std::min(begin + piece, count), length, key, tau, hard, noise, room.get());
     }
   }
 
