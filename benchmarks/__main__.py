@@ -40,7 +40,6 @@ NAMES = (
     "relu_conv_norm",
     "supernet_step",
     "depthwise_conv",
-    "outer_step",
     "sgd_step",
     "bayesian_layers",
     "inner_step",

@@ -35,7 +35,6 @@ WORDS = {
     "gumbel_softmax_backward": 3,
     "mixed_sum": 7 + 1,
     "mixed_sum_backward": 2 * 7 + 1,
-    "outer_step": 4 + 2,
     "sgd_step": 4,
 }
 _FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")

@@ -74,11 +74,6 @@ def mixed_sum(batch: int, channels: int, size: int) -> Run:
     return lambda: [*torch.autograd.grad(bf.ops.mixed_sum(branches, weights), (*branches, weights), grad)]
 
 
-def outer_step(tasks: int, weights: int) -> Run:
-    prior, adapted = torch.randn(weights), [torch.randn(weights) for _ in range(tasks)]
-    return lambda: [bf.ops.outer_step(prior, adapted, 0.1)]
-
-
 def sgd_step(weights: int) -> Run:
     values, gradients = ([torch.randn(weights) for _ in range(2)] for _ in range(2))
 
@@ -111,7 +106,6 @@ def cases(quick: bool) -> Mapping[str, Callable[[], Run]]:
         "gaussian_sample, 10 M": partial(gaussian_sample, 10_000_000),
         "gaussian_sample_kl, 10 M": partial(gaussian_sample_kl, 10_000_000),
         "mixed_sum, 8 × (64, 16, 32, 32)": partial(mixed_sum, 64, 16, 32),
-        "outer_step, 8 × 10 M": partial(outer_step, 8, 10_000_000),
         "sgd_step, 2 × 10 M": partial(sgd_step, 10_000_000),
     }
 

@@ -29,7 +29,7 @@ from base_fast.kernels import gaussian_kl as kl
 from base_fast.kernels import gaussian_sample as sample
 from base_fast.kernels import gaussian_sample_kl as sample_kl
 from base_fast.kernels import gumbel_softmax as gumbel
-from base_fast.kernels import mixed_op, mixed_sum, outer_step, sgd_step
+from base_fast.kernels import mixed_op, mixed_sum, sgd_step
 
 ARCHITECTURES = (80, 90, 100)
 
@@ -279,7 +279,6 @@ CASES = (
     # Projections read 6; pointwise convolutions 16 and 8, with what they write; pools 4¼; second stages 6; the last 9¼.
     Case("mixed_op backward", lambda d: _edge_backward(d, 1, 64), 9, 49.5),
     Case("mixed_op 16 channels stride 2 backward", lambda d: _edge_backward(d, 2, 16), 16, 71),
-    Case("outer_step", lambda d: outer_step.outer_step(_vectors(1, d)[0], _vectors(4, d), 0.5), 6, 6),
     Case("sgd_step", lambda d: sgd_step.sgd_step(_vectors(3, d), _vectors(3, d), [0.1, 0.2, 0.3], 1.0), 3, 4),
 )
 

@@ -152,7 +152,6 @@ _KERNEL = {
     "mixed_sum_backward": (1e-6, 1e-14),  # 3.1e-7, 2.2e-15
     "depthwise_conv": (1e-6, 2e-15),  # 3.2e-7, 4.5e-16
     "depthwise_conv_backward": (2e-6, 1e-14),  # 6.1e-7, 2.8e-15
-    "outer_step": (8e-7, 1e-15),  # 2.5e-7, 2.2e-16
     "sgd_step": (2e-7, 1e-15),  # 5.4e-8, 2.2e-16
     "relu_conv_norm": (2e-6, 1e-14),  # 5.0e-7, 2.1e-15
     # Where the norm takes a gradient away altogether, the roundings of what cancels are left.

@@ -11,7 +11,6 @@ from base_fast.ops.gumbel_softmax import gumbel_softmax
 from base_fast.ops.mixed_cell import mixed_cell
 from base_fast.ops.mixed_op import mixed_op
 from base_fast.ops.mixed_sum import mixed_sum
-from base_fast.ops.outer_step import outer_step
 from base_fast.ops.registry import backends
 from base_fast.ops.relu_conv_norm import relu_conv_norm
 from base_fast.ops.sgd_step import sgd_step
@@ -27,7 +26,6 @@ __all__ = [
     "mixed_cell",
     "mixed_op",
     "mixed_sum",
-    "outer_step",
     "relu_conv_norm",
     "sgd_step",
 ]

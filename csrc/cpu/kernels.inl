@@ -6,6 +6,5 @@
 #include "mixed_op.inl"
 #include "depthwise_conv.inl"
 #include "mixed_sum.inl"
-#include "outer_step.inl"
 #include "relu_conv_norm.inl"
 #include "sgd_step.inl"

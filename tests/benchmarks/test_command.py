@@ -56,15 +56,15 @@ def test_every_name_has_a_file_with_cases():
         module = importlib.import_module(f"benchmarks.{name}")
         assert all(isinstance(case, Case) for case in module.CASES)
         assert callable(getattr(module, f"test_{name}"))
-    assert len(command.cases_of(("outer_step", "gaussian_sample"))) == 3
+    assert len(command.cases_of(("sgd_step", "gaussian_sample"))) == 3
 
 
 def test_one_op_is_measured_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "COPY_BYTES", 4096)
-    (only,) = command.cases_of(("outer_step",))
+    (only,) = command.cases_of(("sgd_step",))
     result = measure.measure(only, command.QUICK, quick=True)
     assert result.ours.takes_part, result.ours.reason
-    assert result.verdicts["foreach"].takes_part
+    assert result.verdicts["SGD(foreach)"].takes_part
 
 
 def test_cases_run_under_pytest_benchmark():

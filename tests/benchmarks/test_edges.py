@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import measure, outer_step, process_memory, smart_mixed_op
+from benchmarks import measure, process_memory, sgd_step, smart_mixed_op
 from benchmarks.agreement import compare
 from benchmarks.mixed_op import OTHERS, Edge, all_gradients, plain
 from benchmarks.result import DIFFERS, FAILED
@@ -60,9 +60,9 @@ def test_one_thread_and_then_as_many_as_before(monkeypatch):
 
 
 def test_a_process_of_its_own_is_weighed():
-    (case,) = outer_step.CASES
+    (case,) = sgd_step.CASES
     assert process_memory.largest_resident() > 0
-    assert 0 <= process_memory.measure(case, "foreach", quick=True) < 1_000_000_000
+    assert 0 <= process_memory.measure(case, "SGD(foreach)", quick=True) < 1_000_000_000
 
 
 @pytest.mark.parametrize("case", [OTHERS[0], OTHERS[1], STEPS[0], HARD_STEPS[0]], ids=lambda case: case.op)

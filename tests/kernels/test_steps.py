@@ -1,4 +1,4 @@
-"""The kernels of outer_step and sgd_step against their references in float64."""
+"""The kernel of sgd_step against its reference in float64."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ pytest.importorskip("triton")
 
 import torch
 
-from base_fast.kernels import outer_step as outer
 from base_fast.kernels import sgd_step as sgd
-from base_fast.reference import outer_step as outer_reference
 from base_fast.reference import sgd_step as sgd_reference
 from tests import tolerances
-from tests.kernels.cases import DTYPES, SIZES, assert_all_close, normal, vectors, wide
+from tests.kernels.cases import DTYPES, assert_all_close, normal, wide
 
 STEP = {
     torch.float32: tolerances.SUM_FLOAT32,
@@ -23,21 +21,6 @@ STEP = {
     torch.bfloat16: tolerances.SUM_BFLOAT16,
 }
 LRS = [0.1, 0.0, 1e-3, 1.0 / 3.0]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("tasks", [1, 5])
-def test_outer_step(size: int, dtype: torch.dtype, tasks: int) -> None:
-    prior, *adapted = vectors(1 + tasks, size, dtype)
-    expected = outer_reference.outer_step(prior.double(), wide(adapted), 0.3)
-    assert_all_close([outer.outer_step(prior, adapted, 0.3)], [expected], STEP[dtype], dtype)
-
-
-def test_outer_step_of_strided_vectors() -> None:
-    prior, *adapted = (x[::3] for x in vectors(3, 700, torch.float32))
-    expected = outer.outer_step(prior.contiguous(), [x.contiguous() for x in adapted], 0.3)
-    assert torch.equal(outer.outer_step(prior, adapted, 0.3), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

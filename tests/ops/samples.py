@@ -185,11 +185,6 @@ def depthwise_conv_backward(draws: Draws) -> Iterator[Arguments]:
         yield upstream(draws, x[:, :, ::stride, ::stride], i), x, weight, stride, *rest
 
 
-def outer_step(draws: Draws) -> Iterator[Arguments]:
-    for i, (count, lay) in enumerate(zip(SIZES, layouts(), strict=False)):
-        yield lay(draws(count)), [lay(draws(count)) for _ in range((1, 2, 3, 8, 17)[i % 5])], 0.1 * i
-
-
 def sgd_step(draws: Draws) -> Iterator[Arguments]:
     for i, (count, lay) in enumerate(zip(SIZES, layouts(), strict=False)):
         counts = ((count,), (count, count), (count, 5, 0, 33))[i % 3]
@@ -226,7 +221,7 @@ SAMPLES: dict[str, Callable[[Draws], Iterator[Arguments]]] = {
         *(gaussian_sample_kl, gaussian_sample_kl_backward),
         *(mixed_sum, mixed_sum_backward),
         *(depthwise_conv, depthwise_conv_backward),
-        *(outer_step, sgd_step),
+        sgd_step,
         *(relu_conv_norm, relu_conv_norm_backward),
     )
 }

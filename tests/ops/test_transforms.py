@@ -32,7 +32,6 @@ SINGLE: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
 # On lists of tensors, for which PyTorch has no loop to fall back on.
 LISTS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
     "mixed_sum": (lambda x, w: ops.mixed_sum([x, x], w), (IMAGES, WEIGHTS)),
-    "outer_step": (lambda x, y: ops.outer_step(x, [y, y], 0.5), (MU, RHO)),
     "sgd_step": (lambda x, y: tuple(ops.sgd_step([x], [y], [0.5])[0]), (MU, RHO)),
 }
 EVERY = SINGLE | LISTS
@@ -87,7 +86,7 @@ def test_forward_mode_is_refused(name: str) -> None:
             torch.func.jvp(along, (first[moved],), (torch.ones_like(first[moved]),))
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in ("outer_step", "sgd_step")])
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "sgd_step"])
 def test_functional_gradients_are_refused(name: str) -> None:
     """Gradients of these ops are for torch.autograd; torch.func.grad is not."""
     f, args = EVERY[name]
