@@ -20,6 +20,7 @@ from base_fast.reports.render import png
 from base_fast.reports.tables import print_table
 from base_fast.runs.progress import progress
 from base_fast.runs.storage import atomic_write
+from benchmarks.aims import Aim
 from benchmarks.allocator import keep_freed_memory
 from benchmarks.case import Case
 from benchmarks.machine import machine
@@ -27,7 +28,6 @@ from benchmarks.measure import measure
 from benchmarks.plot import speed_ups, time_and_memory
 from benchmarks.result import Result
 from benchmarks.table import aims, document, speed
-from benchmarks.targets import Aim
 from benchmarks.timing import Effort
 
 NAMES = (
@@ -53,6 +53,8 @@ class Bench:
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Benchmarks to run (the files of this folder); all of them when none is named."""
+    only: str = ""
+    """Of those, the cases with this text in their title: "stride 2", "P = 10"."""
     out: Path = Path("runs/bench")
     """Folder for benchmarks.md, benchmarks.json and benchmarks.png."""
     threads: int | None = None
@@ -75,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(bench: Bench) -> int:
-    cases = cases_of(bench.names)
+    cases = [case for case in cases_of(bench.names) if bench.only in case.title(bench.quick)]
+    if not cases:
+        raise InputError(f"only: got {bench.only!r}, which no case has in its title")
     if bench.threads is not None:
         torch.set_num_threads(bench.threads)
     kept = not bench.system_allocator and keep_freed_memory()

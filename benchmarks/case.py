@@ -18,9 +18,9 @@ from torch import Tensor
 
 import base_fast
 from benchmarks.targets import OURS, Target
+from benchmarks.timing import Run
 
 Outputs: TypeAlias = Mapping[str, Tensor]
-Run: TypeAlias = Callable[[], Any]
 
 PROSE = MappingProxyType({"p": "P", "batch": "B", "channels": "C", "height": "H = W", "rows": "rows", "l": "L"})
 
@@ -53,7 +53,7 @@ def as_is(_setup: Any, result: Any) -> Outputs:
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work.
+    """One way to do the work: ours, a variant of ours, an opponent of others', or a yardstick that is not timed.
 
     Attributes:
         build: from the set-up to the call that is timed. May raise `Absent`.

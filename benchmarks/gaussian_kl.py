@@ -39,7 +39,7 @@ def ours(w: Weights) -> Run:
     return lambda: work(w, op)
 
 
-def theirs(formula: Formula) -> Contender:
+def opponent(formula: Formula) -> Contender:
     return Contender(lambda w: lambda: work(w, formula))
 
 
@@ -56,8 +56,8 @@ CASES = (
         expected=lambda w: work(w.double(), reference),
         ours=Contender(ours),
         opponents={
-            "eager": theirs(plain),
-            "torch.distributions": theirs(distributions),
+            "eager": opponent(plain),
+            "torch.distributions": opponent(distributions),
             "torch.compile": Contender(by_inductor),
         },
         sizes={"p": 10_000_000},

@@ -42,7 +42,7 @@ def case(name: str, work: Callable[[Weights, Formula], Outputs], moved: int, *ta
         op = public("ops.gaussian_sample")
         return lambda: work(w, lambda mu, rho: op(mu, rho, w.key))
 
-    def theirs(formula: Formula) -> Contender:
+    def opponent(formula: Formula) -> Contender:
         return Contender(lambda w: lambda: work(w, formula))
 
     def by_inductor(w: Weights) -> Run:
@@ -59,7 +59,7 @@ def case(name: str, work: Callable[[Weights, Formula], Outputs], moved: int, *ta
         setup=Weights.of,
         expected=expected,
         ours=Contender(ours),
-        opponents={"eager": theirs(plain), "addcmul": theirs(addcmul), "torch.compile": Contender(by_inductor)},
+        opponents={"eager": opponent(plain), "addcmul": opponent(addcmul), "torch.compile": Contender(by_inductor)},
         sizes={"p": 10_000_000},
         quick={"p": 10_000},
         noisy=frozenset({"theta", "grad rho"}),

@@ -13,7 +13,6 @@ from benchmarks.allocator import keep_freed_memory
 from benchmarks.case import Case
 from benchmarks.measure import Ready, prepare
 from benchmarks.result import ABSENT
-from benchmarks.targets import OURS
 
 ROUNDS, WARM_UP_ROUNDS = 10, 2
 
@@ -27,17 +26,17 @@ def prepared(case: Case) -> Ready:
 
 def pytest_benchmark(cases: Sequence[Case]) -> Callable[..., None]:
     """A test function over all contenders of all cases."""
-    pairs = [(case, side) for case in cases for side in (OURS, *case.opponents)]
+    pairs = [(case, name) for case in cases for name in case.contenders]
 
-    @pytest.mark.parametrize(("case", "side"), pairs, ids=[f"{case.name}-{side}" for case, side in pairs])
-    def test(benchmark: BenchmarkFixture, case: Case, side: str) -> None:
+    @pytest.mark.parametrize(("case", "contender"), pairs, ids=[f"{case.name}-{name}" for case, name in pairs])
+    def test(benchmark: BenchmarkFixture, case: Case, contender: str) -> None:
         ready = prepared(case)
-        verdict = ready.verdicts[side]
+        verdict = ready.verdicts[contender]
         if verdict.status == ABSENT:
             pytest.skip(verdict.reason)
         assert verdict.takes_part, f"{verdict.status}: {verdict.reason}"
         benchmark.group = str(case)
         benchmark.extra_info["threads"] = torch.get_num_threads()
-        benchmark.pedantic(ready.runs[side], rounds=ROUNDS, warmup_rounds=WARM_UP_ROUNDS)
+        benchmark.pedantic(ready.runs[contender], rounds=ROUNDS, warmup_rounds=WARM_UP_ROUNDS)
 
     return test

@@ -72,7 +72,7 @@ def read_ours(n: Networks, result: tuple[InnerState, Elbo, float]) -> Outputs:
     return {"loss": terms.loss, **taken}
 
 
-def theirs(n: Networks) -> Run:
+def modules(n: Networks) -> Run:
     optimizer = torch.optim.SGD([*n.plain.parameters(), n.alpha], lr=0.0, foreach=True)
 
     def step() -> Tensor:
@@ -86,7 +86,7 @@ def theirs(n: Networks) -> Run:
     return step
 
 
-def read_theirs(n: Networks, loss: Tensor) -> Outputs:
+def read_modules(n: Networks, loss: Tensor) -> Outputs:
     assert n.alpha.grad is not None
     mu = torch.zeros_like(n.loop.prior.mu)
     named = n.loop.supernet.layout.named(mu)
@@ -102,7 +102,7 @@ def expected(n: Networks) -> Outputs:
     double = Networks(n.loop, copy.deepcopy(n.plain).double(), n.alpha.detach().double().requires_grad_())
     loss = F.cross_entropy(double.plain(x.double(), torch.softmax(double.alpha, dim=-1)), y)
     loss.backward()
-    return read_theirs(double, loss)
+    return read_modules(double, loss)
 
 
 def case(channels: int, batch: int) -> Case:
@@ -112,7 +112,7 @@ def case(channels: int, batch: int) -> Case:
         setup=Networks.of,
         expected=expected,
         ours=Contender(ours, read_ours),
-        opponents={"modules": Contender(theirs, read_theirs)},
+        opponents={"modules": Contender(modules, read_modules)},
         sizes={"channels": channels, "layers": 3, "batch": batch, "height": 16},
         quick={"channels": 2, "layers": 3, "batch": 4, "height": 16},
         # Three cells deep, and our gradient is a difference of weights divided by the step size.

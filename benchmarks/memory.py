@@ -19,7 +19,7 @@ from torch._C._profiler import _EventType
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.case import Run
+from benchmarks.timing import Run
 
 
 @dataclass(frozen=True)

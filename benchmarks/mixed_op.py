@@ -18,11 +18,12 @@ from torch import Tensor
 
 from base_fast.space import DARTS
 from benchmarks import smart_mixed_op
+from benchmarks.aims import Aim
 from benchmarks.case import Case, Contender, Outputs, Run, gradients, public
 from benchmarks.compiled import compiled
 from benchmarks.harness import pytest_benchmark
 from benchmarks.plain_darts import PlainMixedOp
-from benchmarks.targets import Aim, Faster, LessSaved, NearLimit
+from benchmarks.targets import Faster, LessSaved, NearLimit
 from benchmarks.threads import on_one_thread
 
 SHAPES = ((64, 16, 32), (64, 32, 16), (64, 64, 8), (32, 48, 28))

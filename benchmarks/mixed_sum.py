@@ -48,7 +48,7 @@ def ours(s: Branches) -> Run:
     return lambda: work(s, op)
 
 
-def theirs(formula: Formula) -> Contender:
+def opponent(formula: Formula) -> Contender:
     return Contender(lambda s: lambda: work(s, formula))
 
 
@@ -65,10 +65,10 @@ def case(layout: str) -> Case:
         expected=lambda s: work(s.double(), chain),
         ours=Contender(ours),
         opponents={
-            "eager chain": theirs(chain),
-            "foreach": theirs(foreach),
-            "stack + einsum": theirs(einsum),
-            "stack + sum": theirs(stacked),
+            "eager chain": opponent(chain),
+            "foreach": opponent(foreach),
+            "stack + einsum": opponent(einsum),
+            "stack + sum": opponent(stacked),
             "torch.compile": Contender(by_inductor),
         },
         sizes=SIZES,

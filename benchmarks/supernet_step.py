@@ -20,10 +20,11 @@ from torch.utils.checkpoint import checkpoint
 
 from base_fast.random import key
 from base_fast.supernet import Supernet
+from benchmarks.aims import Aim
 from benchmarks.case import Case, Contender, Outputs, Run, gradients, public
 from benchmarks.harness import pytest_benchmark
 from benchmarks.plain_darts import PlainDarts, PlainMixedOp, name_in_supernet
-from benchmarks.targets import OURS, Aim, Faster, LessSaved, SmallerProcess
+from benchmarks.targets import OURS, Faster, LessSaved, SmallerProcess
 from benchmarks.threads import on_one_thread
 
 CLASSES = 10
@@ -188,13 +189,13 @@ def expected(s: Step) -> Outputs:
 MEASURED_BY = (MODULES, *rounded_otherwise(modules))
 
 
-def case(batch: int, name: str, theirs: Callable[[Step], Run], **rest: Any) -> Case:
+def case(batch: int, name: str, opponent: Callable[[Step], Run], **rest: Any) -> Case:
     return Case(
         op="supernet_step",
         name=name,
         expected=expected,
-        opponents={MODULES: Contender(theirs, read_modules, tolerance=SANE)},
-        yardsticks=rounded_otherwise(theirs),
+        opponents={MODULES: Contender(opponent, read_modules, tolerance=SANE)},
+        yardsticks=rounded_otherwise(opponent),
         sizes={"batch": batch, **SIZES},
         quick=QUICK,
         tolerance=ROUNDING,

@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 from base_fast.reports.tables import ResultTable, Value, facts, to_markdown
+from benchmarks.aims import Aim
 from benchmarks.result import Result, Verdict
-from benchmarks.targets import OURS, Aim
+from benchmarks.targets import OURS
 from benchmarks.timing import Spread
 
 WORDS = MappingProxyType({True: "met", False: "missed", None: "open"})

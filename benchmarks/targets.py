@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from benchmarks.case import Case
-    from benchmarks.result import Result
+from benchmarks.memory import Memory
+from benchmarks.timing import Spread
 
 OURS = "base_fast"
 # Scalars, keys and per-channel statistics come on top of the tensors that a target speaks of.
 SMALL = 65_536
 
 
+class Measured(Protocol):
+    """What a target reads of a `result.Result`, each by the contender's name."""
+
+    @property
+    def times(self) -> Mapping[str, Spread]: ...
+    @property
+    def ratios(self) -> Mapping[str, Spread]: ...
+    @property
+    def memory(self) -> Mapping[str, Memory]: ...
+    @property
+    def limits(self) -> Mapping[str, float]: ...
+    @property
+    def processes(self) -> Mapping[str, int]: ...
+    @property
+    def best(self) -> str | None: ...
+    @property
+    def over_floor(self) -> float | None: ...
+
+
 class Target:
     def __str__(self) -> str:
         raise NotImplementedError
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         """What was measured, in the target's own unit."""
         raise NotImplementedError
 
     def reached(self, found: float) -> bool:
         raise NotImplementedError
 
-    def met(self, result: Result) -> bool | None:
+    def met(self, result: Measured) -> bool | None:
         found = self.found(result)
         return None if found is None else self.reached(found)
 
@@ -51,13 +68,13 @@ class Faster(AtLeast):
         than = " or ".join(self.than) if isinstance(self.than, tuple) else self.than
         return f"{_of(self.by)}≥ {self.ratio:.3g}× {than or 'the best'}"
 
-    def opponent(self, result: Result) -> str | None:
+    def opponent(self, result: Measured) -> str | None:
         if isinstance(self.than, tuple):
             present = [name for name in self.than if name in result.times]
             return min(present, key=lambda name: result.times[name].median, default=None)
         return self.than or result.best
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         ratio = result.ratios.get(self.opponent(result) or "")
         if ratio is None or self.by == OURS:
             return None if ratio is None else ratio.median
@@ -79,10 +96,10 @@ class AtMost(Target):
     def ratio(self) -> float:
         return 1.0 / self.times
 
-    def opponent(self, result: Result) -> str | None:
+    def opponent(self, result: Measured) -> str | None:
         return self.of
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         ratio = result.ratios.get(self.of)
         return None if ratio is None else 1.0 / ratio.median
 
@@ -99,7 +116,7 @@ class NearFloor(Target):
     def __str__(self) -> str:
         return f"≤ {self.times:.3g}× the floor"
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         return result.over_floor
 
     def reached(self, found: float) -> bool:
@@ -116,7 +133,7 @@ class NearLimit(Target):
     def __str__(self) -> str:
         return f"{_of(self.by)}≤ {self.times:.3g}× the arithmetic"
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         limit, time = result.limits.get(self.by), result.times.get(self.by)
         return None if limit is None or time is None else time.median / limit
 
@@ -134,7 +151,7 @@ class ExtraMemory(Target):
     def __str__(self) -> str:
         return f"extra memory ≤ {self.what}"
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         ours = result.memory.get(OURS)
         return None if ours is None else max(ours.extra - SMALL, 0) / self.size
 
@@ -152,7 +169,7 @@ class SavedMemory(Target):
     def __str__(self) -> str:
         return f"saved ≤ {self.fraction:.3g}× {self.of}"
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         ours, theirs = result.memory.get(OURS), result.memory.get(self.of)
         return None if ours is None or theirs is None else max(ours.saved - SMALL, 0) / theirs.saved
 
@@ -171,7 +188,7 @@ class LessSaved(AtLeast):
     def __str__(self) -> str:
         return f"{_of(self.by)}saves ≥ {self.ratio:.3g}× less than {self.than}"
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         ours, theirs = result.memory.get(self.by), result.memory.get(self.than)
         return None if ours is None or theirs is None else theirs.activations / ours.activations
 
@@ -187,37 +204,9 @@ class SmallerProcess(AtLeast):
     def __str__(self) -> str:
         return f"{_of(self.by)}process ≥ {self.ratio:.3g}× smaller than {self.than}"
 
-    def found(self, result: Result) -> float | None:
+    def found(self, result: Measured) -> float | None:
         ours, theirs = result.processes.get(self.by), result.processes.get(self.than)
         return None if not ours or theirs is None else theirs / ours
-
-
-@dataclass(frozen=True)
-class Aim:
-    """A target of several cases together: the geometric mean of what is found in each.
-
-    Attributes:
-        measure: what is measured, in words.
-        cases: all of them are needed.
-        beyond: what would be more than was asked for.
-    """
-
-    measure: str
-    cases: Sequence[Case]
-    target: Target
-    beyond: float | None = None
-
-    def found(self, results: Sequence[Result]) -> float | None:
-        """None where a case was not measured, or does not say."""
-        mine = [r for r in results if r.counts and r.case in self.cases]
-        values = [found for r in mine if (found := self.target.found(r)) is not None]
-        if len(values) < len(self.cases):
-            return None
-        return math.exp(sum(math.log(value) for value in values) / len(values))
-
-    def met(self, results: Sequence[Result]) -> bool | None:
-        found = self.found(results)
-        return None if found is None else self.target.reached(found)
 
 
 def _of(contender: str) -> str:

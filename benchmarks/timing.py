@@ -13,13 +13,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy
 
-from benchmarks.case import Run
-
 # From a call and a number of calls to seconds per call.
+Run: TypeAlias = Callable[[], Any]
 Timer: TypeAlias = Callable[[Run, int], float]
 
 SHORTEST = 2e-3

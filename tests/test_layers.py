@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,12 @@ def test_imports_along_the_order_are_allowed():
     assert violations(source, PACKAGE / "ops" / "new.py") == []
     assert violations("from . import registry", PACKAGE / "ops" / "__init__.py") == []
     assert len(violations("import torch.nn", PACKAGE / "space" / "new.py")) == 1
+
+
+def test_the_modules_of_benchmarks_import_each_other_in_one_direction():
+    graph = {}
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        names = [name.split(".") for _, name in imports(ast.parse(path.read_text()), ("benchmarks",))]
+        graph[path.stem] = {name[1] for name in names if name[0] == "benchmarks" and len(name) > 1}
+    assert "case" in graph["measure"]
+    TopologicalSorter(graph).prepare()  # raises CycleError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -37,6 +38,15 @@ def test_a_run_writes_table_numbers_and_picture(toys, tmp_path, capsys):
     assert [r["verdicts"][OURS]["status"] for r in data["results"]] == ["agrees", "absent"]
     assert "Quick sizes" in (tmp_path / "benchmarks.md").read_text()
     assert (tmp_path / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_case_can_be_chosen(toys, tmp_path, capsys):
+    toys += [case(), replace(case(), name="triple")]
+    arguments = ["--quick", "--out", str(tmp_path), "--only"]
+    assert command.main([*arguments, "toy: triple"]) == 0
+    assert [r["name"] for r in json.loads((tmp_path / "benchmarks.json").read_text())["results"]] == ["triple"]
+    assert command.main([*arguments, "quadruple"]) == 2
+    assert "only: got 'quadruple'" in capsys.readouterr().err
 
 
 def test_values_that_differ_exit_with_1(toys, tmp_path, capsys):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+from benchmarks.aims import Aim
 from benchmarks.memory import Memory
 from benchmarks.plot import speed_ups, time_and_memory
 from benchmarks.result import ABSENT, AGREES, DIFFERS, Result, Verdict
 from benchmarks.table import document, seconds, size
-from benchmarks.targets import OURS, Aim, Faster
+from benchmarks.targets import OURS, Faster
 from benchmarks.timing import Spread
 from tests.benchmarks.toy import case, times
 

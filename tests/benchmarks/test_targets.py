@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.aims import Aim
 from benchmarks.memory import Memory
 from benchmarks.result import AGREES, Result, Verdict
 from benchmarks.targets import (
     OURS,
-    Aim,
     AtMost,
     ExtraMemory,
     Faster,
