@@ -41,6 +41,17 @@ def fold_in(key: Tensor, i: int) -> Tensor:
     return torch.stack((low | (high << 32), torch.zeros_like(low)))
 
 
+def advance(key: Tensor, i: int) -> Tensor:
+    """The key of step `i` ≥ 0 of whoever owns `key`: 2³²·i blocks further on in its stream.
+
+    Streams of different steps do not meet while each draws less than 2³⁴ words. It costs a hundredth of `fold_in`,
+    which counts where a step is a look-up in a table; the two may be mixed.
+    """
+    if not 0 <= i < 2**30:
+        raise InputError(f"i: got {i}, expected an integer from 0 to 2**30 - 1")
+    return torch.stack((key[0], key[1] + (i << 32)))
+
+
 def generator(key: Tensor) -> torch.Generator:
     """A CPU generator seeded from the key, for what is not a kernel of this library (permutations, crops)."""
     return torch.Generator().manual_seed(int(fold_in(key, 0)[0]))

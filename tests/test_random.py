@@ -238,3 +238,16 @@ def test_key_errors(seed: int) -> None:
 def test_fold_in_errors(i: int) -> None:
     with pytest.raises(InputError, match=f"^i: got {i}, expected an integer from 0"):
         bf.random.fold_in(bf.random.key(0), i)
+
+
+def test_advanced_keys_are_far_along_the_same_stream() -> None:
+    key = bf.random.fold_in(bf.random.key(5), 2)
+    assert torch.equal(bf.random.advance(key, 0), key)
+    steps = [bf.random.advance(key, i) for i in (1, 2, 2**30 - 1)]
+    streams = [philox.words(k, 64) for k in (key, *steps)]
+    assert all(not torch.isin(one, other).all() for i, one in enumerate(streams) for other in streams[:i])
+    assert philox.words(steps[0], 8).tolist() == scalar_words(int(key[0]), int(key[1]) + 2**32, 8)
+    assert not torch.equal(bf.random.fold_in(steps[0], 0), bf.random.fold_in(steps[1], 0))
+    for i in (-1, 2**30):
+        with pytest.raises(InputError, match="i: got"):
+            bf.random.advance(key, i)

@@ -100,7 +100,7 @@ def adapt(
         InputError: a task that does not fit the posterior and the head policy.
     """
     config = config or AdaptConfig()
-    process = _Adapting.of(posterior.to(resolve(config.device)), task, config)
+    process = Adapting.of(posterior.to(resolve(config.device)), task, config)
     monitors.warn_of_pull(config.inner, process.prior.rho, len(task.train))
     finished = run_loop(
         process,
@@ -115,7 +115,7 @@ def adapt(
 
 
 @dataclass(frozen=True)
-class _State:
+class AdaptState:
     """inner: where the inner loop stands. entropies: the latest ones since the edge logits move."""
 
     inner: InnerState
@@ -124,7 +124,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class _Adapting:
+class Adapting:
     """An adaptation, as a process for `run_loop`."""
 
     posterior: Posterior
@@ -133,7 +133,7 @@ class _Adapting:
     loop: InnerLoop
 
     @classmethod
-    def of(cls, posterior: Posterior, task: Task, config: AdaptConfig) -> _Adapting:
+    def of(cls, posterior: Posterior, task: Task, config: AdaptConfig) -> Adapting:
         whole = Supernet.for_posterior(posterior)
         supernet, prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
         return cls(posterior, task, config, InnerLoop(supernet, prior, task.train, key(config.seed), config.inner))
@@ -142,12 +142,12 @@ class _Adapting:
     def prior(self) -> Variables:
         return self.loop.prior
 
-    def start(self, clock: Clock) -> Step[_State]:
+    def start(self, clock: Clock) -> Step[AdaptState]:
         inner = self.loop.start()
         scores = self._scores(inner)
-        return Step(_State(inner, self._history([], inner, scores, clock), []), scores)
+        return Step(AdaptState(inner, self._history([], inner, scores, clock), []), scores)
 
-    def step(self, state: _State, clock: Clock) -> Step[_State]:
+    def step(self, state: AdaptState, clock: Clock) -> Step[AdaptState]:
         config, before = self.config, state.inner
         tau, noise = self._scheduled(config.tau, before, clock), self._scheduled(config.noise, before, clock)
         loop = replace(self.loop, tau=tau, noise=noise, alpha_moves=before.step >= config.warmup)
@@ -173,7 +173,7 @@ class _Adapting:
             history = self._history(history, inner, scores, clock)
             row |= {**scores, "probabilities": torch.softmax(inner.q.alpha, dim=-1).tolist()}
         shown = {"loss": f"{row['loss']:.3f}", "accuracy": f"{history[-1]['accuracy']:.3f}"}
-        return Step(_State(inner, history, entropies), row, shown=shown, stopped=stopped)
+        return Step(AdaptState(inner, history, entropies), row, shown=shown, stopped=stopped)
 
     def _scheduled(self, schedule: Schedule, state: InnerState, clock: Clock) -> float:
         budget, warmup = self.config.budget, self.config.warmup
@@ -201,7 +201,7 @@ class _Adapting:
         accuracy, loss = scores["accuracy"], scores["valid_loss"]
         return [*before, {"step": state.step, "accuracy": accuracy, "loss": loss, "seconds": round(clock.seconds, 3)}]
 
-    def posterior_at(self, state: _State) -> Posterior:
+    def posterior_at(self, state: AdaptState) -> Posterior:
         """The task's posterior, with the task's head."""
         event = {"event": "adapt", "task": self.task.name, "steps": state.inner.step, "config": asdict(self.config)}
         return replace(
@@ -212,11 +212,11 @@ class _Adapting:
             config=dict(self.posterior.config) | {"num_classes": self.task.num_classes},
         ).evolve(state.inner.q, event)
 
-    def pack(self, state: _State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def pack(self, state: AdaptState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = {"step": state.inner.step, "history": state.history, "entropies": state.entropies}
         return pack(state.inner.q, state.inner.slots), header
 
-    def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> _State:
+    def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> AdaptState:
         fresh = self.loop.start()
         q, slots = unpack(matching(tensors, pack(fresh.q, fresh.slots)), fresh.slots)
-        return _State(InnerState(q, slots, header["step"]), header["history"], header["entropies"])
+        return AdaptState(InnerState(q, slots, header["step"]), header["history"], header["entropies"])

@@ -49,9 +49,11 @@ class Trained(Objective):
         for i, z in enumerate(choices):
             seed = int(fold_in(key, i)[0]) % _SEEDS
             network = build(z, self.space, self.network, self.task.num_classes, seed)
-            result = train(network, self.task, replace(self.config, seed=seed))
-            if not result.finished:
-                raise Interrupted(f"stopped while a genotype was trained, after {result.steps} steps")
+            try:
+                result = train(network, self.task, replace(self.config, seed=seed))
+            except Interrupted:
+                # Whoever measures has a checkpoint; this training begins again.
+                raise Interrupted("stopped while a genotype was trained") from None
             values.append([100.0 * result.accuracy, result.loss])
             costs.append([float(result.steps)])
         return Measurements(torch.tensor(values, dtype=torch.float64), torch.tensor(costs, dtype=torch.float64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base_fast.space import genotypes
-from base_fast.space.choices import configurations, decode, encode, from_dict_any, get_any, kept, neighbours
+from base_fast.space.choices import compact, configurations, decode, encode, from_dict_any, get_any, kept, neighbours
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
 from base_fast.space.primitives import PRIMITIVES, Primitive, register
@@ -24,6 +24,7 @@ __all__ = [
     "Stack",
     "StackGenotype",
     "UndecidedEdge",
+    "compact",
     "configurations",
     "decode",
     "derive",

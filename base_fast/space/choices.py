@@ -94,6 +94,15 @@ def decode(choices: Choices, space: AnySpace) -> AnyGenotype:
     return Genotype.from_cells(cells, space)
 
 
+def compact(choices: Choices, space: AnySpace) -> str:
+    """`decode(choices, space).compact()`, quick where all edges are kept, for logs of many genotypes."""
+    if isinstance(space, Space) and space.arity is None:
+        template, number = _template(space)
+        names = tuple(number)
+        return template.format(*(names[l] for l in choices[0].tolist()))
+    return decode(choices, space).compact()
+
+
 def kept(choices: Choices, space: AnySpace) -> NDArray[np.bool_]:
     """Which of the choices (n, T, E) are genotypes: every node keeps exactly `space.arity` edges; (n,)."""
     good = np.ones(len(choices), dtype=np.bool_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base_fast.strategies.ask_tell import AskTellSearch
+from base_fast.strategies.base import BaseSearch
 from base_fast.strategies.config import SearchConfig, SearchSettings, open_search
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
@@ -15,6 +16,7 @@ from base_fast.strategies.strategy import AskTell, Result, Strategy, search
 __all__ = [
     "AskTell",
     "AskTellSearch",
+    "BaseSearch",
     "Evolution",
     "RandomSearch",
     "RandomSharing",

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.objectives import Objective
-from base_fast.random import fold_in
+from base_fast.random import advance, fold_in
 from base_fast.runs import Clock, Step
-from base_fast.space import decode
+from base_fast.space import compact, decode
 from base_fast.strategies.packing import pack, unpack
 from base_fast.strategies.strategy import AskTell, Result
 
@@ -90,7 +90,7 @@ class AskTellSearch(Generic[S]):
         if len(known):
             values, costs = state.values[known[0]], torch.zeros_like(state.costs[known[0]])
         else:
-            values, costs = self.objective.measure(chosen, fold_in(self._measuring_key, number))
+            values, costs = self.objective.measure(chosen, advance(self._measuring_key, number))
         state = state._replace(
             choices=torch.cat((state.choices, chosen)),
             values=torch.cat((state.values, values)),
@@ -137,5 +137,5 @@ class AskTellSearch(Generic[S]):
         return {
             "values": dict(zip(names, state.values[i].tolist(), strict=True)),
             "best": state.values[self._best(state, i + 1), self._columns[0]].item(),
-            "genotype": decode(state.choices[i].numpy(), self.objective.space).compact(),
+            "genotype": compact(state.choices[i].numpy(), self.objective.space),
         }

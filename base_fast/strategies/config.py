@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from base_fast.device import resolve
 from base_fast.errors import InputError
-from base_fast.meta import Variables
+from base_fast.meta import AdaptConfig, Variables
 from base_fast.meta.variables import for_task
 from base_fast.objectives import ObjectiveConfig, open_objective
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
 from base_fast.space import get_any
 from base_fast.strategies.ask_tell import AskTellSearch
+from base_fast.strategies.base import BaseSearch
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
@@ -28,8 +29,8 @@ from base_fast.tasks import TargetConfig, open_target
 class SearchConfig:
     """A search; of the strategies' settings below, only those of the chosen one are looked at."""
 
-    strategy: Literal["random", "evolution", "reinforce", "random_sharing"] = "random"
-    """random, evolution, reinforce: ask for genotypes and see values (any objective). random_sharing: train a
+    strategy: Literal["random", "evolution", "reinforce", "random_sharing", "base"] = "random"
+    """random, evolution, reinforce: ask for genotypes and see values (any objective). random_sharing, base: train a
     supernet's weights as well (objective shared_weights)."""
     space: str = "nas_bench_201"
     """nas_bench_201, nas_bench_macro or darts."""
@@ -39,10 +40,14 @@ class SearchConfig:
     """Quantities to optimize; the objective's first if not given. The others are measured and recorded."""
     seed: int = 0
     """Seed of everything random."""
+    rule: Literal["darts", "pairs"] = "darts"
+    """How base reads the genotype off its posterior."""
     random: RandomSearch = RandomSearch()
     evolution: Evolution = Evolution()
     reinforce: Reinforce = Reinforce()
     random_sharing: RandomSharing = RandomSharing()
+    base: AdaptConfig = AdaptConfig()
+    """Its seed is the search's; its device is that of objective.network, its checkpoints are the search's."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,10 @@ def open_search(settings: SearchSettings) -> Strategy[Any]:
         raise InputError(f"goals: got {', '.join(config.goals)} for {config.strategy}, which optimizes accuracy")
     task = open_target(settings.target)
     posterior = _start(settings)
-    supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
-    return RandomSharingSearch(strategy, supernet, prior.mu, task, key(config.seed))
+    if isinstance(strategy, RandomSharing):
+        supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
+        return RandomSharingSearch(strategy, supernet, prior.mu, task, key(config.seed))
+    return BaseSearch(posterior, task, strategy, config.seed, config.rule)
 
 
 def _start(settings: SearchSettings) -> Posterior:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from base_fast.distributions import Distribution, Empirical, IndependentEdges
 from base_fast.errors import InputError
-from base_fast.random import fold_in
+from base_fast.random import advance
 from base_fast.reference import philox
 from base_fast.space import AnySpace, neighbours
 from base_fast.strategies.strategy import AskTell
@@ -54,7 +54,7 @@ class Evolution(AskTell[EvolutionState]):
         return EvolutionState(key, 0, none, torch.empty(0, dtype=torch.float64))
 
     def ask(self, space: AnySpace, state: EvolutionState) -> Tensor:
-        key = fold_in(state.key, state.asked)
+        key = advance(state.key, state.asked)
         if len(state.population) < self.population:
             return IndependentEdges.uniform(space).sample(key, 1)
         u = philox.uniform(key, self.sample + 1).double()

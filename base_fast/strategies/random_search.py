@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from base_fast.distributions import Distribution, IndependentEdges
-from base_fast.random import fold_in
+from base_fast.random import advance
 from base_fast.space import AnySpace
 from base_fast.strategies.strategy import AskTell
 
@@ -30,7 +30,7 @@ class RandomSearch(AskTell[RandomState]):
         return RandomState(key, 0)
 
     def ask(self, space: AnySpace, state: RandomState) -> Tensor:
-        return self.distribution(space, state).sample(fold_in(state.key, state.asked), 1)
+        return self.distribution(space, state).sample(advance(state.key, state.asked), 1)
 
     def tell(self, space: AnySpace, state: RandomState, choices: Tensor, values: Tensor) -> RandomState:
         return state._replace(asked=state.asked + 1)

@@ -13,7 +13,7 @@ from base_fast.distributions import Distribution, IndependentEdges
 from base_fast.errors import InputError
 from base_fast.meta import StepRule
 from base_fast.meta.rules import Slots, initial_slots, step
-from base_fast.random import fold_in
+from base_fast.random import advance, fold_in
 from base_fast.reference import philox
 from base_fast.space import AnySpace
 from base_fast.strategies.strategy import AskTell
@@ -61,7 +61,7 @@ class Reinforce(AskTell[ReinforceState]):
         return ReinforceState(fold_in(key, 1), 0, logits, initial_slots(self._rule, logits), 0.0, 0.0)
 
     def ask(self, space: AnySpace, state: ReinforceState) -> Tensor:
-        return self.distribution(space, state).sample(fold_in(state.key, state.asked), 1)
+        return self.distribution(space, state).sample(advance(state.key, state.asked), 1)
 
     def tell(self, space: AnySpace, state: ReinforceState, choices: Tensor, values: Tensor) -> ReinforceState:
         reward = values[0, 0].item()

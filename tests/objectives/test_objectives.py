@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from base_fast.objectives import (
 from base_fast.objectives.networks import build
 from base_fast.random import fold_in, key
 from base_fast.space import DARTS, NAS_BENCH_201, NAS_BENCH_MACRO
+from base_fast.tasks import Split
 from tests.meta.toys import task
 from tests.objectives import toys
 
@@ -135,8 +137,13 @@ def test_what_does_not_fit_is_refused(tmp_path):
     assert found.space == NAS_BENCH_201
 
 
-def test_an_interrupted_training_interrupts_the_search(monkeypatch):
-    result = train(build(CELLS[0], NAS_BENCH_201, NETWORK, 3, 0), TASK, TRAIN)
-    monkeypatch.setattr("base_fast.objectives.networks.train", lambda *_: replace(result, finished=False))
-    with pytest.raises(Interrupted):
+def test_an_interrupted_training_interrupts_the_measurement(monkeypatch):
+    batch = Split.batch
+
+    def signalled(self, *arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return batch(self, *arguments)
+
+    monkeypatch.setattr(Split, "batch", signalled)
+    with pytest.raises(Interrupted, match="while a genotype was trained"):
         Trained(NAS_BENCH_201, TASK, NETWORK, TRAIN).measure(CELLS, key(0))

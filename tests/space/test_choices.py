@@ -10,6 +10,7 @@ from base_fast.space import (
     NAS_BENCH_MACRO,
     Genotype,
     Stack,
+    compact,
     configurations,
     decode,
     encode,
@@ -39,14 +40,14 @@ def test_cells_with_all_edges_have_the_benchmarks_text():
     text = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
     choices = encode(text, NAS_BENCH_201)
     assert choices.tolist() == [[3, 0, 4, 1, 2, 0]]
-    assert decode(choices, NAS_BENCH_201).compact() == text
+    assert decode(choices, NAS_BENCH_201).compact() == compact(choices, NAS_BENCH_201) == text
     assert np.array_equal(encode(Genotype.parse(text), NAS_BENCH_201), choices)
 
 
 def test_stacks():
     assert get_any("nas_bench_macro") is NAS_BENCH_MACRO
     choices = encode("02012100", NAS_BENCH_MACRO)
-    assert decode(choices, NAS_BENCH_MACRO).compact() == "02012100"
+    assert decode(choices, NAS_BENCH_MACRO).compact() == compact(choices, NAS_BENCH_MACRO) == "02012100"
     assert np.array_equal(encode(decode(choices, NAS_BENCH_MACRO), NAS_BENCH_MACRO), choices)
     assert Stack.from_dict(NAS_BENCH_MACRO.to_dict()) == NAS_BENCH_MACRO
     for text in ("0201210", "02012103", "0201210x"):
