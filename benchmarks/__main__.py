@@ -39,7 +39,6 @@ NAMES = (
     "mixed_op",
     "relu_conv_norm",
     "supernet_step",
-    "depthwise_conv",
     "sgd_step",
     "bayesian_layers",
     "inner_step",

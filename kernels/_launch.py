@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import triton
 from torch import Tensor
-
-from base_fast.ops.branches import format_of
 
 # Elements of a vector that one program takes: eight per thread, two 128-bit accesses of float32.
 BLOCK = 1024
@@ -29,9 +26,3 @@ def blocks(x: Tensor) -> tuple[int]:
 def broadcastable(x: Tensor) -> tuple[Tensor, int]:
     """A vector that a kernel can read, and its stride: 0 for one repeated number, else 1."""
     return (x, 0) if x.numel() > 1 and x.stride(0) == 0 else (x.contiguous(), 1)
-
-
-def images_like(x: Tensor, stride: int, dtype: torch.dtype | None = None) -> Tensor:
-    """A new tensor for what a window of stride 1 or 2 makes of images x, in their memory format."""
-    size = tuple(-(-n // stride) for n in x.shape[2:])
-    return torch.empty((*x.shape[:2], *size), dtype=dtype or x.dtype, device=x.device, memory_format=format_of(x))

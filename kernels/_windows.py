@@ -6,25 +6,13 @@ strides (b, c, h, w), so any memory layout is read and written where it is. Pixe
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from base_fast.kernels import _math
-from base_fast.kernels._launch import BLOCK
 
 # Programs that contribute to the gradient of one weight, at most: each takes several tiles.
 CONTRIBUTORS = 512
-
-
-def tile(out: Tensor) -> tuple[int, int]:
-    """Pixels and channels (BM, BC) of a tile: 32 channels at most where they are neighbours in memory, one where pixels
-    are, which are then numbered one by one and take more registers."""
-    last = out.stride(1) == 1
-    area = (BLOCK if last else BLOCK // 2) // (2 if out.dtype == torch.float64 else 1)
-    channels = min(32, triton.next_power_of_2(out.shape[1])) if last else 1
-    return area // channels, channels
 
 
 @triton.jit

@@ -24,7 +24,6 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from base_fast.kernels import depthwise_conv as depthwise
 from base_fast.kernels import gaussian_kl as kl
 from base_fast.kernels import gaussian_sample as sample
 from base_fast.kernels import gaussian_sample_kl as sample_kl
@@ -213,20 +212,6 @@ def _one(dtype: torch.dtype) -> Tensor:
     return _empty(dtype)
 
 
-def _images(dtype: torch.dtype, stride: int = 1, last: bool = True) -> Tensor:
-    x = _empty(dtype, *SHAPE[:2], SHAPE[2] // stride, SHAPE[3] // stride)
-    return x.to(memory_format=torch.channels_last) if last else x
-
-
-def _depthwise(dtype: torch.dtype, k: int, dilation: int, stride: int, last: bool = True) -> None:
-    depthwise.depthwise_conv(_images(dtype, last=last), _empty(dtype, SHAPE[1], 1, k, k), stride, dilation, True)
-
-
-def _depthwise_backward(dtype: torch.dtype, k: int, dilation: int, stride: int, last: bool = True) -> None:
-    grad, x = _images(dtype, stride, last), _images(dtype, last=last)
-    depthwise.depthwise_conv_backward(grad, x, _empty(dtype, SHAPE[1], 1, k, k), stride, dilation, True)
-
-
 # none, the pools, the identity or factorized reduction, separable and dilated convolutions: those of DARTS.
 PRIMITIVES = [0, 1, 2, 3, 4, 5, 7, 8]
 
@@ -267,12 +252,6 @@ CASES = (
     Case("mixed_sum two layouts", lambda d: _sum(d, mixed=True), K + 1, K + 1),
     Case("mixed_sum backward", lambda d: _sum_backward(d, mixed=False), 2 * K + 1, 2 * K + 1),
     Case("mixed_sum backward two layouts", lambda d: _sum_backward(d, mixed=True), 2 * K + 1, 2 * K + 1),
-    Case("depthwise_conv 3", lambda d: _depthwise(d, 3, 1, 1), 2, 2),
-    Case("depthwise_conv 7 stride 2", lambda d: _depthwise(d, 7, 1, 2), 5 / 4, 5 / 4),
-    Case("depthwise_conv 5 dilated contiguous", lambda d: _depthwise(d, 5, 2, 1, last=False), 2, 2),
-    Case("depthwise_conv 3 backward", lambda d: _depthwise_backward(d, 3, 1, 1), 3, 3),
-    Case("depthwise_conv 7 stride 2 backward", lambda d: _depthwise_backward(d, 7, 1, 2), 9 / 4, 9 / 4),
-    Case("depthwise_conv 5 dilated contiguous backward", lambda d: _depthwise_backward(d, 5, 2, 1, last=False), 3, 3),
     # In words per element of y: x, four first stages, two second ones read and written, four of the six summed up.
     Case("mixed_op", lambda d: mixed_op.mixed_op(*_edge(d, 1, 64)), 2, 15),
     Case("mixed_op 16 channels stride 2", lambda d: mixed_op.mixed_op(*_edge(d, 2, 16)), 5, 22),

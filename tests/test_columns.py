@@ -26,7 +26,6 @@ NO_OPS = {
 }
 
 _SMALL = "it sees a few hundred numbers: PyTorch's own operations are no loss"
-_TRITON = "its CPU kernel is made of the fused edge's parts, and Triton serves it on CUDA"
 _PRODUCT = "it is a matrix product around one norm: on a GPU PyTorch's own kernels do it"
 _PASSES = "the arithmetic of its CPU passes is in csrc/cpu, and Triton serves it on CUDA"
 
@@ -35,7 +34,6 @@ HOLES: dict[tuple[str, str], str] = {
     ("categorical_kl", row): _SMALL for row in ("core", "cpu", "cuda", "triton", "benchmarks")
 }
 HOLES |= {("mixed_op", row): _PASSES for row in ("core", "cuda")}
-HOLES |= {("depthwise_conv", row): _TRITON for row in ("core", "cuda")}
 HOLES |= {("relu_conv_norm", row): _PRODUCT for row in ("core", "cuda", "triton")}
 HOLES |= {("mixed_cell", row): "a cell is the passes of its edges, mixed_op's" for row in ("core", "cuda", "triton")}
 HOLES |= {("mixed_cell", "benchmarks"): "timed as what it is for, a step of the supernet"}

@@ -51,11 +51,6 @@ SUM_BFLOAT16 = 2e-2
 # Gradients of an edge from values that were rounded to 8 bits: 7.1e-3.
 STORED_IN_BFLOAT16 = 2e-2
 
-# Depthwise convolutions and their gradients, sums over 4·16·16 pixels: 4.4e-7.
-DEPTHWISE_FLOAT32 = 2e-6
-# 3.7e-3: one rounding.
-DEPTHWISE_BFLOAT16 = 1.2e-2
-
 # An edge of eight primitives, value and gradients, against torch.nn modules: 1.6e-15.
 EDGE_FLOAT64 = 1e-13
 # 3,000 edges of any kind against the reference: 1.1e-13.
@@ -110,9 +105,6 @@ KL_GRADIENT_FLOAT32 = 2e-6
 KL_CLOSE_FLOAT32 = 4e-6
 # softplus(ρ), |ρ| ≤ 80, relative: 2.6e-6, the rounding of ρ·log₂e without a fused product and sum.
 SOFTPLUS_FLOAT32 = 1e-5
-# Depthwise convolutions and their gradients: sums of up to 49 products, weight gradients of up to 1,740.
-WINDOW_FLOAT32 = 2e-6
-WINDOW_BFLOAT16 = 1.2e-2
 # An edge's value and gradients, of up to eight primitives: 4.6e-6, z's gradient of an identity alone.
 EDGE_KERNEL_FLOAT32 = 2e-5
 # 1.3e-2: images and their gradients are rounded at every stage.
@@ -150,8 +142,6 @@ _KERNEL = {
     "gaussian_sample_kl_backward": (1e-6, 1e-6),  # 2.7e-7, 9.5e-8
     "mixed_sum": (4e-7, 1e-15),  # 1.2e-7, 0
     "mixed_sum_backward": (1e-6, 1e-14),  # 3.1e-7, 2.2e-15
-    "depthwise_conv": (1e-6, 2e-15),  # 3.2e-7, 4.5e-16
-    "depthwise_conv_backward": (2e-6, 1e-14),  # 6.1e-7, 2.8e-15
     "sgd_step": (2e-7, 1e-15),  # 5.4e-8, 2.2e-16
     "relu_conv_norm": (2e-6, 1e-14),  # 5.0e-7, 2.1e-15
     # Where the norm takes a gradient away altogether, the roundings of what cancels are left.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base_fast.ops.categorical_kl import categorical_kl
-from base_fast.ops.depthwise_conv import depthwise_conv
 from base_fast.ops.gaussian_kl import gaussian_kl
 from base_fast.ops.gaussian_sample import gaussian_sample
 from base_fast.ops.gaussian_sample_kl import gaussian_sample_kl
@@ -18,7 +17,6 @@ from base_fast.ops.sgd_step import sgd_step
 __all__ = [
     "backends",
     "categorical_kl",
-    "depthwise_conv",
     "gaussian_kl",
     "gaussian_sample",
     "gaussian_sample_kl",

@@ -41,9 +41,9 @@ def present(branches: Sequence[Tensor | None], weights: Tensor) -> tuple[list[Te
     return [branch.contiguous(memory_format=format_of(branch)) for branch in found], weights.contiguous(), positions
 
 
-def dense_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def dense_like(x: Tensor) -> Tensor:
     """What kernels return for x: a new tensor in its memory format."""
-    return torch.empty_like(x, dtype=dtype, memory_format=format_of(x))
+    return torch.empty_like(x, memory_format=format_of(x))
 
 
 def format_of(x: Tensor) -> torch.memory_format:

@@ -4,7 +4,6 @@
 #include "gaussian_sample_kl.inl"
 #include "gumbel_softmax.inl"
 #include "mixed_op.inl"
-#include "depthwise_conv.inl"
 #include "mixed_sum.inl"
 #include "relu_conv_norm.inl"
 #include "sgd_step.inl"

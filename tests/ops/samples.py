@@ -167,24 +167,6 @@ def mixed_sum_backward(draws: Draws) -> Iterator[Arguments]:
         yield upstream(draws, own[0], i), own, weights, positions
 
 
-MORE_IMAGES = (*IMAGES, (0, 4, 5, 5), (1, 2, 1, 40), (3, 16, 7, 1), (2, 16, 40, 75), (3, 40, 19, 21))
-
-
-def depthwise_conv(draws: Draws) -> Iterator[Arguments]:
-    settings = itertools.cycle(itertools.product((3, 5, 7), (1, 2), (1, 2), (False, True)))
-    for shape in MORE_IMAGES:
-        for lay, (k, stride, dilation, relu) in zip(
-            (torch.Tensor.contiguous, channels_last) * 3, settings, strict=False
-        ):
-            yield lay(draws(*shape)), draws(shape[1], 1, k, k), stride, dilation, relu
-    yield every_other(draws(2, 20, 9, 10)), every_other(draws(20, 1, 3, 3)), 2, 1, True
-
-
-def depthwise_conv_backward(draws: Draws) -> Iterator[Arguments]:
-    for i, (x, weight, stride, *rest) in enumerate(depthwise_conv(draws)):
-        yield upstream(draws, x[:, :, ::stride, ::stride], i), x, weight, stride, *rest
-
-
 def sgd_step(draws: Draws) -> Iterator[Arguments]:
     for i, (count, lay) in enumerate(zip(SIZES, layouts(), strict=False)):
         counts = ((count,), (count, count), (count, 5, 0, 33))[i % 3]
@@ -220,7 +202,6 @@ SAMPLES: dict[str, Callable[[Draws], Iterator[Arguments]]] = {
         *(gaussian_kl, gaussian_kl_backward),
         *(gaussian_sample_kl, gaussian_sample_kl_backward),
         *(mixed_sum, mixed_sum_backward),
-        *(depthwise_conv, depthwise_conv_backward),
         sgd_step,
         *(relu_conv_norm, relu_conv_norm_backward),
     )

@@ -184,38 +184,6 @@ def test_mixed_sum(name: str, dtype: torch.dtype, seed: int, shape: tuple[int, .
     agrees(name, dtype, (draws(*shape), *arguments) if "backward" in name else arguments)
 
 
-@hypothesis.settings(max_examples=60)
-@hypothesis.given(
-    dtypes,
-    seeds,
-    images,
-    strategies.sampled_from((3, 5, 7)),
-    strategies.integers(1, 2),
-    strategies.integers(1, 2),
-    strategies.booleans(),
-    strategies.booleans(),
-)
-@pytest.mark.parametrize("name", ["depthwise_conv", "depthwise_conv_backward"])
-def test_depthwise_conv(
-    name: str,
-    dtype: torch.dtype,
-    seed: int,
-    shape: tuple[int, ...],
-    k: int,
-    stride: int,
-    dilation: int,
-    relu: bool,
-    last: bool,
-) -> None:
-    needs_kernel(name)
-    draws = Draws(dtype, seed)
-    x, weight = draws(*shape), draws(shape[1], 1, k, k)
-    grad = draws(*x[:, :, ::stride, ::stride].shape)
-    if last:
-        x, grad = samples.channels_last(x), samples.channels_last(grad)
-    agrees(name, dtype, (*([grad] if "backward" in name else []), x, weight, stride, dilation, relu))
-
-
 def test_every_op_with_kernels_has_samples_and_tolerances() -> None:
     from base_fast.ops import backends
 

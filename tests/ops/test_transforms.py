@@ -18,7 +18,6 @@ X = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(13))
 MU, RHO = X[:, 0], X[:, 1]
 IMAGES = X[:, None, None].expand(3, 2, 4, 5, 8).contiguous()
 WEIGHTS = X[:, 0, :2]
-FILTERS = torch.randn(3, 4, 1, 3, 3, generator=torch.Generator().manual_seed(14))
 
 # On tensors, one call for each of three entries.
 SINGLE: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
@@ -26,7 +25,6 @@ SINGLE: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
     "gumbel_softmax_hard": (lambda x: ops.gumbel_softmax(x, KEY, 0.7, hard=True), (X,)),
     "gaussian_sample": (lambda mu, rho: ops.gaussian_sample(mu, rho, KEY), (MU, RHO)),
     "gaussian_kl": (lambda mu, rho: ops.gaussian_kl(mu, rho, rho, mu), (MU, RHO)),
-    "depthwise_conv": (lambda x, w: ops.depthwise_conv(x, w, relu=True), (IMAGES, FILTERS)),
     "gaussian_sample_kl": (lambda mu, rho: ops.gaussian_sample_kl(mu, rho, rho, mu, KEY), (MU, RHO)),
 }
 # On lists of tensors, for which PyTorch has no loop to fall back on.
