@@ -14,8 +14,9 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.runs.config_files import load_config, save_config, to_dict
+from base_fast.runs.lock import hold
 from base_fast.runs.provenance import provenance
-from base_fast.runs.storage import atomic_write, load_tensors, save_tensors
+from base_fast.runs.storage import atomic_write, load_tensors, remove_unfinished, save_tensors
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -37,6 +38,7 @@ class RunFolder:
         self._began = time.monotonic()
         self._seconds_before: float | None = None
         self._file: IO[str] | None = None
+        self._lock: IO[str] | None = None
         self._writers: dict[str, SummaryWriter | None] = {}
         self._purge: dict[str, int] = {}
 
@@ -51,28 +53,40 @@ class RunFolder:
     ) -> RunFolder:
         """Start a run of `kind` with the dataclass `config`, or go on with one that has the same kind and config.
 
+        The folder is locked until `close`, so that no second process writes to it, and a run that was killed at any
+        moment can be resumed; what such a kill left half-written is removed.
+
         inputs: what the run depends on besides its configuration, by name; in words or as a digest.
 
         Raises InputError when `path` holds a run and `resume` is False, when a run to resume is of another kind, has
-        another configuration (the first field that differs is named) or other inputs, and when `path` is no folder
-        or holds a config.toml that no run wrote.
+        another configuration (the first field that differs is named) or other inputs, when another process is at
+        work in `path` (it is named), and when `path` is no folder or holds files of which no run.json tells.
         """
-        inputs = dict(inputs or {})
-        path = Path(path)
-        if (path / "run.json").exists():
-            if not resume:
-                raise InputError(f"{path} already holds a run; go on with it (--resume) or choose another folder")
-            return cls._resume(path, kind, config, inputs)
-        if (path / "config.toml").exists():
-            raise InputError(f"{path} holds a config.toml but no run, which would overwrite it; choose another folder")
+        inputs, path = dict(inputs or {}), Path(path)
+        begun, told = (path / "run.json").exists(), (path / "config.toml").exists()
+        if begun and told and not resume:
+            raise InputError(f"{path} already holds a run; go on with it (--resume) or choose another folder")
+        for name in ("config.toml", "metrics.jsonl", "checkpoints"):
+            if not begun and (path / name).exists():
+                raise InputError(f"{path} holds {name} but no run, which would use it; choose another folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the run folder {path}: {error.strerror or error}") from None
-        save_config(path / "config.toml", config)
-        folder = cls(path, {"kind": kind, "inputs": inputs, **provenance(), "resumed": []})
-        # Last: a folder with run.json in it is a run.
-        folder.write_json("run", folder.info)
+        lock = hold(path / ".lock", f"{path} is in use")
+        try:
+            remove_unfinished(path)
+            # Between these two files lies the one moment at which a run that was cut off has nothing to resume.
+            unborn = begun and not told and not any((path / name).exists() for name in ("metrics.jsonl", "checkpoints"))
+            folder = cls._resume(path, kind, config, inputs) if begun and not unborn else cls(path, {})
+            if not folder.info:
+                folder.info = {"kind": kind, "inputs": inputs, **provenance(), "resumed": []}
+                folder.write_json("run", folder.info)
+                save_config(path / "config.toml", config)
+        except BaseException:
+            lock.close()
+            raise
+        folder._lock = lock
         return folder
 
     @classmethod
@@ -198,8 +212,11 @@ class RunFolder:
         return _read_json(self._inside(name.removesuffix(".json") + ".json"))
 
     def close(self) -> None:
-        """Flush and close the files; logging again opens them again."""
+        """Flush and close the files, and give the folder free; logging again opens the files again."""
         self._close_file()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
         for writer in self._writers.values():
             if writer is not None:
                 writer.close()

@@ -52,7 +52,10 @@ class Resumable(Protocol[S]):
         ...
 
     def step(self, state: S, clock: Clock) -> Step[S]:
-        """One step. Raises Diverged when a number that matters is NaN or infinite."""
+        """One step. Raises Diverged when a number that matters is NaN or infinite.
+
+        A step that has a loop inside passes on that loop's Interrupted, and leaves `state` as it was.
+        """
         ...
 
     def pack(self, state: S) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -178,9 +181,11 @@ class _Loop(Generic[S]):
             with progress(self.name, clock.total, start=clock.done) as bar:
                 while self.stopped is None:
                     if interruption.requested:
-                        self._save(state)
-                        raise Interrupted(f"{self.name}: stopped after {self._count(clock.done)}{self._unsaved()}")
-                    step = self._guarded(self.process.step, state, clock)
+                        raise self._interrupted(state)
+                    try:
+                        step = self._guarded(self.process.step, state, clock)
+                    except Interrupted:  # of a loop inside the step, which is begun again
+                        raise self._interrupted(state) from None
                     state = step.state
                     self.stopped = clock.limit() or step.stopped
                     clock.tick()
@@ -257,8 +262,10 @@ class _Loop(Generic[S]):
             last = f"the checkpoint after {self._count(self.saved)} is kept"
         return Diverged(f"{self.name}: after {self._count(self.clock.done)}: {what}; {last}")
 
-    def _unsaved(self) -> str:
-        return "" if self.run is not None else "; nothing was saved, for there is no run folder"
+    def _interrupted(self, state: S) -> Interrupted:
+        self._save(state)
+        unsaved = "" if self.run is not None else "; nothing was saved, for there is no run folder"
+        return Interrupted(f"{self.name}: stopped after {self._count(self.clock.done)}{unsaved}")
 
     def _count(self, done: int) -> str:
         total = self.clock.total

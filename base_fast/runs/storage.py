@@ -40,6 +40,12 @@ def atomic_write(path: str | Path, data: bytes) -> None:
         raise
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete what `atomic_write` was killed over, at any depth. Nobody else may be writing there."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

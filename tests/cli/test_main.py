@@ -275,7 +275,7 @@ def test_files_that_cannot_be_written_or_read(files: Path, capsys: pytest.Captur
     assert "is not text" in complaint(capsys, *train, files / "g.json")
     (files / "t").mkdir()
     (files / "t/config.toml").write_text("mine = 1")
-    assert "would overwrite it" in complaint(capsys, *train, "DARTS_V1")
+    assert "holds config.toml but no run" in complaint(capsys, *train, "DARTS_V1")
     assert "is not finished" in complaint(capsys, "evaluate", "--run", unfinished(files))
 
 

@@ -104,6 +104,7 @@ def test_a_comparison_cut_short_resumes_to_the_same_tables(
         patch.setattr(RunFolder, "log", cut)
         with pytest.raises(KeyboardInterrupt):
             compare(CONFIG, run)
+    run.close()
     again = RunFolder.create(tmp_path / "run", "compare", CONFIG, resume=True)
     assert timeless(compare(CONFIG, again)) == timeless(whole[1])
 

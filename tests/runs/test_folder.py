@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import re
+import socket
+import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 
@@ -44,14 +49,103 @@ def test_a_new_run_says_where_it_came_from(folder):
 def test_an_existing_run_is_refused_unless_it_is_resumed(folder):
     with pytest.raises(InputError, match="already holds a run"):
         RunFolder.create(folder.path, "meta", Config())
-    again = RunFolder.create(folder.path, "meta", Config(), resume=True)
-    assert again.info["created"] == folder.info["created"]
-    assert len(again.info["resumed"]) == 1
-    assert RunFolder.open(folder.path).info == again.info
+    folder.close()
+    with RunFolder.create(folder.path, "meta", Config(), resume=True) as again:
+        assert again.info["created"] == folder.info["created"]
+        assert len(again.info["resumed"]) == 1
+        assert RunFolder.open(folder.path).info == again.info
 
 
 def test_resuming_nothing_starts(tmp_path):
-    assert RunFolder.create(tmp_path / "a" / "b", "meta", Config(), resume=True).info["resumed"] == []
+    with RunFolder.create(tmp_path / "a" / "b", "meta", Config(), resume=True) as folder:
+        assert folder.info["resumed"] == []
+
+
+HOLDER = """
+import sys
+from tests.runs.test_folder import Config, RunFolder
+with RunFolder.create(sys.argv[1], "meta", Config(), resume=True):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    words = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
+    holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        expected = f"run is in use by process {holder.pid} on {socket.gethostname()}; wait for it"
+        with pytest.raises(InputError, match=re.escape(expected)):
+            RunFolder.create(tmp_path / "run", "meta", Config(), resume=True)
+        RunFolder.open(tmp_path / "run").rows()  # reading needs no lock
+    finally:
+        holder.kill()
+        holder.communicate()
+    # A killed holder holds nothing.
+    RunFolder.create(tmp_path / "run", "meta", Config(), resume=True).close()
+
+
+def test_a_refused_start_gives_the_folder_free(folder):
+    folder.close()
+    for _ in range(2):
+        with pytest.raises(InputError, match="another configuration"):
+            RunFolder.create(folder.path, "meta", Config(steps=4), resume=True)
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="no lock .No locks available"):
+        RunFolder.create(tmp_path / "run", "meta", Config()).close()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_start_that_was_cut_off_starts_again(tmp_path, monkeypatch, number, resume):
+    """A folder whose maker died over its first or second file is neither stuck nor taken for a run."""
+    replace_file, calls = os.replace, []
+
+    def cut(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise SystemExit
+        replace_file(*arguments)
+
+    # What dies leaves its temporary file behind.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", cut)
+        patch.setattr(os, "unlink", lambda path: None)
+        with pytest.raises(SystemExit):
+            RunFolder.create(tmp_path, "meta", Config())
+    assert list(tmp_path.glob(".*.tmp"))
+    with RunFolder.create(tmp_path, "meta", Config(steps=9), resume=resume) as folder:
+        assert folder.config(Config) == Config(steps=9)
+        assert folder.info["resumed"] == []
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_run_that_lost_its_configuration_is_not_started_anew(folder):
+    folder.log("meta", 0)
+    folder.close()
+    (folder.path / "config.toml").unlink()
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"cannot read .*config.toml"):
+            RunFolder.create(folder.path, "meta", Config(), resume=resume)
+    assert folder.rows()
+
+
+def test_resuming_removes_what_a_kill_left_half_written(folder):
+    folder.save_checkpoint("a/b", {}, {})
+    folder.close()
+    left = [folder.path / ".run.json.x1.tmp", folder.path / "checkpoints/a/.b.safetensors.x2.tmp"]
+    for path in left:
+        path.write_text("")
+    RunFolder.create(folder.path, "meta", Config(), resume=True).close()
+    assert not any(path.exists() for path in left)
+    assert (folder.path / "checkpoints/a/b.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -65,11 +159,13 @@ def test_resuming_nothing_starts(tmp_path):
     ],
 )
 def test_resuming_with_another_configuration_names_the_first_difference(folder, config, message):
+    folder.close()
     with pytest.raises(InputError, match=message):
         RunFolder.create(folder.path, "meta", config, resume=True)
 
 
 def test_resuming_another_kind_is_refused(folder):
+    folder.close()
     with pytest.raises(InputError, match="kind 'meta'; expected 'adapt'"):
         RunFolder.create(folder.path, "adapt", Config(), resume=True)
 
@@ -159,6 +255,7 @@ def test_damage_in_the_middle_is_named(folder):
 
 def test_time_goes_on_where_a_resumed_run_left_off(folder):
     (folder.path / "metrics.jsonl").write_text('{"phase": "meta", "step": 0, "time": 100.0}\n')
+    folder.close()
     again = RunFolder.create(folder.path, "meta", Config(), resume=True)
     again.log("meta", 1)
     again.log("meta", 2)

@@ -145,6 +145,18 @@ def test_an_interruption_of_the_work_before_stops_the_loop_at_once(folder: RunFo
     assert walk(Walk(), folder).steps == 7
 
 
+def test_a_loop_inside_a_step_is_left_and_its_step_begun_again(folder: RunFolder) -> None:
+    class Outer(Walk):
+        def step(self, state: State, clock: Clock) -> Step[State]:
+            inner = Walk(at(1, press(signal.SIGINT))) if state.step == 4 and self.taken == 4 else Walk()
+            walk(inner, name="inner")
+            return super().step(state, clock)
+
+    with pytest.raises(Interrupted, match="^walk: stopped after 4 of 7 steps$"):
+        walk(Outer(), folder)
+    assert torch.equal(walk(Outer(), folder).state.x, walk(Walk()).state.x)
+
+
 def test_without_a_folder_nothing_is_saved_and_it_says_so() -> None:
     with pytest.raises(Interrupted, match="after 1 of 7 steps; nothing was saved, for there is no run folder$"):
         walk(Walk(at(0, press(signal.SIGINT))))
