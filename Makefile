@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch>=2.10 torchvision
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(wildcard csrc/*/*)
+SOURCES := $(shell find csrc -type f)
 # Ninja comes with the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check

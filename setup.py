@@ -36,12 +36,12 @@ QUIET = ["-g0", "-Wno-maybe-uninitialized", f"-ffile-prefix-map={ROOT}/="]
 
 
 def sources(folder: str, *endings: str) -> list[str]:
-    found = [path for ending in endings for path in (ROOT / "csrc" / folder).glob(f"*{ending}")]
+    found = [path for ending in endings for path in (ROOT / "csrc" / folder).rglob(f"*{ending}")]
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
 def headers() -> list[str]:
-    return [*sources("core", ".h"), *sources("cpu", ".h", ".inl"), *sources("cuda", ".h", ".cuh")]
+    return [*sources("core", ".h"), *sources("cpu", ".h"), *sources("cuda", ".h", ".cuh")]
 
 
 def find_cuda_home() -> None:

@@ -81,10 +81,20 @@ def test_instruction_sets_do_not_leak_through_inline_functions(tmp_path):
     for isa in ("avx512", "avx2"):
         compiled = tmp_path / f"{isa}.o"
         flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC"]
-        run(compiler, *flags, "-c", ROOT / "csrc" / "cpu" / f"isa_{isa}.cpp", "-o", compiled)
+        run(compiler, *flags, "-c", ROOT / "csrc" / "cpu" / "isa" / f"{isa}.cpp", "-o", compiled)
         weak = [line for line in run(nm, "-C", compiled).splitlines() if " W " in line]
         foreign = [line for line in weak if f"base_fast::{isa}::" not in line]
         assert not foreign
+
+
+def test_every_header_of_the_kernels_compiles_by_itself():
+    """In the order of the alphabet, or alone in an editor."""
+    compiler = tool("c++")
+    headers = [path for path in sorted((ROOT / "csrc" / "cpu").rglob("*.h")) if path.parent.name != "torch"]
+    assert {path.parent.name for path in headers} == {"isa", "memory", "blocked", "edge", "elementwise"}
+    for header in headers:
+        # As a user of it, so that `#pragma once` means what it says.
+        run(compiler, "-std=gnu++17", "-fsyntax-only", "-Wall", "-Wextra", "-include", header, "-x", "c++", os.devnull)
 
 
 def test_the_wheel_holds_the_extension_and_serves_every_python(source, tmp_path):

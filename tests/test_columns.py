@@ -12,7 +12,7 @@ ROWS = {
     "ops": "base_fast/ops/{op}.py",
     "tests": "tests/ops/test_{op}.py",
     "core": "csrc/core/{op}.h",
-    "cpu": "csrc/cpu/{op}.cpp",
+    "cpu": "csrc/cpu/torch/{op}.cpp",
     "cuda": "csrc/cuda/{op}.cu",
     "triton": "kernels/{op}.py",
     "benchmarks": "benchmarks/{op}.py",

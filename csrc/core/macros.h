@@ -1,8 +1,12 @@
 // What differs between compilers and instruction sets.
 //
-// Headers here define everything inside base_fast::BF_ISA. The including file defines BF_ISA before: avx512, avx2 or
-// baseline for CPU kernels, cuda for the GPU's, host for anything else.
+// Headers of kernels define everything inside base_fast::BF_ISA. One that is compiled for a set of its own defines BF_ISA
+// before it includes anything: avx512, avx2 or baseline for CPU kernels, cuda for the GPU's.
 #pragma once
+
+#ifndef BF_ISA
+#define BF_ISA host
+#endif
 
 // Functions of one element. They are inlined without exception: the instruction set they are compiled for is the
 // caller's, and a loop over them vectorizes.

@@ -5,7 +5,7 @@
 #include "reduce.h"
 
 #include "../core/gaussian_kl.h"
-#include "../cpu/gaussians.h"
+#include "../cpu/elementwise/gaussians.h"
 
 namespace base_fast {
 namespace BF_ISA {

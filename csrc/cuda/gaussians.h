@@ -3,7 +3,7 @@
 
 #include "launch.h"
 
-#include "../cpu/gaussians.h"
+#include "../cpu/elementwise/gaussians.h"
 
 namespace base_fast {
 

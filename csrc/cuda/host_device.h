@@ -7,9 +7,6 @@
 #include <thread>
 #include <vector>
 
-#ifndef BF_ISA
-#define BF_ISA host
-#endif
 #define __global__ static
 #define __device__
 #define __host__

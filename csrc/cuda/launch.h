@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "../cpu/registration.h"
-#include "../cpu/tensor.h"
+#include "../cpu/torch/registration.h"
+#include "../cpu/torch/tensor.h"
 #include "device.h"
 
 namespace base_fast {

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "../cpu/registration.h"
+#include "../cpu/torch/registration.h"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "../cpu/tiles.h"
+#include "../cpu/elementwise/tiles.h"
 #include "device.h"
 #include "walk.h"
 

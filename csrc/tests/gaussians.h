@@ -1,7 +1,7 @@
 // A posterior and its prior with a mixed bag of values, and what KL kernels should make of them, in double.
 #pragma once
 
-#include "../cpu/gaussians.h"
+#include "../cpu/elementwise/gaussians.h"
 #include "noise.h"
 #include "vectors.h"
 

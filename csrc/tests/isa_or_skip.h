@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <exception>
 
-#include "../cpu/isa.h"
-#include "../cpu/poison.h"
+#include "../cpu/isa/isa.h"
+#include "../cpu/memory/poison.h"
 
 #define BF_ISA_OR_SKIP()                  \
   base_fast::poisons = true;              \

@@ -5,8 +5,8 @@
 #include <array>
 #include <cstdint>
 
-#include "../cpu/block.h"
-#include "../cpu/tiles.h"
+#include "../cpu/elementwise/block.h"
+#include "../cpu/elementwise/tiles.h"
 #include "vectors.h"
 
 namespace layouts {

@@ -4,10 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
-#define BF_ISA host
 #include "../core/bfloat16.h"
 #include "../core/philox.h"
-#undef BF_ISA
 
 namespace vectors {
 

@@ -1,8 +1,7 @@
 // The CUDA kernels' bodies on the host against the CPU kernels.
 #include "isa_or_skip.h"
 
-#define BF_DECLARATIONS "gaussian_sample.h"
-#include "../cpu/declare.h"
+#include "../cpu/elementwise/gaussian_sample.h"
 
 #include "../cuda/gaussian_sample.h"
 #include "check.h"

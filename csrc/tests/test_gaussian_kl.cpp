@@ -1,6 +1,5 @@
 // The divergence and its gradients against plain loops in double, in pieces, near q = p and far down in ρ.
-#define BF_DECLARATIONS "gaussian_kl.h"
-#include "../cpu/declare.h"
+#include "../cpu/elementwise/gaussian_kl.h"
 
 #include <algorithm>
 

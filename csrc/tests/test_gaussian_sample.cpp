@@ -1,6 +1,5 @@
 // Samples and their gradient against plain loops in double, and in pieces.
-#define BF_DECLARATIONS "gaussian_sample.h"
-#include "../cpu/declare.h"
+#include "../cpu/elementwise/gaussian_sample.h"
 
 #include <algorithm>
 

@@ -1,13 +1,10 @@
 // Samples with their divergence, in one pass: the bits of the two kernels, and gradients against plain loops in double.
-#define BF_DECLARATIONS "gaussian_sample.h"
-#include "../cpu/declare.h"
-#define BF_DECLARATIONS "gaussian_kl.h"
-#include "../cpu/declare.h"
-#define BF_DECLARATIONS "gaussian_sample_kl.h"
-#include "../cpu/declare.h"
+#include "../cpu/elementwise/gaussian_sample_kl.h"
 
 #include <algorithm>
 
+#include "../cpu/elementwise/gaussian_kl.h"
+#include "../cpu/elementwise/gaussian_sample.h"
 #include "check.h"
 #include "gaussians.h"
 #include "isa_or_skip.h"

@@ -1,10 +1,9 @@
 // Samples, one-hots and gradients against plain loops in double, and in pieces.
-#define BF_DECLARATIONS "gumbel_softmax.h"
-#include "../cpu/declare.h"
+#include "../cpu/elementwise/gumbel_softmax.h"
 
 #include <algorithm>
 
-#include "../cpu/buffer.h"
+#include "../cpu/memory/buffer.h"
 #include "check.h"
 #include "isa_or_skip.h"
 #include "noise.h"

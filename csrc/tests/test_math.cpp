@@ -8,10 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#ifndef BF_ISA
-#define BF_ISA host
-#endif
-
 #include "../core/bfloat16.h"
 #include "../core/math.h"
 #include "../core/philox.h"

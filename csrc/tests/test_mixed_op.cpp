@@ -1,21 +1,18 @@
 // Gradients of mixed edges against finite differences in double, float against double, and several threads against one.
 // Scratch memory is exactly as large as the kernels ask for, so that an address sanitizer sees what they write; threads
 // take the groups of images one by one, so that a thread sanitizer sees what they share.
-#define BF_DECLARATIONS "mixed_op.h"
-#include "../cpu/declare.h"
+#include "../cpu/edge/mixed_op.h"
 
 #include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <thread>
 
-#include "../cpu/mixed_op_passes.h"
+#include "../cpu/edge/passes.h"
 #include "check.h"
 #include "isa_or_skip.h"
 
-#define BF_ISA host
 #include "../core/bfloat16.h"
-#undef BF_ISA
 
 using namespace base_fast;
 

@@ -1,6 +1,5 @@
 // Weighted sums of branches that lie in memory in any mix of ways, against plain loops in double.
-#define BF_DECLARATIONS "mixed_sum.h"
-#include "../cpu/declare.h"
+#include "../cpu/elementwise/mixed_sum.h"
 
 #include <memory>
 

@@ -9,10 +9,6 @@
 #include <cstring>
 #include <initializer_list>
 
-#ifndef BF_ISA
-#define BF_ISA host
-#endif
-
 #include "../core/philox.h"
 #include "check.h"
 

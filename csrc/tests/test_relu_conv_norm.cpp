@@ -1,15 +1,12 @@
 // Values against plain loops, and gradients against finite differences in double; float and bfloat16 against double.
 // Scratch memory is exactly as large as the kernels ask for, so that an address sanitizer sees what they write.
-#define BF_DECLARATIONS "relu_conv_norm.h"
-#include "../cpu/declare.h"
+#include "../cpu/blocked/relu_conv_norm.h"
 
 #include <cmath>
 #include <cstdio>
 
-#define BF_ISA baseline
 #include "../core/bfloat16.h"
-#undef BF_ISA
-#include "../cpu/relu_conv_norm_passes.h"
+#include "../cpu/blocked/relu_conv_norm_passes.h"
 #include "check.h"
 #include "isa_or_skip.h"
 
@@ -29,7 +26,7 @@ struct Run {
   std::vector<S> x, y, dx;
   std::vector<T> weight, dw;
 
-  static S stored(double value) { return baseline::from_float<S>(T(value)); }
+  static S stored(double value) { return host::from_float<S>(T(value)); }
 
   Run(const ConvShape& s, int64_t between) : shape(s), gap(between) {
     for (int64_t i = 0; i < s.images * s.height * s.width * (s.in_channels + gap); ++i) x.push_back(stored(number(i)));
@@ -102,7 +99,7 @@ double difference(const std::vector<S>& found, const std::vector<double>& expect
   double largest = 1.0, error = 0.0;
   for (size_t i = 0; i < expected.size(); ++i) {
     largest = std::fmax(largest, std::fabs(expected[i]));
-    error = std::fmax(error, std::fabs(double(baseline::to_float(found[i])) - expected[i]));
+    error = std::fmax(error, std::fabs(double(host::to_float(found[i])) - expected[i]));
   }
   return error / largest;
 }
@@ -136,7 +133,7 @@ void check_shape(const ConvShape& shape, int64_t gap) {
   Run<bfloat16> half(shape, gap);
   half();
   CHECK(difference(half.y, at.y) <= 0.1);
-  for (const bfloat16 d : half.dx) CHECK(std::isfinite(baseline::to_float(d)));
+  for (const bfloat16 d : half.dx) CHECK(std::isfinite(host::to_float(d)));
 }
 
 }  // namespace

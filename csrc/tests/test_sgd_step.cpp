@@ -1,10 +1,7 @@
 // Squares and updates of a gradient step against plain loops in double, and the scale that clips.
-#define BF_DECLARATIONS "sgd_step.h"
-#include "../cpu/declare.h"
+#include "../cpu/elementwise/sgd_step.h"
 
-#define BF_ISA host
 #include "../core/sgd_step.h"
-#undef BF_ISA
 
 #include "check.h"
 #include "isa_or_skip.h"

@@ -159,7 +159,7 @@ def test_derivatives(hard: bool) -> None:
 
 def test_registration() -> None:
     space = replace(DARTS, nodes=2, concat=(3,), primitives=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"))
-    numbers = [0, 1, 3, 4]  # as csrc/cpu/mixed_op_primitives.h counts them
+    numbers = [0, 1, 3, 4]  # as csrc/cpu/edge/primitives.h counts them
     for reduction, chosen, memory in ((False, [], 0), (True, [], 1), (True, [3, 1, 0, 2, 3], 2)):
         *states, z, weights = (t.requires_grad_() for t in draw(space, (2, 2, 4, 4), reduction))
         settings = (numbers, list(space.concat), reduction, chosen, memory)

@@ -124,7 +124,7 @@ def test_backward_of_few_channels_in_channels_last(channels: int) -> None:
 @pytest.mark.parametrize("memory", range(len(MEMORY)))
 def test_registration(memory: int) -> None:
     primitives = ("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3", "sep_conv_3x3")
-    numbers = [0, 1, 3, 7, 4]  # as csrc/cpu/mixed_op_primitives.h counts them
+    numbers = [0, 1, 3, 7, 4]  # as csrc/cpu/edge/primitives.h counts them
     for stride in (1, 2):
         x, z, *weights = (t.requires_grad_() for t in draw((2, 2, 4, 4), primitives, stride))
         check_registration("mixed_op", (x, z, weights, numbers, stride, memory))

@@ -1,6 +1,0 @@
-#include "per_isa.h"
-#include "standard.h"
-#include "../core/types.h"
-
-#define BF_ISA baseline
-#include "kernels.inl"
