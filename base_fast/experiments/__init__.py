@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from base_fast.experiments.comparison import compare, prepare
 from base_fast.experiments.config import CompareConfig
+from base_fast.experiments.table_search import compare_on_table
 
-__all__ = ["CompareConfig", "compare", "prepare"]
+__all__ = ["CompareConfig", "compare", "compare_on_table", "prepare"]

@@ -77,6 +77,7 @@ def folder(tmp_path_factory) -> Path:
         ("table", ["--search.strategy", "random"]),
         ("table", ["--search.strategy", "reinforce", "--search.goals", "test"]),
         ("shared", []),
+        ("shared", ["--search.strategy", "base", "--search.base.budget.steps", "3", "--search.base.inner.head", "own"]),
         ("trained", []),
     ],
 )
@@ -114,20 +115,20 @@ def test_a_killed_search_resumes_to_the_same_bits(config, folder, tmp_path):
             timeout=300,
         )
 
-    assert start("whole").returncode == 0
+    assert run("search", "--config", folder / f"{config}.toml", "--run", tmp_path / "whole") == 0
     stopped = start("stopped", rows=3, kill=signal.SIGTERM)
     assert stopped.returncode == 130 and "--resume" in stopped.stderr.splitlines()[-1]
     assert not (tmp_path / "stopped/search.json").exists()
     assert start("stopped", "--resume", rows=4, kill=signal.SIGKILL).returncode == -signal.SIGKILL
     assert start("stopped", "--resume").returncode == 0
     for name in ("checkpoints/search.safetensors", "distribution.safetensors"):
-        one, other = (load_tensors(tmp_path / run / name)[0] for run in ("whole", "stopped"))
+        one, other = (load_tensors(tmp_path / which / name)[0] for which in ("whole", "stopped"))
         assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
-    one, other = (read_search(RunFolder.open(tmp_path / run)) for run in ("whole", "stopped"))
+    one, other = (read_search(RunFolder.open(tmp_path / which)) for which in ("whole", "stopped"))
     assert one == other
     rows = [
-        [{k: v for k, v in row.items() if k != "time"} for row in RunFolder.open(tmp_path / run).rows("search")]
-        for run in ("whole", "stopped")
+        [{k: v for k, v in row.items() if k != "time"} for row in RunFolder.open(tmp_path / which).rows("search")]
+        for which in ("whole", "stopped")
     ]
     assert rows[0] == rows[1]
 
