@@ -69,14 +69,14 @@ def convolve(
 
     `inside` (BM,) and `there` (BC,): which pixels and channels exist; weight (C, K, K).
     """
-    total = _math.zeros((inside.shape[0], channel.shape[0]), x)
+    total = _math.zeros((pixel_mask.shape[0], channel.shape[0]), x)
     for u in range(K):
-        row = at[1] * STRIDE + (u - K // 2) * DILATION
+        row = coords[1] * STRIDE + (u - K // 2) * DILATION
         line = inside & (row >= 0) & (row < height)
         for v in tl.static_range(K):
-            column = at[2] * STRIDE + (v - K // 2) * DILATION
-            mask = (line & (column >= 0) & (column < width))[:, None] & there[None, :]
-            value = read(x, strides, at[0], row, column, channel, mask, center, scale, RELU)
+            column = coords[2] * STRIDE + (v - K // 2) * DILATION
+            mask = (line & (column >= 0) & (column < width))[:, None] & channel_mask[None, :]
+            value = read(x, strides, coords[0], row, column, channel, mask, center, scale, RELU)
             if center is not None:
                 # Zeros of the border are padded after the norm.
                 value = tl.where(mask, value, 0.0)
@@ -87,7 +87,7 @@ def convolve(
 @triton.jit
 def _tap(weight, channel, there, tap, K: tl.constexpr, dtype: tl.constexpr):
     """Of every channel's filter, (1, BC)."""
-    return tl.load(weight + channel * (K * K) + tap, mask=there, other=0.0).to(dtype)[None, :]
+    return tl.load(weight + channel * (K * K) + tap, mask=channel_mask, other=0.0).to(dtype)[None, :]
 
 
 @triton.jit
@@ -116,16 +116,16 @@ def convolve_backward(
     total = tl.zeros(x.shape, x.dtype)
     # One at a time: with several in flight, threads run out of registers.
     for tap in range(K * K):
-        row, line = _center(at[1] - (tap // K - K // 2) * DILATION, height, STRIDE)
-        column, exists = _center(at[2] - (tap % K - K // 2) * DILATION, width, STRIDE)
-        mask = (inside & line & exists)[:, None] & there[None, :]
-        g = tl.load(grad + offset(strides, at[0], row, column, channel), mask=mask, other=0.0).to(x.dtype)
+        row, line = _center(coords[1] - (tap // K - K // 2) * DILATION, height, STRIDE)
+        column, exists = _center(coords[2] - (tap % K - K // 2) * DILATION, width, STRIDE)
+        mask = (inside & line & exists)[:, None] & channel_mask[None, :]
+        g = tl.load(grad + offset(strides, coords[0], row, column, channel), mask=mask, other=0.0).to(x.dtype)
         total += g * _tap(weight, channel, there, tap, K, x.dtype)
         # A pair that does not exist adds nothing, be its x infinite.
         sums = tl.sum(tl.where(mask, g * x, 0.0), 0)
         to = contributions + channel * (K * K) + tap
-        sums += tl.where(first, 0.0, tl.load(to, mask=there, other=0.0))
-        tl.store(to, sums, mask=there)
+        sums += tl.where(first, 0.0, tl.load(to, mask=channel_mask, other=0.0))
+        tl.store(to, sums, mask=channel_mask)
     # What was stored is seen by every thread that adds the next tile to it.
     tl.debug_barrier()
     return total
@@ -142,47 +142,47 @@ def _center(position, size, STRIDE: tl.constexpr):
 
 
 @triton.jit
-def pool(x, strides, height, width, at, inside, channel, there, STRIDE: tl.constexpr):
+def pool(x, strides, height, width, coords, pixel_mask, channel, there, STRIDE: tl.constexpr):
     """Of the 3 × 3 windows around the output pixels `at`: the maximum, its place among the nine, and the average,
     (BM, BC) each. Pixels beyond the border are not counted; NaN is larger than everything, the last one of several."""
-    total = _math.zeros((inside.shape[0], channel.shape[0]), x)
+    total = _math.zeros((pixel_mask.shape[0], channel.shape[0]), x)
     maximum = total + float("-inf")
-    count = tl.zeros(inside.shape, tl.int32)
+    count = tl.zeros(pixel_mask.shape, tl.int32)
     # Where all are −∞, it is the first.
-    first = tl.where(at[1] == 0, 3, 0) + tl.where(at[2] == 0, 1, 0)
+    first = tl.where(coords[1] == 0, 3, 0) + tl.where(coords[2] == 0, 1, 0)
     place = tl.zeros(maximum.shape, tl.int32) + first[:, None]
     for u in range(3):
-        row = at[1] * STRIDE + u - 1
+        row = coords[1] * STRIDE + u - 1
         line = inside & (row >= 0) & (row < height)
         for v in tl.static_range(3):
-            column = at[2] * STRIDE + v - 1
+            column = coords[2] * STRIDE + v - 1
             exists = line & (column >= 0) & (column < width)
-            mask = exists[:, None] & there[None, :]
-            value = read(x, strides, at[0], row, column, channel, mask, None, None, False)
+            mask = exists[:, None] & channel_mask[None, :]
+            value = read(x, strides, coords[0], row, column, channel, mask, None, None, False)
             larger = mask & ((value > maximum) | (value != value))
             maximum = tl.where(larger, value, maximum)
             place = tl.where(larger, 3 * u + v, place)
             total += value
             count += exists.to(tl.int32)
-    maximum = tl.where(inside[:, None] & there[None, :], maximum, 0.0)
+    maximum = tl.where(inside[:, None] & channel_mask[None, :], maximum, 0.0)
     return maximum, place, total / tl.maximum(count, 1)[:, None]
 
 
 @triton.jit
 def pool_backward(
-    d_max, d_average, places, strides, height, width, out_height, out_width, at, inside, channel, there,
+    d_max, d_average, places, strides, height, width, out_height, out_width, coords, pixel_mask, channel, there,
     STRIDE: tl.constexpr,
 ):  # fmt: skip
     """The gradient at the input pixels `at` of images of height × width, (BM, BC). d_max, d_average and `places`, what
     `pool` said of the windows, share their strides and are of out_height × out_width."""
-    total = _math.zeros((inside.shape[0], channel.shape[0]), d_max)
+    total = _math.zeros((pixel_mask.shape[0], channel.shape[0]), d_max)
     for u in range(3):
-        row, line = _center(at[1] + 1 - u, out_height, STRIDE)
+        row, line = _center(coords[1] + 1 - u, out_height, STRIDE)
         for v in tl.static_range(3):
-            column, exists = _center(at[2] + 1 - v, out_width, STRIDE)
+            column, exists = _center(coords[2] + 1 - v, out_width, STRIDE)
             exists &= inside & line
-            mask = exists[:, None] & there[None, :]
-            where = offset(strides, at[0], row, column, channel)
+            mask = exists[:, None] & channel_mask[None, :]
+            where = offset(strides, coords[0], row, column, channel)
             highest = tl.load(places + where, mask=mask, other=9) == 3 * u + v
             count = tl.where(exists, _covered(row * STRIDE, height) * _covered(column * STRIDE, width), 1)
             total += tl.load(d_average + where, mask=mask, other=0.0).to(total.dtype) / count[:, None]
