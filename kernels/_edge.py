@@ -17,7 +17,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from base_fast.kernels import _math, _windows
+from . import _math, _windows
 
 
 @triton.jit

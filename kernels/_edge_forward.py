@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from base_fast.kernels import _edge, _math, _windows
+from . import _edge, _math, _windows
 
 
 @triton.jit

@@ -9,7 +9,6 @@ import torch
 import triton
 from torch import Tensor
 
-from base_fast.kernels._launch import BLOCK
 from base_fast.space.primitives import (
     BatchNorm,
     Convolution,
@@ -21,6 +20,8 @@ from base_fast.space.primitives import (
     Zero,
     numbered,
 )
+
+from ._launch import BLOCK
 
 
 @dataclass

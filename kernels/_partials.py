@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from base_fast.kernels._launch import OPTIONS
+from ._launch import OPTIONS
 
 # Contributions that are added at a time, and of how many elements.
 ROWS, WIDTH = 32, 32
@@ -23,9 +23,9 @@ def _add_up(partials, outs, sizes, rows, ROWS: tl.constexpr, WIDTH: tl.constexpr
             total = tl.zeros((WIDTH,), tl.float64)
             for start in range(0, rows[k], ROWS):
                 row = start + tl.arange(0, ROWS)
-                there = (row < rows[k])[:, None] & (column < sizes[k])[None, :]
-                at = row.to(tl.int64)[:, None] * sizes[k] + column[None, :]
-                total += tl.sum(tl.load(partials[k] + at, mask=there, other=0.0).to(tl.float64), 0)
+                mask = (row < rows[k])[:, None] & (column < sizes[k])[None, :]
+                to = row.to(tl.int64)[:, None] * sizes[k] + column[None, :]
+                total += tl.sum(tl.load(partials[k] + to, mask=mask, other=0.0).to(tl.float64), 0)
             store(outs[k] + column, total, column < sizes[k])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from base_fast.kernels import _math
+from . import _math
 
 # Tiles whose statistics are combined at a time, and of how many channels.
 TILES = 64
@@ -20,9 +20,9 @@ CHANNELS = 16
 def _some_tiles(start, k, channel, width, pixels, tiles, BX: tl.constexpr, TILES: tl.constexpr):
     """Of TILES tiles: where their statistics are, which exist, and how many pixels each has."""
     tile = start + tl.arange(0, TILES)
-    there = (tile < tiles)[:, None] & (channel < width)[None, :]
+    mask = (tile < tiles)[:, None] & (channel < width)[None, :]
     count = tl.minimum(pixels - tile * BX, BX).to(tl.float64)
-    return (tile + k * tiles).to(tl.int64)[:, None] * width + channel[None, :], there, count[:, None]
+    return (tile + k * tiles).to(tl.int64)[:, None] * width + channel[None, :], mask, count[:, None]
 
 
 @triton.jit
@@ -44,15 +44,15 @@ def statistics(
     total = _math.scalar(1.0, tl.float64) * pixels
     center = tl.zeros((CHANNELS,), tl.float64)
     for start in range(0, tiles, TILES):
-        index, there, count = _some_tiles(start, k, channel, width, pixels, tiles, BX, TILES)
-        center += tl.sum(count * tl.load(means + index, mask=there, other=0.0).to(tl.float64), 0)
+        index, mask, count = _some_tiles(start, k, channel, width, pixels, tiles, BX, TILES)
+        center += tl.sum(count * tl.load(means + index, mask=mask, other=0.0).to(tl.float64), 0)
     center /= total
     square = tl.zeros((CHANNELS,), tl.float64)
     for start in range(0, tiles, TILES):
-        index, there, count = _some_tiles(start, k, channel, width, pixels, tiles, BX, TILES)
-        d = tl.load(means + index, mask=there, other=0.0).to(tl.float64) - center[None, :]
-        within = tl.load(squares + index, mask=there, other=0.0).to(tl.float64)
-        square += tl.sum(tl.where(there, within + count * d * d, 0.0), 0)
+        index, mask, count = _some_tiles(start, k, channel, width, pixels, tiles, BX, TILES)
+        d = tl.load(means + index, mask=mask, other=0.0).to(tl.float64) - center[None, :]
+        within = tl.load(squares + index, mask=mask, other=0.0).to(tl.float64)
+        square += tl.sum(tl.where(mask, within + count * d * d, 0.0), 0)
     to = k * width + channel
     tl.store(mean + to, center, mask=channel < width)
     tl.store(rstd + to, 1.0 / tl.sqrt(square / total + _math.scalar(eps, tl.float64)), mask=channel < width)

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from base_fast.kernels import _math
+from . import _math
 
 # Of either side where layouts differ: 128 bytes of float32.
 SIDE = 32
@@ -69,22 +69,24 @@ def walk(tensors: Sequence[Tensor], area: int) -> Walk:
 @triton.jit
 def place(sizes, BY: tl.constexpr, BX: tl.constexpr):
     """Where this program's tile lies: int64 (outer, middle, y (BY, 1), x (1, BX)); and whether all of it is inside."""
+    _, middle, Y, X = sizes
     tile = tl.program_id(0)
-    across = tl.cdiv(sizes[2], BY)
+    across = tl.cdiv(Y, BY)
     row_tile = tile // across
     y = (tile % across).to(tl.int64) * BY
-    along = tl.cdiv(sizes[3], BX)
+    along = tl.cdiv(X, BX)
     x = (row_tile % along).to(tl.int64) * BX
     row = (row_tile // along).to(tl.int64)
-    whole = (y + BY <= sizes[2]) & (x + BX <= sizes[3])
-    at = (row // sizes[1], row % sizes[1], (y + tl.arange(0, BY))[:, None], (x + tl.arange(0, BX))[None, :])
+    whole = (y + BY <= Y) & (x + BX <= X)
+    at = (row // middle, row % middle, (y + tl.arange(0, BY))[:, None], (x + tl.arange(0, BX))[None, :])
     return at, whole
 
 
 @triton.jit
 def mask(at, sizes):
     """Which elements of the tile exist, (BY, BX)."""
-    return (at[2] < sizes[2]) & (at[3] < sizes[3])
+    _, _, Y, X = sizes
+    return (at[2] < Y) & (at[3] < X)
 
 
 @triton.jit

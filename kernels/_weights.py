@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from base_fast.kernels._launch import OPTIONS
+from ._launch import OPTIONS
 
 WIDTH = 1024
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from base_fast.kernels import _math
+from . import _math
 
 # Programs that contribute to the gradient of one weight, at most: each takes several tiles.
 CONTRIBUTORS = 512
@@ -17,7 +17,7 @@ CONTRIBUTORS = 512
 
 @triton.jit
 def pixels(tile, height, width, count, BM: tl.constexpr):
-    """The tile's pixels (image, row, column), (BM,), and which of `count` exist."""
+    """The tile's coords (image, row, column), (BM,) each, and the pixel_mask of which of `count` exist."""
     p = tl.full((), tile, tl.int64) * BM + tl.arange(0, BM)
     column, line = p % width, p // width
     return (line // height, (line % height).to(tl.int32), column.to(tl.int32)), p < count
@@ -37,9 +37,9 @@ def relu(x):
 
 
 @triton.jit
-def read(x, strides, image, row, column, channel, inside, center, scale, RELU: tl.constexpr):
+def read(x, strides, image, row, column, channel, mask, center, scale, RELU: tl.constexpr):
     """A tile at the width of arithmetic, normalized where `center` and `scale` (BC,) are given; 0 outside."""
-    y = _math.wide(tl.load(x + offset(strides, image, row, column, channel), mask=inside, other=0.0))
+    y = _math.wide(tl.load(x + offset(strides, image, row, column, channel), mask=mask, other=0.0))
     if center is not None:
         y = (y - center[None, :]) * scale[None, :]
     if RELU:
@@ -54,10 +54,10 @@ def convolve(
     height,
     width,
     weight,
-    at,
-    inside,
+    coords,
+    pixel_mask,
     channel,
-    there,
+    channel_mask,
     center,
     scale,
     K: tl.constexpr,
@@ -65,14 +65,14 @@ def convolve(
     STRIDE: tl.constexpr,
     RELU: tl.constexpr,
 ):
-    """The depthwise convolution of x, height × width, at the output pixels `at`: (BM, BC), 0 for absent channels.
+    """The depthwise convolution of x, height × width, at the output pixels `coords`: (BM, BC), 0 for absent channels.
 
-    `inside` (BM,) and `there` (BC,): which pixels and channels exist; weight (C, K, K).
+    `pixel_mask` (BM,) and `channel_mask` (BC,): which pixels and channels exist; weight (C, K, K).
     """
     total = _math.zeros((pixel_mask.shape[0], channel.shape[0]), x)
     for u in range(K):
         row = coords[1] * STRIDE + (u - K // 2) * DILATION
-        line = inside & (row >= 0) & (row < height)
+        line = pixel_mask & (row >= 0) & (row < height)
         for v in tl.static_range(K):
             column = coords[2] * STRIDE + (v - K // 2) * DILATION
             mask = (line & (column >= 0) & (column < width))[:, None] & channel_mask[None, :]
@@ -80,12 +80,12 @@ def convolve(
             if center is not None:
                 # Zeros of the border are padded after the norm.
                 value = tl.where(mask, value, 0.0)
-            total += value * _tap(weight, channel, there, u * K + v, K, total.dtype)
+            total += value * _tap(weight, channel, channel_mask, u * K + v, K, total.dtype)
     return total
 
 
 @triton.jit
-def _tap(weight, channel, there, tap, K: tl.constexpr, dtype: tl.constexpr):
+def _tap(weight, channel, channel_mask, tap, K: tl.constexpr, dtype: tl.constexpr):
     """Of every channel's filter, (1, BC)."""
     return tl.load(weight + channel * (K * K) + tap, mask=channel_mask, other=0.0).to(dtype)[None, :]
 
@@ -98,17 +98,17 @@ def convolve_backward(
     width,
     weight,
     x,
-    at,
-    inside,
+    coords,
+    pixel_mask,
     channel,
-    there,
+    channel_mask,
     contributions,
     first,
     K: tl.constexpr,
     DILATION: tl.constexpr,
     STRIDE: tl.constexpr,
 ):
-    """The gradient at the input pixels `at` from `grad`, of height × width: (BM, BC).
+    """The gradient at the input pixels `coords` from `grad`, of height × width: (BM, BC).
 
     What these pixels, of value x (BM, BC), add to the gradient of the weight is added to `contributions` (C, K, K),
     which the program's `first` tile fills. Each tap meets the same elements of `grad` in both.
@@ -118,9 +118,9 @@ def convolve_backward(
     for tap in range(K * K):
         row, line = _center(coords[1] - (tap // K - K // 2) * DILATION, height, STRIDE)
         column, exists = _center(coords[2] - (tap % K - K // 2) * DILATION, width, STRIDE)
-        mask = (inside & line & exists)[:, None] & channel_mask[None, :]
+        mask = (pixel_mask & line & exists)[:, None] & channel_mask[None, :]
         g = tl.load(grad + offset(strides, coords[0], row, column, channel), mask=mask, other=0.0).to(x.dtype)
-        total += g * _tap(weight, channel, there, tap, K, x.dtype)
+        total += g * _tap(weight, channel, channel_mask, tap, K, x.dtype)
         # A pair that does not exist adds nothing, be its x infinite.
         sums = tl.sum(tl.where(mask, g * x, 0.0), 0)
         to = contributions + channel * (K * K) + tap
@@ -142,8 +142,8 @@ def _center(position, size, STRIDE: tl.constexpr):
 
 
 @triton.jit
-def pool(x, strides, height, width, coords, pixel_mask, channel, there, STRIDE: tl.constexpr):
-    """Of the 3 × 3 windows around the output pixels `at`: the maximum, its place among the nine, and the average,
+def pool(x, strides, height, width, coords, pixel_mask, channel, channel_mask, STRIDE: tl.constexpr):
+    """Of the 3 × 3 windows around the output pixels `coords`: the maximum, its place among the nine, and the average,
     (BM, BC) each. Pixels beyond the border are not counted; NaN is larger than everything, the last one of several."""
     total = _math.zeros((pixel_mask.shape[0], channel.shape[0]), x)
     maximum = total + float("-inf")
@@ -153,7 +153,7 @@ def pool(x, strides, height, width, coords, pixel_mask, channel, there, STRIDE: 
     place = tl.zeros(maximum.shape, tl.int32) + first[:, None]
     for u in range(3):
         row = coords[1] * STRIDE + u - 1
-        line = inside & (row >= 0) & (row < height)
+        line = pixel_mask & (row >= 0) & (row < height)
         for v in tl.static_range(3):
             column = coords[2] * STRIDE + v - 1
             exists = line & (column >= 0) & (column < width)
@@ -164,23 +164,23 @@ def pool(x, strides, height, width, coords, pixel_mask, channel, there, STRIDE: 
             place = tl.where(larger, 3 * u + v, place)
             total += value
             count += exists.to(tl.int32)
-    maximum = tl.where(inside[:, None] & channel_mask[None, :], maximum, 0.0)
+    maximum = tl.where(pixel_mask[:, None] & channel_mask[None, :], maximum, 0.0)
     return maximum, place, total / tl.maximum(count, 1)[:, None]
 
 
 @triton.jit
 def pool_backward(
-    d_max, d_average, places, strides, height, width, out_height, out_width, coords, pixel_mask, channel, there,
+    d_max, d_average, places, strides, height, width, out_height, out_width, coords, pixel_mask, channel, channel_mask,
     STRIDE: tl.constexpr,
 ):  # fmt: skip
-    """The gradient at the input pixels `at` of images of height × width, (BM, BC). d_max, d_average and `places`, what
-    `pool` said of the windows, share their strides and are of out_height × out_width."""
+    """The gradient at the input pixels `coords` of images of height × width, (BM, BC). d_max, d_average and `places`,
+    what `pool` said of the windows, share their strides and are of out_height × out_width."""
     total = _math.zeros((pixel_mask.shape[0], channel.shape[0]), d_max)
     for u in range(3):
         row, line = _center(coords[1] + 1 - u, out_height, STRIDE)
         for v in tl.static_range(3):
             column, exists = _center(coords[2] + 1 - v, out_width, STRIDE)
-            exists &= inside & line
+            exists &= pixel_mask & line
             mask = exists[:, None] & channel_mask[None, :]
             where = offset(strides, coords[0], row, column, channel)
             highest = tl.load(places + where, mask=mask, other=9) == 3 * u + v

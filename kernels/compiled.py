@@ -24,11 +24,11 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from base_fast.kernels import gaussian_kl as kl
-from base_fast.kernels import gaussian_sample as sample
-from base_fast.kernels import gaussian_sample_kl as sample_kl
-from base_fast.kernels import gumbel_softmax as gumbel
-from base_fast.kernels import mixed_op, mixed_sum, sgd_step
+from . import gaussian_kl as kl
+from . import gaussian_sample as sample
+from . import gaussian_sample_kl as sample_kl
+from . import gumbel_softmax as gumbel
+from . import mixed_op, mixed_sum, sgd_step
 
 ARCHITECTURES = (80, 90, 100)
 

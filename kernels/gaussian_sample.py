@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from base_fast.kernels import _math, _philox
-from base_fast.kernels._launch import BLOCK, OPTIONS, blocks
+from . import _math, _philox
+from ._launch import BLOCK, OPTIONS, blocks
 
 
 @triton.jit

@@ -10,9 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from base_fast.kernels import _math, _philox
-from base_fast.kernels._launch import BLOCK, OPTIONS, blocks, broadcastable
-from base_fast.kernels.gaussian_kl import block_sum, element, gradients, read
+from . import _math, _philox
+from ._launch import BLOCK, OPTIONS, blocks, broadcastable
+from .gaussian_kl import block_sum, element, gradients, read
 
 
 @triton.jit

@@ -20,11 +20,11 @@ import torch
 import triton
 from torch import Tensor
 
-from base_fast.kernels import _edge_backward, _edge_forward, _windows
-from base_fast.kernels._edge_plan import Edge
-from base_fast.kernels._launch import BOUNDED
-from base_fast.kernels._partials import add_up, contributions
-from base_fast.kernels._statistics import CHANNELS, TILES, statistics
+from . import _edge_backward, _edge_forward, _windows
+from ._edge_plan import Edge
+from ._launch import BOUNDED
+from ._partials import add_up, contributions
+from ._statistics import CHANNELS, TILES, statistics
 
 EPS = 1e-5
 # The op's numbers for memory levels.

@@ -12,9 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from base_fast.kernels import _math, _tiles
-from base_fast.kernels._launch import BLOCK, OPTIONS
-from base_fast.kernels._weights import collect
+from . import _math, _tiles
+from ._launch import BLOCK, OPTIONS
+from ._weights import collect
 
 
 @triton.jit

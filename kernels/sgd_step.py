@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from base_fast.kernels import _math
-from base_fast.kernels._launch import BLOCK, OPTIONS
+from . import _math
+from ._launch import BLOCK, OPTIONS
 
 
 @triton.jit

@@ -30,16 +30,19 @@ def layers() -> list[str]:
 
 
 ORDER = layers()
-FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+# The Triton kernels lie beside the package, which they are a part of.
+KERNELS = ROOT / "kernels"
+FILES = sorted(path for folder in (PACKAGE, KERNELS) for path in folder.rglob("*.py"))
 
 
 def module_of(path: Path) -> tuple[str, ...]:
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = ("base_fast",) if KERNELS in path.parents else ()
+    parts = (*package, *path.relative_to(ROOT).with_suffix("").parts)
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
 def layer_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    return (*module_of(path), "__init__")[1]
 
 
 def imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
@@ -82,13 +85,13 @@ def test_the_table_names_the_layers():
     assert ORDER[-1] == "errors"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_imports_only_layers_below_it(path):
     assert layer_of(path) in {*ORDER, *FACES}, f"add the layer `{layer_of(path)}` to docs/architecture.md"
     assert violations(path.read_text(), path) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_holds_one_idea(path):
     assert len(path.read_text().splitlines()) <= MAX_LINES
 
@@ -111,9 +114,15 @@ def test_an_import_against_the_order_is_seen(source):
     assert violations(source, PACKAGE / "__init__.py") == []
 
 
+@pytest.mark.parametrize("source", ["from base_fast.ops import checks", "from ..ops.branches import present"])
+def test_kernels_do_not_import_the_ops_that_load_them(source):
+    assert len(violations(source, KERNELS / "new.py")) == 1
+
+
 def test_imports_along_the_order_are_allowed():
     source = "import torch\nfrom base_fast import errors\nfrom . import registry\nfrom ..reference import philox"
     assert violations(source, PACKAGE / "ops" / "new.py") == []
+    assert violations("from base_fast.reference import philox\nfrom . import _math", KERNELS / "new.py") == []
     assert violations("from . import registry", PACKAGE / "ops" / "__init__.py") == []
     assert len(violations("import torch.nn", PACKAGE / "space" / "new.py")) == 1
 
@@ -125,3 +134,13 @@ def test_the_modules_of_benchmarks_import_each_other_in_one_direction():
         graph[path.stem] = {name[1] for name in names if name[0] == "benchmarks" and len(name) > 1}
     assert "case" in graph["measure"]
     TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("path", sorted(KERNELS.glob("*.py")), ids=lambda path: path.name)
+def test_only_what_triton_compiles_is_untyped(path):
+    """mypy is told to let these files be, for the sake of their kernels."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and "triton.jit" not in map(ast.unparse, node.decorator_list):
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            untyped = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+            assert node.returns is not None and not untyped, f"{path.name}:{node.lineno}: {node.name} {untyped}"
