@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from base_fast.reports.tables import to_markdown
-from benchmarks import gpu_cuda, gpu_static, gpu_triton
+from benchmarks import gpu_binary, gpu_cuda, gpu_static, gpu_triton
 from benchmarks.case import Absent
+from benchmarks.gpu_binary import Binary
 from benchmarks.gpu_facts import KernelFacts, table, widths
 
 PTXAS = """\
@@ -25,6 +26,15 @@ ptxas info    : Function properties for _Z4copyPK6float4PS_i
     24 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
 ptxas info    : Used 14 registers, used 1 barriers, 400 bytes smem, 352 bytes cmem[0]
 """
+USAGE = """\
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function _Z3onePKtPf:
+  REG:10 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:368 TEXTURE:0 SURFACE:0 SAMPLER:0
+ Function _Z4copyPK6float4PS_i:
+  REG:14 STACK:24 SHARED:400 LOCAL:0 CONSTANT[0]:352 TEXTURE:0 SURFACE:0 SAMPLER:0
+"""
 SASS = """\
 \t\tFunction : _Z3onePKtPf
         /*0060*/                   LDG.E.U16 R2, desc[UR4][R2.64] ;        /* 0x0000000402027981 */
@@ -32,6 +42,7 @@ SASS = """\
 \t\tFunction : _Z4copyPK6float4PS_i
         /*0150*/              @!P0 LDG.E.128.CONSTANT R4, desc[UR6][R6.64] ; /* 0x0000000606047981 */
         /*0160*/                   LDG.E.64 R8, desc[UR6][R6.64] ;         /* 0x0000000606047981 */
+        /*0160*/                   LDGSTS.E.BYPASS.128 [R9], desc[UR6][R6.64] ; /* 0x0000000606047981 */
         /*01d0*/                   LDS R11, [R0] ;                         /* 0x00000000000b7984 */
         /*0200*/                   STG.E.128 desc[UR6][R2.64], R4 ;        /* 0x0000000402007986 */
 """
@@ -53,13 +64,12 @@ FACTS = KernelFacts("copy", "copy", "CUDA", "sm_90", 128, 40, 0, 0, 0, (128, 128
 
 
 def test_resources_are_read():
-    found = gpu_cuda.resources(PTXAS)
-    assert found["_Z3onePKtPf"] == gpu_cuda.Resources(10, 0, 0, 0)
-    assert found[COPY] == gpu_cuda.Resources(14, 20, 24, 400)
+    assert gpu_binary.resources(USAGE) == {"_Z3onePKtPf": (10, 0, 0), COPY: (14, 24, 400)}
+    assert gpu_binary.spills(PTXAS) == {"_Z3onePKtPf": 0, COPY: 20}
 
 
 def test_accesses_of_global_memory_are_read():
-    assert gpu_cuda.accesses(SASS) == {"_Z3onePKtPf": ((16,), (32,)), COPY: ((128, 64), (128,))}
+    assert gpu_binary.accesses(SASS) == {"_Z3onePKtPf": ((16,), (32,)), COPY: ((128, 128, 64), (128,))}
 
 
 def test_launch_bounds_are_read():
@@ -75,16 +85,8 @@ def test_names_are_readable():
 
 def test_facts_of_triton_kernels_are_taken_over():
     case = SimpleNamespace(name="copy backward", minimal=2, actual=3)
-    kernel = SimpleNamespace(
-        name="copy backward: gradient",
-        registers=40,
-        spills=0,
-        stack=8,
-        shared=16,
-        load_widths={32: 1, 128: 2},
-        store_widths={128: 1},
-        ptx=".visible .entry f()\n.reqntid 128\n",
-    )
+    binary = Binary(registers=40, stack=8, shared=0, loads=(128, 128, 32), stores=(128,))
+    kernel = gpu_triton.TritonKernel("gradient", binary, 0, 16, "", ".visible .entry f()\n.reqntid 128\n")
     found = gpu_triton.of_kernel(case, kernel, "sm_80")
     assert (found.op, found.kernel, found.threads) == ("copy backward", "gradient", 128)
     assert (found.loads, found.stores, found.moved, found.minimum) == ((128, 128, 32), (128,), 12, 8)
