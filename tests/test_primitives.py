@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from base_fast.evaluation.primitives import build
 from base_fast.nn import MixedOp
 from base_fast.nn.darts_edge import darts_edges
 from base_fast.ops import extension
+from base_fast.ops.mixed_op import _CHEAPEST as CHEAPEST
 from base_fast.reference.primitives import apply, weight_shapes
 from base_fast.reports.style import family, primitive_label
 from base_fast.space import DARTS, PRIMITIVES, Genotype, Primitive, register
@@ -47,6 +49,14 @@ def test_the_extension_has_the_same_table() -> None:
     if theirs is None:
         pytest.skip(extension.CPU.missing or "this extension states no table")
     assert [(p["name"], p["number"]) for p in theirs] == [(p.name, p.number) for p in FUSED]
+    for row, primitive in zip(theirs, FUSED, strict=True):
+        for stride in (1, 2):
+            shapes = primitive.weights(row["channels"], stride).values()
+            assert row["weights"][str(stride)] == [*map(math.prod, shapes)], primitive.name
+        depthwise = {(c.kernel[0], c.dilation) for c in primitive.at(1) if isinstance(c, Convolution) and c.depthwise}
+        assert depthwise in ({(row["kernel"], row["dilation"])}, set()), primitive.name
+        assert bool(row["kernel"]) == bool(depthwise), primitive.name
+        assert row["kept"] == (primitive != CHEAPEST), primitive.name
 
 
 @pytest.mark.parametrize("stride", [1, 2])
