@@ -5,10 +5,12 @@
 
 #include "../../core/bfloat16.h"
 #include "../../core/sgd_step.h"
-#include "columns.h"
 
 namespace base_fast {
 namespace BF_ISA {
+
+// Sums side by side, which vectorize.
+constexpr int64_t kColumns = 256;
 
 template <class T>
 double sgd_square(const T* gradient, int64_t begin, int64_t end) {
@@ -21,7 +23,9 @@ double sgd_square(const T* gradient, int64_t begin, int64_t end) {
       sums[j] += g * g;
     }
   }
-  fold(sums, kColumns, 1);
+  for (int64_t half = kColumns / 2; half > 0; half /= 2) {
+    for (int64_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
   return sums[0];
 }
 

@@ -48,7 +48,7 @@ Tensor mixed_sum(const std::vector<Tensor>& branches, const Tensor& weights, con
       std::unique_ptr<C[]> sums;
     };
     const auto new_room = [&] {
-      return Room{std::vector<Block<const T>>(count), uninitialized<T>(4 * tiles.elements()),
+      return Room{std::vector<Block<const T>>(count), uninitialized<T>(kSumAtOnce * tiles.elements()),
                   uninitialized<C>(tiles.elements())};
     };
     parallel_tiles(tiles, new_room, [&](const Tile& tile, Room& room) {
@@ -74,7 +74,8 @@ std::vector<Tensor> mixed_sum_backward(const Tensor& grad, const std::vector<Ten
   std::vector<double> products(tiles.count() * count);
   with_type(grad.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    const auto kernel = BF_KERNEL(mixed_sum_backward<T>);
+    using C = host::compute_t<T>;
+    const auto kernel = BF_KERNEL(mixed_sum_backward<T, C>);
     const bool streamed = is_streamed(count, grad.numel() * sizeof(T));
     const T* const g = data<T>(grad);
     const std::vector<const T*> x = data_of<T>(branches);
@@ -83,10 +84,11 @@ std::vector<Tensor> mixed_sum_backward(const Tensor& grad, const std::vector<Ten
       std::vector<Block<const T>> x;
       std::vector<Block<T>> dx;
       std::unique_ptr<T[]> packed;
+      std::unique_ptr<C[]> sums;
     };
     const auto new_room = [&] {
       return Room{std::vector<Block<const T>>(count), std::vector<Block<T>>(count),
-                  uninitialized<T>(3 * tiles.elements())};
+                  uninitialized<T>(3 * tiles.elements()), uninitialized<C>(count * kProductLanes)};
     };
     parallel_tiles(tiles, new_room, [&](const Tile& tile, Room& room) {
       for (int k = 0; k < count; ++k) {
@@ -94,7 +96,8 @@ std::vector<Tensor> mixed_sum_backward(const Tensor& grad, const std::vector<Ten
         room.dx[k] = block(tiles, tile, k == 0 ? 0 : count + 1 + k, dx[k]);
       }
       kernel(block(tiles, tile, 1, g), room.x.data(), w.data(), count, room.dx.data(),
-             products.data() + tile.index * count, tile.rows, tile.columns, streamed, room.packed.get());
+             products.data() + tile.index * count, tile.rows, tile.columns, streamed, room.packed.get(),
+             room.sums.get());
     });
   });
   std::vector<double> totals(count, 0.0);
