@@ -26,6 +26,10 @@ class CompareStrategies(Command):
     """Column that the searches see."""
     judge: str = ""
     """Column that they are judged by; the same if not given."""
+    better: Literal["larger", "smaller"] = "larger"
+    """Which way is better, in both columns."""
+    unit: str = "%"
+    """Their unit."""
     space: str = "nas_bench_201"
     """nas_bench_201, nas_bench_macro or darts."""
     genotypes: str = "arch"
@@ -45,7 +49,7 @@ class CompareStrategies(Command):
         path = required("table", self.table, "a table of genotypes and values")
         judge = self.judge or self.query
         columns = (self.query,) if judge == self.query else (self.query, judge)
-        table = TableConfig(path, columns, genotypes=self.genotypes).open(get_any(self.space))
+        table = TableConfig(path, columns, self.better, self.unit, self.genotypes).open(get_any(self.space))
         settings: dict[str, AskTell[Any]] = {
             "random": RandomSearch(),
             "evolution": self.evolution,

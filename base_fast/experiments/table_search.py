@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any
@@ -69,7 +70,7 @@ def compare_on_table(
     if judge not in names:
         raise InputError(f"judge: got {judge!r}, expected one of {', '.join(names)}")
     scores = []
-    with progress("searches", len(strategies) * seeds) as bar:
+    with _one_thread(), progress("searches", len(strategies) * seeds) as bar:
         for name, strategy in strategies.items():
             found = []
             for seed in range(seeds):
@@ -81,6 +82,17 @@ def compare_on_table(
                 bar.advance(1, strategy=name)
             scores.append(Scores(name, tuple(found), mean_interval([one.value for one in found])))
     return scores
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors of some thirty numbers: several threads would spend their time waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

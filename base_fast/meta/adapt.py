@@ -14,6 +14,7 @@ from base_fast.meta.checkpoint import pack, unpack
 from base_fast.meta.config import AdaptConfig, Schedule
 from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.meta.variables import Variables, for_task
+from base_fast.objectives.shared_weights import path_scores
 from base_fast.posterior import Posterior, mean_entropy
 from base_fast.random import key
 from base_fast.runs import Clock, RunFolder, Step, matching, run_loop
@@ -56,25 +57,13 @@ def accuracy_and_loss(
 ) -> tuple[float, float]:
     """Accuracy and cross-entropy of the supernet at θ = μ, z = softmax(φ) (its one-hot if `hard`).
 
-    Batch norm takes the statistics of the batches, so these are cut evenly, at most `EVALUATION_BATCH` images each.
-
     Args:
         images: evaluate the first so many only (a split is in random order); None for all.
     """
-    count = min(images or len(split), len(split))
     z = torch.softmax(q.alpha, dim=-1)
     if hard:
         z = torch.zeros_like(z).scatter(-1, z.argmax(dim=-1, keepdim=True), 1.0)
-    size = -(-count // -(-count // EVALUATION_BATCH))
-    right, loss = 0, 0.0
-    chosen = replace(split, images=split.images[:count], labels=split.labels[:count])
-    with torch.no_grad():
-        for x, y in chosen.batches(size):
-            y = y.to(q.mu.device)
-            logits = supernet(x.to(q.mu), q.mu, z, hard)
-            right += int((logits.argmax(dim=1) == y).sum())
-            loss += torch.nn.functional.cross_entropy(logits, y, reduction="sum").item()
-    return right / count, loss / count
+    return path_scores(supernet, q.mu, z, split, hard, images, EVALUATION_BATCH)
 
 
 def adapt(

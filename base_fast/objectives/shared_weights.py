@@ -25,7 +25,7 @@ class SharedWeights(Objective):
         theta: (P,) its weights.
         split: images that the weights were not trained on, in random order.
         images: take the first so many only; None for all.
-        batch_size: at most so many images a batch, which are cut evenly.
+        batch_size: at most so many images a batch; they are cut evenly.
     """
 
     quantities = (Quantity("accuracy", "larger", "%"), Quantity("loss", "smaller", "nats"))
@@ -37,23 +37,39 @@ class SharedWeights(Objective):
         if images is not None and images < 1:
             raise InputError(f"images: got {images}, expected an integer ≥ 1")
         self.space = supernet.space
-        self.supernet, self.theta = supernet, theta
-        self.count = min(images or len(split), len(split))
-        # Even batches: a small last one would have other statistics.
-        self.batch_size = -(-self.count // -(-self.count // batch_size))
-        self.split = replace(split, images=split.images[: self.count], labels=split.labels[: self.count])
+        self.supernet, self.theta, self.split, self.batch_size = supernet, theta, split, batch_size
+        self.images = min(images or len(split), len(split))
 
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
-        values = torch.tensor([self._score(z) for z in choices], dtype=torch.float64)
-        return Measurements(values, torch.full((len(choices), 1), float(self.count), dtype=torch.float64))
+        paths = F.one_hot(choices, self.space.num_primitives).to(self.theta)
+        scores = [
+            path_scores(self.supernet, self.theta, z, self.split, True, self.images, self.batch_size) for z in paths
+        ]
+        values = [[100.0 * accuracy, loss] for accuracy, loss in scores]
+        costs = torch.full((len(choices), 1), float(self.images), dtype=torch.float64)
+        return Measurements(torch.tensor(values, dtype=torch.float64), costs)
 
-    def _score(self, choices: Tensor) -> tuple[float, float]:
-        z = F.one_hot(choices, self.space.num_primitives).to(self.theta)
-        right, loss = 0, 0.0
-        with torch.no_grad():
-            for x, y in self.split.batches(self.batch_size):
-                y = y.to(self.theta.device)
-                logits = self.supernet(x.to(self.theta), self.theta, z, hard=True)
-                right += int((logits.argmax(dim=1) == y).sum())
-                loss += F.cross_entropy(logits, y, reduction="sum").item()
-        return 100.0 * right / self.count, loss / self.count
+
+def path_scores(
+    supernet: Supernet, theta: Tensor, z: Tensor, split: Split, hard: bool, images: int | None, batch_size: int
+) -> tuple[float, float]:
+    """Accuracy (a share) and cross-entropy (nats) of a supernet at weights θ (P,) and architecture z (T, E, L).
+
+    Batch norm takes the statistics of the batches, so these are cut evenly: a small last one would have others.
+
+    Args:
+        hard: z is one-hot; only the chosen primitives run.
+        images: the first so many only (a split is in random order); None for all.
+        batch_size: at most so many images a batch.
+    """
+    count = min(images or len(split), len(split))
+    size = -(-count // -(-count // batch_size))
+    right, loss = 0, 0.0
+    chosen = replace(split, images=split.images[:count], labels=split.labels[:count])
+    with torch.no_grad():
+        for x, y in chosen.batches(size):
+            y = y.to(theta.device)
+            logits = supernet(x.to(theta), theta, z, hard)
+            right += int((logits.argmax(dim=1) == y).sum())
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+    return right / count, loss / count
