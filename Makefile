@@ -40,7 +40,7 @@ build: $(VENV)/.dev  ## the wheel, in build/wheels
 	BASE_FAST_EXTENSION=1 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheels .
 
 unit: $(VENV)/.built  ## tests with coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup --cov
 
 bench: $(VENV)/.built  ## kernels against the best plain PyTorch: table and plot in runs/bench
 	$(BIN)/python -m benchmarks

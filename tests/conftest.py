@@ -38,3 +38,8 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data: {folder} is absent (set BASE_FAST_SHARED)")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: where several processes share the tests, none is left with a long one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

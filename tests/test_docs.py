@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 import shlex
@@ -18,10 +19,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from base_fast.cli import main
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -94,10 +98,16 @@ def commands(text: str) -> Iterator[list[str]]:
 @functools.cache
 def help_of(*words: str) -> str:
     """What `base-fast <words> --help` prints; fails the test when the command does not exist."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300", "NO_COLOR": "1"}
-    done = subprocess.run([*CLI, *words, "--help"], capture_output=True, text=True, env=environment, timeout=120)
-    assert done.returncode == 0, f"base-fast {' '.join(words)} --help fails: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return done.stdout
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        patch.setenv("COLUMNS", "300")
+        patch.setenv("NO_COLOR", "1")
+        try:
+            status = main([*words, "--help"])
+        except SystemExit as stop:
+            status = stop.code
+    assert status == 0, f"base-fast {' '.join(words)} --help fails: {said.getvalue()[-2000:]}"
+    return said.getvalue()
 
 
 def flags_in(text: str) -> set[str]:
