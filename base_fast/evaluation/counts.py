@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 
 from base_fast.errors import InputError
 from base_fast.evaluation.skeletons import MapAvgPool
@@ -116,33 +116,26 @@ def count_macs(module: nn.Module, input_shape: Sequence[int]) -> MacCount:
     return MacCount(**counts, modules=modules)
 
 
-def measure_latency(
-    module: nn.Module, input_shape: Sequence[int], batch_size: int = 1, repeats: int = 50, warmup: int = 10
-) -> Latency:
+def measure_latency(module: nn.Module, input_shape: Sequence[int], batch_size: int = 1, repeats: int = 50) -> Latency:
     """Time forward passes of `batch_size` images (C, H, W) in evaluation mode, on the device that holds the module.
 
-    `warmup` passes come first and are not timed; on a GPU every pass is waited for. The mode is restored.
+    Every timed pass follows two that are not, as `torch.utils.benchmark` has it; on a GPU each is waited for. The
+    number of threads is torch's own. The mode is restored.
 
     Raises:
-        InputError: for a bad shape, or counts below 1 (`warmup` below 0).
+        InputError: for a bad shape, or counts below 1.
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("repeats", repeats, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise InputError(f"{name}: got {value}, expected at least {least}")
+    for name, value in (("batch_size", batch_size), ("repeats", repeats)):
+        if value < 1:
+            raise InputError(f"{name}: got {value}, expected at least 1")
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     x = torch.zeros(batch_size, *_image_shape(input_shape), device=device, dtype=_dtype(module))
+    timer = Timer("module(x)", globals={"module": module, "x": x}, num_threads=torch.get_num_threads())
     training = module.training
     module.eval()
-    seconds = []
     with torch.inference_mode():
-        for _ in range(warmup + repeats):
-            _wait(device)
-            start = time.perf_counter()
-            module(x)
-            _wait(device)
-            seconds.append(time.perf_counter() - start)
+        timed = torch.tensor([timer.timeit(1).median for _ in range(repeats)], dtype=torch.float64)
     module.train(training)
-    timed = torch.tensor(seconds[warmup:], dtype=torch.float64)
     low, median, high = timed.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
     return Latency(median, low, high, timed.min().item(), repeats)
 
@@ -176,8 +169,3 @@ def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 def _dtype(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters()), torch.get_default_dtype())
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

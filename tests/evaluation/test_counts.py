@@ -50,7 +50,7 @@ def test_bad_shapes(shape: tuple[int, ...]) -> None:
 
 def test_latency() -> None:
     network = Network(genotypes.DARTS_V2, 2, 1, 2)
-    latency = measure_latency(network, (3, 8, 8), batch_size=2, repeats=5, warmup=1)
+    latency = measure_latency(network, (3, 8, 8), batch_size=2, repeats=5)
     assert 0 < latency.fastest <= latency.low <= latency.median <= latency.high
     assert latency.repeats == 5
     assert network.training
