@@ -22,7 +22,7 @@ from base_fast.runs.provenance import cpu_flags, cpu_model, memory_bytes, packag
 OPTIONAL = {
     "torchvision": "data",
     "scikit-learn": "data",
-    "webdataset": "data",
+    "braceexpand": "data",
     "pillow": "data",
     "matplotlib": "report",
     "tensorboard": "report",

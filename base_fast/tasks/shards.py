@@ -7,10 +7,12 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 from warnings import warn
@@ -74,7 +76,7 @@ def open_shards(
 
 
 def _expand(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    braceexpand = require("braceexpand", "webdataset", "the source shards").braceexpand
+    braceexpand = require("braceexpand", "braceexpand", "the source shards").braceexpand
     patterns = [paths] if isinstance(paths, (str, Path)) else list(paths)
     shards: list[Path] = []
     for pattern in patterns:
@@ -106,14 +108,19 @@ def _samples(shards: Sequence[Path]) -> Iterator[tuple[str, bytes, int]]:
 
 
 def _members(shard: Path) -> Iterator[dict[str, Any]]:
-    """Yield {"__key__": index, suffix: bytes, ...} for every sample of a shard."""
-    # The bare reader: the full WebDataset pipeline would share the shards out among distributed processes.
-    reader = require("webdataset.tariterators", "webdataset", "the source shards")
+    """Yield {"__key__": index, suffix: bytes, ...} for every sample of a shard: files of one name side by side."""
     try:
         with shard.open("rb") as file, gzip.open(file) if file.read(2) == GZIP else file as plain:
             file.seek(0)
             stream = _RemembersItsEnd(plain)
-            yield from reader.group_by_keys(reader.tar_file_expander([{"url": str(shard), "stream": stream}]))
+            with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+                for key, files in groupby(_files(archive), key=itemgetter(0)):
+                    sample: dict[str, Any] = {"__key__": key}
+                    for _, suffix, data in files:
+                        if suffix in sample:
+                            raise ValueError(f"it holds two files {key}.{suffix}")
+                        sample[suffix] = data
+                    yield sample
             # Python's reader takes a header that is cut off or damaged for the end, but a tar file ends in zeros.
             rest = iter(lambda: stream.read(BLOCK), b"")
             if any(block.strip(b"\0") for block in rest) or stream.end.strip(b"\0"):
@@ -121,6 +128,15 @@ def _members(shard: Path) -> Iterator[dict[str, Any]]:
     except BROKEN_SHARD as error:
         reason = str(error.args[0]) if error.args else type(error).__name__
         raise InputError(f"path: {shard} cannot be read as a tar file ({reason}); fetch it again") from error
+
+
+def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (key, suffix, content) as WebDataset names them: "a/00001", "seg.jpg" of "a/00001.Seg.jpg"."""
+    for member in archive:
+        named = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name)
+        content = archive.extractfile(member) if member.isfile() and named else None
+        if content is not None and named is not None:
+            yield named[1], named[2].lower(), content.read()
 
 
 class _RemembersItsEnd:

@@ -86,7 +86,7 @@ def test_source_config_errors(options, message):
     [
         ("digits", "sklearn.datasets", "scikit-learn"),
         ("torchvision", "torchvision.datasets", "torchvision"),
-        ("shards", "braceexpand", "webdataset"),
+        ("shards", "braceexpand", "braceexpand"),
         ("folder", "PIL.Image", "pillow"),
     ],
 )

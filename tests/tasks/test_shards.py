@@ -51,6 +51,14 @@ def test_png_members_and_other_resolutions(tmp_path, encode, write_tar):
     assert source.images(torch.arange(2), 12).shape == (2, 3, 12, 12)
 
 
+def test_folders_and_other_members(tmp_path, encode, write_tar):
+    """Names up to the first dot of the last part are the sample's; what has none belongs to no sample."""
+    members = [("x.y/a.seg.png", b""), ("x.y/a.jpg", encode()), ("x.y/a.cls", b"0"), ("x.y/._a.jpg", b"no image")]
+    members += [("README", b""), ("x.y/b.jpg", encode()), ("x.y/b.cls", b"1")]
+    found = list(shards_module._samples([write_tar(tmp_path / "a.tar", members)]))
+    assert [(name, label) for name, _, label in found] == [("a.tar/x.y/a.jpg", 0), ("a.tar/x.y/b.jpg", 1)]
+
+
 def test_class_names_lie_beside_the_shards(tmp_path, members, write_tar):
     (tmp_path / "classes.txt").write_text("n01\tgoldfish, Carassius\nfrog\nunused\n")
     path = write_tar(tmp_path / "a.tar", members)
@@ -78,6 +86,7 @@ def test_corrupt_images_are_left_out_and_named(tmp_path, members, write_tar):
         ({1: ("00000.cls", b"cat")}, "00000.cls is b'cat', expected a class number"),
         ({1: ("00000.cls", b"-1")}, "label -1 is out of range"),
         ({0: ("00001.jpg", b"")}, "no cls|cannot be read"),
+        ({1: ("00000.JPG", b"")}, "it holds two files 00000.jpg"),
     ],
 )
 def test_sample_errors(tmp_path, members, write_tar, change, message):
