@@ -12,7 +12,7 @@ pytest.importorskip("sklearn")
 from benchmarks.training import AGAIN, OURS, PLAIN, Training, apart, curves, main, split_of
 from tests import tolerances
 
-SMALL = Training(channels=4, layers=3, nodes=1, resolution=8, batch_size=16, steps=200, seeds=3)
+SMALL = Training(channels=4, layers=3, nodes=1, resolution=8, batch_size=16, steps=130, seeds=3)
 
 
 @pytest.mark.slow
