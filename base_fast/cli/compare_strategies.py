@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from base_fast.cli.command import Command, required
+from base_fast.cli.command import Command, Flat, required
+from base_fast.errors import InputError
 from base_fast.experiments.table_search import compare_on_table, scores_table
 from base_fast.objectives import TableConfig
 from base_fast.reports import print_table
 from base_fast.runs import atomic_write
 from base_fast.space import get_any
-from base_fast.strategies import AskTell, Evolution, RandomSearch, Reinforce
+from base_fast.strategies import AskTellConfig
+
+NAMES = tuple(field.name for field in fields(AskTellConfig))
 
 
 @dataclass(frozen=True)
@@ -38,24 +41,24 @@ class CompareStrategies(Command):
     """Genotypes that a search may ask for; a repeated one counts."""
     seeds: int = 20
     """Repetitions of each search."""
-    strategies: tuple[Literal["random", "evolution", "reinforce"], ...] = ("random", "evolution", "reinforce")
+    strategies: tuple[str, ...] = NAMES
     """Which to compare."""
-    evolution: Evolution = Evolution()
-    reinforce: Reinforce = Reinforce()
+    config: Path | None = None
+    """TOML file with the strategies' settings; options override it."""
     out: Path | None = None
     """File for everything that was found, as JSON."""
+    Settings: ClassVar = AskTellConfig
+    settings: Annotated[AskTellConfig, Flat] = AskTellConfig()
 
     def execute(self) -> int:
         path = required("table", self.table, "a table of genotypes and values")
         judge = self.judge or self.query
         columns = (self.query,) if judge == self.query else (self.query, judge)
         table = TableConfig(path, columns, self.better, self.unit, self.genotypes).open(get_any(self.space))
-        settings: dict[str, AskTell[Any]] = {
-            "random": RandomSearch(),
-            "evolution": self.evolution,
-            "reinforce": self.reinforce,
-        }
-        chosen: dict[str, AskTell[Any]] = {name: settings[name] for name in self.strategies}
+        unknown = [name for name in self.strategies if name not in NAMES]
+        if unknown or not self.strategies:
+            raise InputError(f"strategies: got {', '.join(unknown) or 'none'}, expected some of {', '.join(NAMES)}")
+        chosen = {name: getattr(self.settings, name) for name in self.strategies}
         scores = compare_on_table(table, chosen, self.query, judge, self.queries, self.seeds)
         summary = scores_table(scores, table, self.query, judge, self.queries)
         print_table(summary)

@@ -122,7 +122,7 @@ def scores_table(scores: Sequence[Scores], table: Table, query: str, judge: str,
         "columns": ["strategy", f"mean ± sd ({unit})", "95 % interval of the mean", "median rank", "genotypes"],
         "rows": rows,
         "notes": [
-            f"{seeds} seeds; the genotype with the best {query} of those queried, and its rank by {judge} among "
+            f"Seeds: {seeds}. The genotype with the best {query} of those queried, and its rank by {judge} among "
             f"{len(table):,}. A repeated query counts; genotypes: how many were different, on average."
         ],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import BaseSearch
-from base_fast.strategies.config import SearchConfig, SearchSettings, open_search
+from base_fast.strategies.config import AskTellConfig, SearchConfig, SearchSettings, open_search
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
@@ -15,6 +15,7 @@ from base_fast.strategies.strategy import AskTell, Result, Strategy, search
 
 __all__ = [
     "AskTell",
+    "AskTellConfig",
     "AskTellSearch",
     "BaseSearch",
     "Evolution",

@@ -26,8 +26,17 @@ from base_fast.tasks import TargetConfig, open_target
 
 
 @dataclass(frozen=True)
-class SearchConfig:
-    """A search; of the strategies' settings below, only those of the chosen one are looked at."""
+class AskTellConfig:
+    """Settings of the strategies that see values only: a field for each, by its name."""
+
+    random: RandomSearch = RandomSearch()
+    evolution: Evolution = Evolution()
+    reinforce: Reinforce = Reinforce()
+
+
+@dataclass(frozen=True)
+class SearchConfig(AskTellConfig):
+    """A search; of the strategies' settings, only those of the chosen one are looked at."""
 
     strategy: Literal["random", "evolution", "reinforce", "random_sharing", "base"] = "random"
     """random, evolution, reinforce: ask for genotypes and see values (any objective). random_sharing, base: train a
@@ -42,9 +51,6 @@ class SearchConfig:
     """Seed of everything random."""
     rule: Literal["darts", "pairs"] = "darts"
     """How base reads the genotype off its posterior."""
-    random: RandomSearch = RandomSearch()
-    evolution: Evolution = Evolution()
-    reinforce: Reinforce = Reinforce()
     random_sharing: RandomSharing = RandomSharing()
     base: AdaptConfig = AdaptConfig()
     """Its seed is the search's; its device is that of objective.network, its checkpoints are the search's."""

@@ -187,8 +187,13 @@ def test_strategies_side_by_side_on_a_table(folder, tmp_path, capsys):
         assert [seed["seed"] for seed in one["found"]] == [0, 1, 2]
         assert min(s["value"] for s in one["found"]) <= one["interval"][0] <= one["mean"] <= one["interval"][1]
         assert one["median_rank"] == sorted(s["rank"] for s in one["found"])[1]
-    assert "expected a table" not in out
+    (tmp_path / "s.toml").write_text("evolution = { population = 3 }")
+    one = (*compare, "--queries", 9, "--seeds", 1, "--strategies", "evolution", "--config", tmp_path / "s.toml")
+    assert run(*one) == 0 and "9 queries of valid" in capsys.readouterr().out
     assert "no column 'train'" in complaint(capsys, *compare[:-1], "train")
+    assert "got annealing, expected some of random, evolution" in complaint(
+        capsys, *compare, "--strategies", "annealing"
+    )
     assert "--table: not given" in complaint(capsys, "compare-strategies")
     assert "seeds: got 0" in complaint(capsys, *compare, "--seeds", 0)
 
