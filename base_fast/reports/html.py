@@ -11,6 +11,8 @@ _CSS = """
   --accent: #0072b2; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --muted: #a3abb9; --grid: #363d4a; --paper: #1c2129;
   --page: #12151a; --accent: #56b4e9; } }
+/* Pictures are drawn for light paper; this turns light and dark around and leaves the hues. */
+@media screen and (prefers-color-scheme: dark) { figure img { filter: invert(0.9) hue-rotate(180deg); } }
 @media print { :root { color-scheme: light; --ink: #1f2430; --muted: #687080; --grid: #dfe3e9; --paper: #ffffff;
   --page: #ffffff; --accent: #0072b2; } }
 * { box-sizing: border-box; }
@@ -32,7 +34,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; margin
 .grid figure { margin: 0; }
 figure, .table, details { background: var(--paper); border: 1px solid var(--grid); border-radius: 8px; padding: 14px;
   margin: 0 0 16px; break-inside: avoid; }
-figure { overflow-x: auto; } figure svg { display: block; width: 100%; height: auto; }
+figure { overflow-x: auto; } figure img { display: block; width: 100%; height: auto; }
 figcaption { margin-top: 8px; color: var(--muted); font-size: 13px; overflow-wrap: anywhere; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
@@ -59,10 +61,11 @@ class Section:
     blocks: list[str] = field(default_factory=list)
 
 
-def figure_block(svg: str, caption: str = "") -> str:
-    """A drawing with its caption."""
+def figure_block(uri: str, alt: str, width: int, caption: str = "") -> str:
+    """A picture, shown at most `width` pixels wide, with its caption."""
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{svg}{below}</figure>"
+    image = f'<img src="{html.escape(uri)}" alt="{html.escape(alt)}" style="max-width:{width}px"/>'
+    return f"<figure>{image}{below}</figure>"
 
 
 def grid_block(blocks: Sequence[str]) -> str:

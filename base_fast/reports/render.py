@@ -1,19 +1,17 @@
-"""A figure as PNG bytes, or as SVG markup that takes its neutral colours from the page it stands in."""
+"""A figure as PNG bytes, or as SVG that a page can hold."""
 
 from __future__ import annotations
 
-import html
+import base64
 import io
-import re
 from typing import TYPE_CHECKING
 
-from base_fast.reports.style import GRID, INK, MUTED, PAPER, style
+from base_fast.reports.style import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 120
-_THEME = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
 
 
 def png(figure: Figure) -> bytes:
@@ -26,26 +24,9 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def svg(figure: Figure, prefix: str, alt: str) -> str:
-    """Inline SVG: no namespaces (HTML knows them), no metadata, ids of its own, neutral colours from CSS variables."""
-    buffer = io.StringIO()
+def svg_uri(figure: Figure) -> str:
+    """The figure as SVG on a transparent background, in a data URI."""
+    buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    text = text.replace("xlink:href", "href")
-    # A hundredth of a point is enough, and six decimals are most of the file.
-    text = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found.group()), text)
-    # Ids are unique within a figure only; the page holds many figures. Those of groups are never referred to.
-    text = re.sub(r'<g id="[^"]*"', "<g", text).replace("DejaVuSans-", "")
-    for before in ('id="', "url(#", 'href="#'):
-        text = text.replace(before, f"{before}{prefix}-")
-    for colour, variable in _THEME.items():
-        text = text.replace(colour, variable)
-    view_box = re.search(r'viewBox="[^"]*"', text)
-    assert view_box is not None
-    width = round(figure.get_size_inches()[0] * 96)
-    opening = f'<svg {view_box.group()} role="img" aria-label="{html.escape(alt)}" style="max-width:{width}px">'
-    return re.sub(r"<svg[^>]*>", lambda _: opening, text, count=1).strip()
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -10,7 +10,7 @@ from base_fast.reports import curves, search, strategies
 from base_fast.reports.cells import draw_genotype
 from base_fast.reports.contents import Contents, Row, Runs, by_group, cell_types_of, read_contents
 from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
-from base_fast.reports.render import png, svg
+from base_fast.reports.render import png, svg_uri
 from base_fast.reports.tables import ResultTable, candidates_table, compact, facts, to_html, undecided_table
 from base_fast.runs import atomic_write
 
@@ -69,7 +69,7 @@ class _Writer:
         self.used.add(slug)
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write(self.folder / f"{slug}.png", png(figure))
-        return figure_block(svg(figure, f"f{len(self.used)}", alt), caption)
+        return figure_block(svg_uri(figure), alt, round(figure.get_size_inches()[0] * 96), caption)
 
 
 def _results(contents: Contents) -> Section:

@@ -1,7 +1,6 @@
 """The look that all figures share: colours, names of primitives, fonts.
 
-Four neutral colours are placeholders for the theme: `render.svg` turns them into CSS variables, so that one drawing is
-legible on light and on dark pages. Data keeps its colour in both; hues follow Okabe and Ito, safe for the colour-blind.
+Drawn for light paper; a dark page turns light and dark around. Hues follow Okabe and Ito, safe for the colour-blind.
 """
 
 from __future__ import annotations
