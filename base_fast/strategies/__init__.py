@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base_fast.strategies.ask_tell import AskTellSearch
-from base_fast.strategies.base import BaseSearch
+from base_fast.strategies.base import Base, BaseSearch
 from base_fast.strategies.config import AskTellConfig, SearchConfig, SearchSettings, open_search
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
@@ -11,14 +11,16 @@ from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSear
 from base_fast.strategies.record import SearchRecord, read_search, write_search
 from base_fast.strategies.reinforce import Reinforce
 from base_fast.strategies.shared_training import SharedTraining, SharedTrainingConfig
-from base_fast.strategies.strategy import AskTell, Result, Strategy, search
+from base_fast.strategies.strategy import AskTell, OneShot, Result, Strategy, search
 
 __all__ = [
     "AskTell",
     "AskTellConfig",
     "AskTellSearch",
+    "Base",
     "BaseSearch",
     "Evolution",
+    "OneShot",
     "RandomSearch",
     "RandomSharing",
     "RandomSharingSearch",

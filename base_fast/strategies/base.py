@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -12,8 +12,24 @@ from base_fast.meta.adapt import Adapting, AdaptState
 from base_fast.objectives import SharedWeights
 from base_fast.posterior import Posterior, derive
 from base_fast.runs import Clock, Step
-from base_fast.strategies.strategy import Result
+from base_fast.strategies.strategy import OneShot, Result
 from base_fast.tasks import Task
+
+
+@dataclass(frozen=True)
+class Base(OneShot):
+    """Settings of BASE's adaptation as a search.
+
+    Source: Shaw, Wei, Liu, Song, Dai, "Meta Architecture Search", NeurIPS 2019.
+    """
+
+    adapt: AdaptConfig = AdaptConfig()
+    """Budget, inner loop and schedules. Seed, device and checkpoints are the search's."""
+    rule: Literal["darts", "pairs"] = "darts"
+    """How the genotype is read off the posterior."""
+
+    def on(self, posterior: Posterior, task: Task, seed: int) -> BaseSearch:
+        return BaseSearch(posterior, task, self.adapt, seed, self.rule)
 
 
 class BaseSearch:
@@ -25,8 +41,6 @@ class BaseSearch:
         config: budget, inner loop and schedules; its seed is replaced.
         seed: of everything random.
         rule: how the genotype is read off the posterior, see `posterior.derive`.
-
-    Source: Shaw, Wei, Liu, Song, Dai, "Meta Architecture Search", NeurIPS 2019.
     """
 
     unit = "step"

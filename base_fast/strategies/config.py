@@ -8,19 +8,17 @@ from typing import Any, Literal
 
 from base_fast.device import resolve
 from base_fast.errors import InputError
-from base_fast.meta import AdaptConfig, Variables
-from base_fast.meta.variables import for_task
 from base_fast.objectives import ObjectiveConfig, open_objective
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
 from base_fast.space import get_any
 from base_fast.strategies.ask_tell import AskTellSearch
-from base_fast.strategies.base import BaseSearch
+from base_fast.strategies.base import Base
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
-from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
+from base_fast.strategies.random_sharing import RandomSharing
 from base_fast.strategies.reinforce import Reinforce
-from base_fast.strategies.strategy import AskTell, Strategy
+from base_fast.strategies.strategy import AskTell, OneShot, Strategy
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.tasks import TargetConfig, open_target
 
@@ -49,11 +47,8 @@ class SearchConfig(AskTellConfig):
     """Quantities to optimize; the objective's first if not given. The others are measured and recorded."""
     seed: int = 0
     """Seed of everything random."""
-    rule: Literal["darts", "pairs"] = "darts"
-    """How base reads the genotype off its posterior."""
     random_sharing: RandomSharing = RandomSharing()
-    base: AdaptConfig = AdaptConfig()
-    """Its seed is the search's; its device is that of objective.network, its checkpoints are the search's."""
+    base: Base = Base()
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def open_search(settings: SearchSettings) -> Strategy[Any]:
         InputError: strategy and objective don't fit, or one of them cannot be opened.
     """
     config, objective = settings.search, settings.objective
-    strategy = getattr(config, config.strategy)
+    strategy: AskTell[Any] | OneShot = getattr(config, config.strategy)
     if isinstance(strategy, AskTell):
         space = get_any(config.space)
         task = open_target(settings.target) if objective.needs_task else None
@@ -89,11 +84,7 @@ def open_search(settings: SearchSettings) -> Strategy[Any]:
     if config.goals not in ((), ("accuracy",)):
         raise InputError(f"goals: got {', '.join(config.goals)} for {config.strategy}, which optimizes accuracy")
     task = open_target(settings.target)
-    posterior = _start(settings)
-    if isinstance(strategy, RandomSharing):
-        supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
-        return RandomSharingSearch(strategy, supernet, prior.mu, task, key(config.seed))
-    return BaseSearch(posterior, task, strategy, config.seed, config.rule)
+    return strategy.on(_start(settings), task, config.seed)
 
 
 def _start(settings: SearchSettings) -> Posterior:

@@ -11,19 +11,21 @@ from torch.nn import functional as F
 
 from base_fast.distributions import Empirical, IndependentEdges
 from base_fast.errors import Diverged, InputError
+from base_fast.meta.variables import Variables, for_task
 from base_fast.objectives import SharedWeights
-from base_fast.random import fold_in
+from base_fast.posterior import Posterior
+from base_fast.random import fold_in, key
 from base_fast.runs import Clock, Step
 from base_fast.space import decode
 from base_fast.strategies.packing import pack, unpack
 from base_fast.strategies.shared_training import SharedTraining, SharedTrainingConfig
-from base_fast.strategies.strategy import Result
+from base_fast.strategies.strategy import OneShot, Result
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task
 
 
 @dataclass(frozen=True)
-class RandomSharing:
+class RandomSharing(OneShot):
     """Settings of random search with weight sharing.
 
     Every step trains the weights of one uniformly drawn child on one batch. Then `children` random ones are scored on
@@ -48,6 +50,10 @@ class RandomSharing:
             raise InputError(
                 f"finalists, children: got {self.finalists}, {self.children}, expected 1 ≤ the first ≤ both"
             )
+
+    def on(self, posterior: Posterior, task: Task, seed: int) -> RandomSharingSearch:
+        supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
+        return RandomSharingSearch(self, supernet, prior.mu, task, key(seed))
 
 
 class SharingState(NamedTuple):

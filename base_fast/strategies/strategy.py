@@ -10,8 +10,10 @@ from torch import Tensor
 
 from base_fast.distributions import Distribution
 from base_fast.objectives import Quantity
+from base_fast.posterior import Posterior
 from base_fast.runs import Resumable, RunFolder, run_loop
 from base_fast.space import AnyGenotype, AnySpace
+from base_fast.tasks import Task
 
 S = TypeVar("S")
 
@@ -87,6 +89,20 @@ class AskTell(ABC, Generic[S]):
     @abstractmethod
     def distribution(self, space: AnySpace, state: S) -> Distribution:
         """Over genotypes, as the search sees them now."""
+
+
+class OneShot(ABC):
+    """Settings of a search that trains a supernet's weights as well; `on` makes a strategy of them."""
+
+    @abstractmethod
+    def on(self, posterior: Posterior, task: Task, seed: int) -> Strategy[Any]:
+        """The search on a task, ready to run.
+
+        Args:
+            posterior: where it starts: a saved one or a fresh prior, with whatever head.
+            task: its training images move the weights; what its validation images are for, the search says.
+            seed: of everything random.
+        """
 
 
 def search(strategy: Strategy[S], run: RunFolder | None = None, name: str = "search") -> Result:

@@ -77,7 +77,17 @@ def folder(tmp_path_factory) -> Path:
         ("table", ["--search.strategy", "random"]),
         ("table", ["--search.strategy", "reinforce", "--search.goals", "test"]),
         ("shared", []),
-        ("shared", ["--search.strategy", "base", "--search.base.budget.steps", "3", "--search.base.inner.head", "own"]),
+        (
+            "shared",
+            [
+                "--search.strategy",
+                "base",
+                "--search.base.adapt.budget.steps",
+                "3",
+                "--search.base.adapt.inner.head",
+                "own",
+            ],
+        ),
         ("trained", []),
     ],
 )

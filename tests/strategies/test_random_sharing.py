@@ -13,8 +13,9 @@ from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.objectives import SharedWeights
 from base_fast.random import fold_in, key
 from base_fast.runs import Clock, RunFolder
-from base_fast.space import NAS_BENCH_201, decode, encode
+from base_fast.space import NAS_BENCH_201, decode, encode, kept
 from base_fast.strategies import RandomSharing, RandomSharingSearch, SharedTrainingConfig, search
+from tests.meta import toys
 from tests.meta.toys import task
 
 TASK = task(key(0), train=24, valid=12)
@@ -99,6 +100,14 @@ def test_it_resumes_to_the_same_bits(at, tmp_path, ran, monkeypatch):
         tensors, _ = run.load_checkpoint("search") or ({}, {})
     assert torch.equal(tensors["theta"], state.theta) and torch.equal(tensors["momentum"], state.momentum)
     assert (found.history, found.genotype, found.spent) == (expected.history, expected.genotype, expected.spent)
+
+
+def test_a_space_whose_nodes_keep_two_edges():
+    net = toys.supernet()
+    small = replace(SETTINGS, training=replace(SETTINGS.training, steps=3), children=4, finalists=2)
+    found = search(RandomSharingSearch(small, net, net.prior(key(1)).mu, TASK, key(0)))
+    found.genotype.validate(net.space)
+    assert kept(found.distribution.sample(key(2), 5).numpy(), net.space).all()
 
 
 def test_what_goes_wrong_is_said():
