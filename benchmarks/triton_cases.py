@@ -112,7 +112,7 @@ CASES = (
     # In words per element of y: x, four first stages, two second ones read and written, four of the six summed up.
     Case("mixed_op", lambda d: mixed_op.mixed_op(*_edge(d, 1, 64)), 2, 15),
     Case("mixed_op 16 channels stride 2", lambda d: mixed_op.mixed_op(*_edge(d, 2, 16)), 5, 22),
-    # Reductions read 6; pointwise convolutions 16 and 8, with what they write; pools 4¼; second stages 6; the last 9¼.
+    # Projections read 6; pointwise convolutions 16 and 8, with what they write; pools 4¼; second stages 6; the last 9¼.
     Case("mixed_op backward", lambda d: _edge_backward(d, 1, 64), 9, 49.5),
     Case("mixed_op 16 channels stride 2 backward", lambda d: _edge_backward(d, 2, 16), 16, 71),
     Case("sgd_step", lambda d: sgd_step.sgd_step(_vectors(3, d), _vectors(3, d), [0.1, 0.2, 0.3], 1.0), 3, 4),

@@ -29,7 +29,7 @@ def _dot_normalized(g, v, saved, index, sizes, channel):
 
 
 @triton.jit
-def reduce(
+def projections(
     grad,
     x,
     saved,
@@ -292,7 +292,7 @@ def _pool_gradient(g, v, saved, index, sums, z, sizes, channel, ROW: tl.constexp
 
 
 @triton.jit
-def second_backward(
+def second_stages_backward(
     d_depthwise,
     saved,
     weights,
@@ -343,7 +343,7 @@ def second_backward(
 
 
 @triton.jit
-def first_backward(
+def first_stages_backward(
     d_depthwise,
     grad,
     z,

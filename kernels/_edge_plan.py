@@ -123,7 +123,7 @@ class Edge:
         side = min(triton.next_power_of_2(self.padded), 16 if double else 64)
         self.product_tile = {"BM": 16 if double or side > 16 else 32, "BK": min(side, 32), "BN": side}
         # Of the pointwise convolutions' gradients. That of a weight computes a depthwise convolution besides.
-        self.input_gradient_tile = {"BM": 16, "BK": min(side, 32), "BN": min(side, 32)}
+        self.input_gradient_tile = {"BM": 16 if double or side > 16 else 32, "BK": min(side, 32), "BN": min(side, 32)}
         self.weight_gradient_tile = {"BM": 16, "BK": 16, "BN": min(side, 32)}
         side = min(triton.next_power_of_2(self.padded), 32)
         self.tile = {"BM": BLOCK // (4 if double else 2) // side, "BC": side}

@@ -151,7 +151,7 @@ class _Backward:
         edge, x = self.edge, self.x
         rows = 1 + len(self.rows) + sum(bool(row) for row in (self.max_row, self.average_row, self.skip_row))
         partials = edge.empty(x, rows, edge.tiles(edge.tile), edge.padded, dtype=edge.wide)
-        _edge_backward.reduce[(partials.shape[1], self._channel_blocks())](
+        _edge_backward.projections[(partials.shape[1], self._channel_blocks())](
             self.grad, x, self.saved, partials, edge.sizes, (self.grad.stride(), x.stride()),
             STAGES=edge.last_stages, ROWS=self.rows, POOL_ROWS=(self.max_row, self.average_row),
             SKIP_ROW=self.skip_row, STRIDE=edge.stride, **edge.tile, **BOUNDED,
@@ -256,7 +256,7 @@ class _Backward:
         partials = edge.empty(x, 2 * len(stages), programs, edge.padded, dtype=edge.wide)
         for index in stages.weights:
             self._contributed(programs, index)
-        _edge_backward.second_backward[(programs, len(stages), self._channel_blocks())](
+        _edge_backward.second_stages_backward[(programs, len(stages), self._channel_blocks())](
             self.d_depthwise, self.saved, stages.depthwise(self.weights), stages.depthwise(self.partials), grads,
             partials, edge.sizes, SOURCES=tuple(stages.sources), KS=tuple(stages.ks), SLOTS=slots,
             **edge.tile, **BOUNDED,
@@ -274,7 +274,7 @@ class _Backward:
         for k, weight in zip(stages.ks, stages.weights, strict=True):
             if k:
                 self._contributed(programs, weight)
-        _edge_backward.first_backward[(programs, self._channel_blocks())](
+        _edge_backward.first_stages_backward[(programs, self._channel_blocks())](
             self.d_depthwise, self.grad, self.z, self.x, self.pools, stages.depthwise(self.weights),
             stages.depthwise(self.partials), d_x, edge.sizes, (self.grad.stride(), self.x.stride(), d_x.stride()),
             KS=tuple(stages.ks), DILATIONS=tuple(stages.dilations), SLOTS=tuple(self.slots), SKIPS=edge.skips,
