@@ -1,6 +1,6 @@
 // Elementary functions without branches or library calls, so that loops over them vectorize. In float they are minimax
 // polynomials; in double, the library's functions. Errors are in units of the last place (ulp) of the exact result,
-// fused and, in brackets, unfused (see BF_FMA), as csrc/tests/test_math.cpp measures them.
+// fused and, in brackets, unfused (see BF_FMA), as tests/core/test_math.py bounds them.
 //
 // Include it as "../core/math.h": with this folder on the include path it would hide the system's <math.h>.
 #pragma once

@@ -63,7 +63,7 @@ BF_HD float uniform(uint32_t word) {
 // Gumbel(0, 1): −log(−log u). Absolute error 5.5e-7 [1.1e-6] against the exact function of u (see math.h).
 BF_HD float gumbel(uint32_t word) { return -log_positive(-log_positive(uniform(word))); }
 
-// Two N(0, 1), by Box–Muller. Absolute error 2.7e-7 [3.0e-7].
+// Two N(0, 1), by Box–Muller. Absolute error 5.6e-7 of a million pairs.
 BF_HD CosSin normal_pair(uint32_t word0, uint32_t word1) {
   const float radius = sqrt_(-2.0f * log_positive(uniform(word0)));
   const CosSin turn = cos_sin_turn(uniform(word1));
