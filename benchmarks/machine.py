@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import base_fast as bf
+from base_fast.runs import to_dict
 from base_fast.runs.provenance import provenance
 from benchmarks.arithmetic import multiply_add_rate, source
 from benchmarks.timing import Timer, wall
@@ -35,7 +36,7 @@ def copy_bandwidth(device: str = "cpu", timer: Timer = wall, size: int = COPY_BY
 def machine() -> dict[str, Any]:
     """Provenance, threads, rates of copies and arithmetic, and which kernel serves which op: JSON values."""
     return {
-        **provenance(),
+        **to_dict(provenance()),
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
         "threads": torch.get_num_threads(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),

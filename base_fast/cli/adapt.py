@@ -39,10 +39,12 @@ class Adapt(RunCommand):
         target = open_target(self.settings.target)
         for_task(Supernet.for_posterior(prior), Variables.of(prior), self.settings.adapt.inner.head, target.num_classes)
         with self.open_run("adapt", self.settings, posterior=sha256(path.read_bytes()).hexdigest()) as run:
+            run.write("space", prior.space)
             result = adapt(prior, target, self.settings.adapt, run=run)
             result.posterior.save(run.path / "posterior.safetensors")
             derivation = derive(result.posterior)
-            write_derivation(run, result.posterior, derivation)
+            write_derivation(run, derivation)
+            run.write("results", result.record)
             first = result.history[0]["accuracy"]
             print(
                 f"{run.path}: {result.steps} steps in {result.seconds:.1f} s (stopped by {result.stopped}), validation "

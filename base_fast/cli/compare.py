@@ -8,11 +8,12 @@ from typing import Annotated, ClassVar
 from base_fast.cli.command import Flat, RunCommand
 from base_fast.experiments import CompareConfig, compare, prepare
 from base_fast.reports import print_table, write_report
+from base_fast.reports.comparison import comparison_tables
 
 
 @dataclass(frozen=True)
 class Compare(RunCommand):
-    """Leaves the tables in RUN/results.json and the report in RUN/report/index.html."""
+    """Leaves the measurements in RUN/results.json and the report in RUN/report/index.html."""
 
     Settings: ClassVar = CompareConfig
     settings: Annotated[CompareConfig, Flat] = CompareConfig()
@@ -20,7 +21,7 @@ class Compare(RunCommand):
     def execute(self) -> int:
         prepared = prepare(self.settings)
         with self.open_run("compare", self.settings) as run:
-            for table in compare(self.settings, run, prepared):
+            for table in comparison_tables(compare(self.settings, run, prepared)):
                 print_table(table)
             print(f"report: {write_report(run.path)}")
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,9 +35,10 @@ class Derive(Command):
     def execute(self) -> int:
         posterior = Posterior.load(required("posterior", self.posterior, "a posterior.safetensors"))
         derivation = derive(posterior, self.rule, k=self.k, samples=self.samples, margin=self.margin)
-        print_derivation(derivation)
+        # Written first: what is printed may end in a pipe that nobody reads to its end.
         if self.out is not None:
             atomic_write(self.out, derivation.genotype.to_json().encode())
+        print_derivation(derivation)
         return 0
 
 
@@ -56,9 +57,7 @@ def print_derivation(derivation: Derivation) -> None:
         console.print(f"undecided edges ({len(derivation.undecided)}): {edges}", markup=False)
 
 
-def write_derivation(run: RunFolder, posterior: Posterior, derivation: Derivation) -> None:
+def write_derivation(run: RunFolder, derivation: Derivation) -> None:
     """The files of a run folder that a report draws cells and tables from."""
-    run.write_json("space", posterior.space.to_dict())
-    run.write_json("genotype", asdict(derivation.genotype))
-    run.write_json("candidates", [asdict(c) | {"compact": c.genotype.compact()} for c in derivation.candidates])
-    run.write_json("undecided", {"derived": [asdict(edge) for edge in derivation.undecided]})
+    run.write("genotype", derivation.genotype)
+    run.write("derivation", derivation)

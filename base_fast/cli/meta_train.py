@@ -39,12 +39,13 @@ class MetaTrain(RunCommand):
         start = None if self.start is None else Posterior.load(self.start)
         inputs = {} if self.start is None else {"start": sha256(self.start.read_bytes()).hexdigest()}
         with self.open_run("meta-train", self.settings, **inputs) as run:
+            run.write("space", trainer.supernet.space)
             try:
                 prior = trainer.fit(tasks, run=run, start=start)
             except Diverged as error:
                 raise Diverged(f"{error}{_keep(trainer.last_good(run), run)}") from None
             prior.save(run.path / "posterior.safetensors")
-            write_derivation(run, prior, derive(prior))
+            write_derivation(run, derive(prior))
             rows = run.rows("meta")
         print(
             f"{run.path}: {rows[-1]['step'] + 1} meta-iterations, inner loss {rows[-1]['loss_first']:.3f} → "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -31,13 +31,9 @@ class Search(RunCommand):
         with self.open_run("search", settings, **_inputs(settings)) as run:
             result = search(strategy, run=run)
             record = write_search(run, settings.search.strategy, result)
-            run.write_json("space", record.space)
             if isinstance(result.genotype, Genotype):
-                run.write_json("genotype", asdict(result.genotype))
-                derivation = derive(result.distribution)
-                run.write_json("undecided", {"derived": [asdict(edge) for edge in derivation.undecided]})
-            candidates = result.distribution.candidates(SHOWN)
-            run.write_json("candidates", [asdict(c) | {"compact": c.genotype.compact()} for c in candidates])
+                run.write("genotype", result.genotype)
+                run.write("derivation", derive(result.distribution, k=SHOWN))
             print_table(best_table(record))
             print(f"{run.path}: {record.genotype}")
         return 0

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from base_fast.cli.command import Flat, RunCommand
 from base_fast.errors import InputError
-from base_fast.evaluation import NetworkConfig, TrainConfig, count_macs, count_parameters, train
+from base_fast.evaluation import NetworkConfig, TrainConfig, train, trained
 from base_fast.runs import save_tensors
 from base_fast.space import Genotype, genotypes
 from base_fast.tasks import TargetConfig, open_target
@@ -38,27 +38,16 @@ class Train(RunCommand):
         target = open_target(settings.target)
         network = settings.network.build(genotype, target.num_classes, settings.train.seed)
         with self.open_run("train", settings, genotype=genotype.compact()) as run:
-            run.write_json("genotype", asdict(genotype))
+            run.write("genotype", genotype)
             result = train(network, target, settings.train, run=run)
             header = {"kind": "network", "genotype": asdict(genotype), "num_classes": target.num_classes}
             save_tensors(run.path / "network.safetensors", network.state_dict(), header)
-            macs = count_macs(network, (3, target.resolution, target.resolution)).conv_linear
-            parameters = count_parameters(network, auxiliary=False)
-            run.write_json(
-                "results",
-                {
-                    "title": "Trained network",
-                    "columns": ["accuracy", "loss", "steps", "parameters", "MACs", "seconds"],
-                    "rows": [[result.accuracy, result.loss, result.steps, parameters, macs, round(result.seconds, 1)]],
-                    "notes": [
-                        f"{target.name}; parameters without the auxiliary head; MACs of convolutions and linear."
-                    ],
-                },
-            )
+            record = trained(network, target, result)
+            run.write("results", record)
             print(
-                f"{run.path}: {result.steps} steps in {result.seconds:.1f} s, "
-                f"validation accuracy {result.accuracy:.4f}, "
-                f"{parameters:,} parameters, {macs:,} MACs"
+                f"{run.path}: {record.steps} steps in {record.seconds:.1f} s, "
+                f"validation accuracy {record.accuracy:.4f}, "
+                f"{record.parameters:,} parameters, {record.macs:,} MACs"
             )
         return 0
 

@@ -7,7 +7,7 @@ from base_fast.evaluation.counts import Latency, MacCount, count_macs, count_par
 from base_fast.evaluation.network import Network, initialize
 from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import Evaluation, evaluate
-from base_fast.evaluation.training import TrainResult, train
+from base_fast.evaluation.training import TrainResult, train, trained
 
 __all__ = [
     "Evaluation",
@@ -23,4 +23,5 @@ __all__ = [
     "initialize",
     "measure_latency",
     "train",
+    "trained",
 ]

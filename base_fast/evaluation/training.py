@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from base_fast.errors import Diverged, InputError
+from base_fast.evaluation.counts import count_macs, count_parameters
 from base_fast.evaluation.network import Network
 from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import check_classes, evaluate
 from base_fast.random import fold_in, generator, key
 from base_fast.runs import Clock, RunFolder, Step, run_loop, to_dict
+from base_fast.runs.artefacts import Evaluated, Trained
 from base_fast.tasks import Task
 
 
@@ -31,6 +33,12 @@ class TrainResult:
     """Optimizer steps done."""
     seconds: float
     """Wall-clock time of all of them, over all resumptions, evaluation included."""
+
+    @property
+    def evaluated(self) -> tuple[Evaluated, ...]:
+        """The history's scores on the validation images."""
+        rows = self.history
+        return tuple(Evaluated(int(r["step"]), r["accuracy"], r["valid_loss"], r["seconds"]) for r in rows)
 
     @property
     def accuracy(self) -> float:
@@ -80,6 +88,20 @@ def train(
             checkpoint_every=config.checkpoint_every or process.epoch,
         )
     return TrainResult(finished.state.history, finished.steps, finished.seconds)
+
+
+def trained(network: nn.Module, task: Task, result: TrainResult) -> Trained:
+    """What stays of a training in a run folder, besides the weights: the result, and the network's size."""
+    return Trained(
+        task.name,
+        result.accuracy,
+        result.loss,
+        result.steps,
+        result.seconds,
+        count_parameters(network, auxiliary=False),
+        count_macs(network, (3, task.resolution, task.resolution)).conv_linear,
+        result.evaluated,
+    )
 
 
 # Pixels a side from which channels-last convolutions are faster: 1.4 times at 32 pixels and 16 channels, measured on

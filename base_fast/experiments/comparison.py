@@ -7,26 +7,26 @@ continues from its own checkpoint. So a comparison that was killed at any moment
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from base_fast.errors import InputError
-from base_fast.evaluation import count_macs, count_parameters, train
+from base_fast.evaluation import train, trained
 from base_fast.experiments.config import CompareConfig
-from base_fast.experiments.summary import summarize
 from base_fast.meta import MetaTrainer, Variables, adapt
 from base_fast.meta.variables import for_task
-from base_fast.posterior import Derivation, Posterior, derive
+from base_fast.posterior import Posterior, derive
 from base_fast.random import key
 from base_fast.runs import RunFolder, interruptible
+from base_fast.runs.artefacts import WAYS, Compared, Contender, MetaTrained, Repetition, Searched, Trained, Way
 from base_fast.space import Genotype
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.supernet.cells import Cell
 from base_fast.tasks import Task, TaskDistribution, open_target, open_tasks
 
-Record = dict[str, Any]
+T = TypeVar("T")
 
 
 def prepare(config: CompareConfig) -> tuple[TaskDistribution, Task]:
@@ -55,10 +55,8 @@ def prepare(config: CompareConfig) -> tuple[TaskDistribution, Task]:
     return tasks, target
 
 
-def compare(
-    config: CompareConfig, run: RunFolder, prepared: tuple[TaskDistribution, Task] | None = None
-) -> list[Record]:
-    """Run all stages that `run` does not hold yet, and write `results.json`: its tables are returned.
+def compare(config: CompareConfig, run: RunFolder, prepared: tuple[TaskDistribution, Task] | None = None) -> Compared:
+    """Run all stages that `run` does not hold yet, and write and return what is in `results.json`.
 
     Args:
         prepared: what `prepare(config)` gave, if it was called before.
@@ -70,109 +68,87 @@ def compare(
     tasks, target = prepared or prepare(config)
     # Around all stages, so that a request between two of them stops the next one before it begins.
     with interruptible():
-        return _Comparison(config, run).tables(tasks, target)
+        return _Comparison(config, run, tasks, target).results()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Comparison:
     config: CompareConfig
     run: RunFolder
+    tasks: TaskDistribution
+    target: Task
 
-    def tables(self, tasks: TaskDistribution, target: Task) -> list[Record]:
+    def results(self) -> Compared:
         config = self.config
-        records: list[Record] = []
-        genotypes: dict[str, Any] = {}
-        derivations: dict[str, Derivation] = {}
+        assert config.adapt.budget.steps is not None
+        seeds: tuple[Repetition, ...] = ()
         for seed in range(config.seeds):
-            trainer = MetaTrainer(replace(config.meta, seed=config.meta.seed + seed))
-            prior, seconds = self._meta_train(trainer, tasks, seed)
-            record: Record = {"seed": seed, "meta_seconds": seconds}
-            found: dict[str, Genotype] = {}
-            for name, start in (("prior", prior), ("scratch", trainer.initial())):
-                record[name], derivation = self._search(start, target, f"{name}-seed{seed}", seed)
-                derivations[f"{name}-seed{seed}"] = derivation
-                found[f"{name}-seed{seed}"] = derivation.genotype
-            for i in range(config.random_genotypes):
-                number = seed * config.random_genotypes + i
-                found[f"random-seed{seed}-{i}"] = Genotype.random(prior.space, number)
-            for name, genotype in found.items():
-                record.setdefault("networks", {})[name] = self._train(genotype, target, name, seed)
-            genotypes |= {name: asdict(genotype) for name, genotype in found.items()}
-            records.append(record)
-            self._write(genotypes, derivations, prior, records)
-        return self._write(genotypes, derivations, prior, records)
+            seeds = (*seeds, self._repetition(seed))
+            steps, title = config.adapt.budget.steps, config.title
+            compared = Compared(title, steps, config.search_accuracy, config.network_accuracy, seeds)
+            # After each seed, so that a report of the first ones can be looked at while the others run.
+            self.run.write("results", compared)
+        return compared
 
-    def _meta_train(self, trainer: MetaTrainer, tasks: TaskDistribution, seed: int) -> tuple[Posterior, float]:
+    def _repetition(self, seed: int) -> Repetition:
+        trainer = MetaTrainer(replace(self.config.meta, seed=self.config.meta.seed + seed))
+        self.run.write("space", trainer.supernet.space)
+        prior, meta = self._meta_train(trainer, seed)
+        found: dict[Contender, Genotype] = {}
+        searches: dict[Way, Searched] = {}
+        starts: dict[Way, Posterior] = {"prior": prior, "scratch": trainer.initial()}
+        for way, start in starts.items():
+            contender = Contender(way, seed)
+            searches[way], found[contender] = self._search(start, contender)
+        for i in range(self.config.random_genotypes):
+            number = seed * self.config.random_genotypes + i
+            found[Contender("random", seed, i)] = Genotype.random(prior.space, number)
+        networks: dict[Way, tuple[Trained, ...]] = {way: () for way in WAYS}
+        for contender, genotype in found.items():
+            self.run.write(f"genotypes/{contender.name}", genotype)
+            networks[contender.way] = (*networks[contender.way], self._train(genotype, contender))
+        return Repetition(seed, meta, searches["prior"], searches["scratch"], networks)
+
+    def _meta_train(self, trainer: MetaTrainer, seed: int) -> tuple[Posterior, MetaTrained]:
         path = self.run.path / f"posteriors/meta-seed{seed}.safetensors"
         phase = f"meta/seed{seed}"
 
-        def training() -> Record:
-            trainer.fit(tasks, run=self.run, name=phase).save(path)
+        def training() -> MetaTrained:
+            trainer.fit(self.tasks, run=self.run, name=phase).save(path)
             times = [row["time"] for row in self.run.rows(phase)]
             # A row stands at the end of its iteration: the first one's length is not seen, and taken as the others'.
-            return {"seconds": (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)}
+            return MetaTrained(len(times), (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1))
 
-        seconds = self._stage(f"meta-seed{seed}", training)["seconds"]
-        return Posterior.load(path), float(seconds)
+        record = self._stage(f"meta-seed{seed}", MetaTrained, training)
+        return Posterior.load(path), record
 
-    def _search(self, start: Posterior, target: Task, name: str, seed: int) -> tuple[Record, Derivation]:
-        config = self.config
+    def _search(self, start: Posterior, contender: Contender) -> tuple[Searched, Genotype]:
+        config, name = self.config, contender.name
         path = self.run.path / f"posteriors/{name}.safetensors"
 
-        def search() -> Record:
-            settings = replace(config.adapt, seed=config.adapt.seed + seed)
-            adaptation = adapt(start, target, settings, run=self.run, name=f"adapt/{name}")
+        def search() -> Searched:
+            settings = replace(config.adapt, seed=config.adapt.seed + contender.seed)
+            adaptation = adapt(start, self.target, settings, run=self.run, name=f"adapt/{name}")
             adaptation.posterior.save(path)
-            return {
-                "history": adaptation.history,
-                "accuracy": adaptation.accuracy,
-                "steps": adaptation.steps,
-                "steps_to": adaptation.steps_to(config.search_accuracy),
-                "seconds": adaptation.seconds,
-            }
+            return adaptation.record
 
-        record = self._stage(name, search)
-        return record, derive(Posterior.load(path), config.rule)
+        record = self._stage(name, Searched, search)
+        derivation = derive(Posterior.load(path), config.rule)
+        self.run.write(f"derivations/{name}", derivation)
+        return record, derivation.genotype
 
-    def _train(self, genotype: Genotype, target: Task, name: str, seed: int) -> Record:
-        config = self.config
+    def _train(self, genotype: Genotype, contender: Contender) -> Trained:
+        config, target = self.config, self.target
 
-        def training() -> Record:
-            network = config.network.build(genotype, target.num_classes, config.train.seed + seed)
-            macs = count_macs(network, (3, target.resolution, target.resolution))
-            settings = replace(config.train, seed=config.train.seed + seed)
-            result = train(network, target, settings, run=self.run, name=name)
-            return {
-                "accuracy": result.accuracy,
-                "loss": result.loss,
-                "steps_to": result.steps_to(config.network_accuracy),
-                "seconds": result.seconds,
-                "parameters": count_parameters(network, auxiliary=False),
-                "macs": macs.conv_linear,
-            }
+        def training() -> Trained:
+            settings = replace(config.train, seed=config.train.seed + contender.seed)
+            network = config.network.build(genotype, target.num_classes, settings.seed)
+            return trained(network, target, train(network, target, settings, run=self.run, name=contender.name))
 
-        return self._stage(f"train-{name}", training)
+        return self._stage(f"train-{contender.name}", Trained, training)
 
-    def _stage(self, name: str, work: Callable[[], Record]) -> Record:
-        if not (self.run.path / f"stages/{name}.json").exists():
-            self.run.write_json(f"stages/{name}", work())
-        record: Record = self.run.read_json(f"stages/{name}")
-        return record
-
-    def _write(
-        self, genotypes: Record, derivations: dict[str, Derivation], prior: Posterior, records: list[Record]
-    ) -> list[Record]:
-        tables = summarize(self.config, records)
-        self.run.write_json("space", prior.space.to_dict())
-        self.run.write_json("genotype", genotypes)
-        self.run.write_json(
-            "candidates",
-            {
-                name: [asdict(c) | {"compact": c.genotype.compact()} for c in derivation.candidates]
-                for name, derivation in derivations.items()
-            },
-        )
-        self.run.write_json("undecided", {n: [asdict(e) for e in d.undecided] for n, d in derivations.items()})
-        self.run.write_json("measurements", records)
-        self.run.write_json("results", tables)
-        return tables
+    def _stage(self, name: str, cls: type[T], work: Callable[[], T]) -> T:
+        """What the stage came to: from its file if it is done, else by doing it."""
+        if not self.run.holds(f"stages/{name}"):
+            self.run.write(f"stages/{name}", work())
+        return self.run.read(f"stages/{name}", cls)

@@ -18,6 +18,7 @@ from base_fast.objectives.shared_weights import path_scores
 from base_fast.posterior import Posterior, mean_entropy
 from base_fast.random import key
 from base_fast.runs import Clock, RunFolder, Step, matching, run_loop
+from base_fast.runs.artefacts import Evaluated, Searched
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split, Task
 
@@ -41,6 +42,12 @@ class Adaptation:
     steps: int
     seconds: float
     stopped: str
+
+    @property
+    def record(self) -> Searched:
+        """What stays of it in a run folder, besides the posterior."""
+        history = tuple(Evaluated(int(r["step"]), r["accuracy"], r["loss"], r["seconds"]) for r in self.history)
+        return Searched(self.accuracy, self.steps, self.seconds, self.stopped, history)
 
     @property
     def accuracy(self) -> float:

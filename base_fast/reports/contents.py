@@ -1,97 +1,121 @@
-"""What a run folder holds, read once and sorted for the report. Whatever is missing stays empty."""
+"""What a run folder holds, by its kind, read once for the report. What the run has not come to yet stays empty."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from base_fast.errors import InputError
+from base_fast.posterior import Derivation
+from base_fast.reports.comparison import comparison_tables
+from base_fast.reports.tables import ResultTable, searched_table, trained_table
 from base_fast.runs import RunFolder
+from base_fast.runs.artefacts import Compared, Contender, RunInfo, Searched, Trained
+from base_fast.space import Genotype, Space
 from base_fast.strategies import SearchRecord, read_search
 
 Row = dict[str, Any]
 Runs = dict[str, list[Row]]
-
-_SEED = re.compile(r"-?seed\d+.*$")
+T = TypeVar("T")
 
 
 @dataclass
 class Contents:
-    """Rows by kind of phase and name, and the parsed files of a run folder."""
+    """Rows by kind of phase and name, and the files of a run folder.
+
+    genotypes, derivations: by name; a run with one genotype has it under the name of its folder.
+    target_accuracy: the accuracy whose crossing is of interest.
+    """
 
     path: Path
-    run: dict[str, Any] = field(default_factory=dict)
+    info: RunInfo
     config: str = ""
     meta: Runs = field(default_factory=dict)
     adapt: Runs = field(default_factory=dict)
     train: Runs = field(default_factory=dict)
-    genotypes: dict[str, Any] = field(default_factory=dict)
-    candidates: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    undecided: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    space: dict[str, Any] = field(default_factory=dict)
-    results: list[dict[str, Any]] = field(default_factory=list)
+    genotypes: dict[str, Genotype] = field(default_factory=dict)
+    derivations: dict[str, Derivation] = field(default_factory=dict)
+    searched: Space | None = None
+    results: list[ResultTable] = field(default_factory=list)
+    target_accuracy: float | None = None
     search: SearchRecord | None = None
 
     @property
-    def target_accuracy(self) -> float | None:
-        """The accuracy whose crossing is of interest, where a results table names one."""
-        found = (table.get("target_accuracy") for table in self.results)
-        return next((float(value) for value in found if isinstance(value, (int, float))), None)
+    def space(self) -> Space:
+        """What was searched. Raises InputError in a run that did not say so at its start."""
+        if self.searched is None:
+            raise InputError(f"run: {self.path} has no space.json, without which its probabilities have no names")
+        return self.searched
 
 
 def read_contents(path: str | Path) -> Contents:
-    """Read a run folder; `InputError` for a folder that is not a run or that has nothing to report."""
+    """Read a run folder.
+
+    Raises InputError for a folder that is not a run, a kind of run that has no report, a damaged file, and a run that
+    has nothing to report yet.
+    """
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"run: {folder} is not a folder; expected a run folder")
     run = RunFolder.open(folder)
     rows = run.rows()
-    genotypes = _read(run, "genotype", dict)
-    results = _read(run, "results", (dict, list))
     config = folder / "config.toml"
     contents = Contents(
         path=folder,
-        run=run.info,
+        info=run.info,
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
         meta=_phases(rows, "meta"),
         adapt=_phases(rows, "adapt"),
         train=_phases(rows, "train"),
-        genotypes={folder.name: genotypes} if isinstance(genotypes.get("normal"), list) else genotypes,
-        candidates=_named(_read(run, "candidates", (dict, list)), folder.name),
-        undecided=_named(_read(run, "undecided", (dict, list)), folder.name),
-        space=_read(run, "space", dict),
-        search=read_search(run),
-        results=[results] if isinstance(results, dict) and results else list(results),
+        searched=_found(run, "space", Space),
     )
-    if not any((rows, contents.genotypes, contents.candidates, contents.undecided, contents.results)):
+    name = folder.resolve().name
+    if run.kind == "compare":
+        contents.genotypes = _each(run, "genotypes", Genotype)
+        contents.derivations = _each(run, "derivations", Derivation)
+        compared = _found(run, "results", Compared)
+        if compared is not None:
+            contents.results, contents.target_accuracy = comparison_tables(compared), compared.search_accuracy
+    elif run.kind in ("meta-train", "adapt", "train", "search"):
+        contents.genotypes = _single(run, "genotype", Genotype, name)
+        contents.derivations = _single(run, "derivation", Derivation, name)
+    else:
+        raise InputError(f"run: {folder} is of the kind {run.kind!r}, of which there is no report")
+    if run.kind == "search":
+        contents.search = read_search(run)
+    if run.kind == "adapt" and (searched := _found(run, "results", Searched)) is not None:
+        contents.results = [searched_table(searched)]
+    if run.kind == "train" and (trained := _found(run, "results", Trained)) is not None:
+        contents.results = [trained_table(trained)]
+    if not any((rows, contents.genotypes, contents.results, contents.search)):
         raise InputError(f"run: {folder} has no metrics, genotypes or results yet, so there is nothing to report")
     return contents
 
 
-def _read(run: RunFolder, name: str, kinds: type | tuple[type, ...]) -> Any:
-    """The parsed file, or an empty dict where there is none."""
-    if not (run.path / f"{name}.json").is_file():
-        return {}
-    value = run.read_json(name)
-    if not isinstance(value, kinds):
-        raise InputError(f"run: {run.path / name}.json holds a {type(value).__name__}; expected an object")
-    return value
+def _found(run: RunFolder, name: str, cls: type[T]) -> T | None:
+    return run.read(name, cls) if run.holds(name) else None
 
 
-def _named(value: Any, name: str) -> dict[str, Any]:
-    """A single list counts as the one entry of a run with one result."""
-    return value if isinstance(value, dict) else {name: value}
+def _single(run: RunFolder, file: str, cls: type[T], name: str) -> dict[str, T]:
+    value = _found(run, file, cls)
+    return {} if value is None else {name: value}
+
+
+def _each(run: RunFolder, folder: str, cls: type[T]) -> dict[str, T]:
+    """The files of a folder by the contender that they are named after, seed by seed."""
+    found = [Contender.parse(path.stem) for path in (run.path / folder).glob("*.json")]
+    contenders = sorted((one for one in found if one is not None), key=lambda one: one.order)
+    return {one.name: run.read(f"{folder}/{one.name}", cls) for one in contenders}
 
 
 def _phases(rows: Sequence[Row], kind: str) -> Runs:
     """Rows by the name of their phase, for phases `kind` (name "") and `kind/name`, in order of step."""
     found: Runs = {}
     for row in rows:
-        head, _, name = str(row.get("phase", "")).partition("/")
-        if head == kind and "step" in row:
+        head, _, name = row["phase"].partition("/")
+        if head == kind:
             found.setdefault(name, []).append(row)
     return {name: sorted(some, key=lambda row: row["step"]) for name, some in found.items()}
 
@@ -100,7 +124,9 @@ def by_group(runs: Runs) -> dict[str, list[list[Row]]]:
     """Runs that differ only in their seed together: "prior-seed0" and "prior-seed1" are the group "prior"."""
     groups: dict[str, list[list[Row]]] = {}
     for name, rows in runs.items():
-        groups.setdefault(_SEED.sub("", name) or ("all seeds" if name else "this run"), []).append(rows)
+        contender = Contender.parse(name)
+        group = contender.way if contender else "all seeds" if name.startswith("seed") else name or "this run"
+        groups.setdefault(group, []).append(rows)
     return groups
 
 
@@ -116,13 +142,3 @@ def series(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
             steps.append(float(row["step"]))
             values.append(float(value))
     return steps, values
-
-
-def cell_types_of(rows: Sequence[Row], space: dict[str, Any]) -> list[str]:
-    """Names of the cell types, from the space, else from what the entropy is reported for."""
-    if space.get("cell_types"):
-        return [str(name) for name in space["cell_types"]]
-    for row in rows:
-        if isinstance(row.get("entropy"), dict):
-            return list(row["entropy"])
-    return ["normal", "reduce"]

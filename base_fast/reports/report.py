@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from base_fast.errors import InputError
 from base_fast.reports import curves, search, strategies
 from base_fast.reports.cells import draw_genotype
-from base_fast.reports.contents import Contents, Row, Runs, by_group, cell_types_of, read_contents
+from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
 from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
 from base_fast.reports.render import png, svg_uri
-from base_fast.reports.tables import ResultTable, candidates_table, compact, facts, to_html, undecided_table
+from base_fast.reports.tables import candidates_table, facts, to_html, undecided_table
 from base_fast.runs import atomic_write
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def write_report(run_path: str | Path) -> Path:
         _training(contents, writer),
         _config(contents),
     ]
-    kind = str(contents.run.get("kind", "run"))
+    kind = contents.info.kind
     name = contents.path.resolve().name
     index = contents.path / "report" / "index.html"
-    text = page(f"{_TITLES.get(kind, kind)} · {name}", facts(contents.run), sections)
+    text = page(f"{_TITLES[kind]} · {name}", facts(contents.info), sections)
     index.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(index, text.encode())
     return index
@@ -73,15 +74,14 @@ class _Writer:
 
 
 def _results(contents: Contents) -> Section:
-    tables = [to_html(ResultTable.from_json(table)) for table in contents.results]
-    return Section("results", "Results", tables)
+    return Section("results", "Results", [to_html(table) for table in contents.results])
 
 
 def _cells(contents: Contents, write: _Writer) -> Section:
     blocks: list[str] = []
     folded: list[str] = []
     for number, (name, genotype) in enumerate(contents.genotypes.items()):
-        text = compact(genotype)
+        text = genotype.compact()
         block = write(draw_genotype(genotype, name), f"cells {name}", f"Cells of genotype {name}: {text}", text)
         (blocks if number < _OPEN else folded).append(block)
     if folded:
@@ -90,14 +90,13 @@ def _cells(contents: Contents, write: _Writer) -> Section:
 
 
 def _genotypes(contents: Contents) -> Section:
-    tables = [
-        to_html(candidates_table(name, some), code=("genotype",)) for name, some in contents.candidates.items() if some
-    ]
+    derivations = contents.derivations
+    tables = [to_html(candidates_table(name, one.candidates), code=("genotype",)) for name, one in derivations.items()]
     blocks, folded = tables[:_OPEN], tables[_OPEN:]
     if folded:
         blocks.append(details_block(f"Most probable genotypes of {len(folded)} more", folded))
-    if any(contents.undecided.values()):
-        blocks.append(to_html(undecided_table(contents.undecided)))
+    if any(one.undecided for one in derivations.values()):
+        blocks.append(to_html(undecided_table({name: one.undecided for name, one in derivations.items()})))
     return Section("posterior", "Genotypes under the posterior", blocks)
 
 
@@ -118,7 +117,6 @@ def _meta(contents: Contents, write: _Writer) -> Section:
     if not contents.meta:
         return section
     groups = by_group(contents.meta)
-    everything = [row for rows in contents.meta.values() for row in rows]
     if curves.has(groups, "loss_first") or curves.has(groups, "loss_last"):
         alt = "First and last inner loss over meta-iterations, with the loss of a uniform guess for reference"
         section.blocks.append(write(curves.inner_losses(contents.meta), "inner losses", alt))
@@ -131,45 +129,38 @@ def _meta(contents: Contents, write: _Writer) -> Section:
         small.append(write(search.movement(groups), "meta movement", alt))
     if small:
         section.blocks.append(grid_block(small))
-    cell_types = cell_types_of(everything, contents.space)
-    section.blocks += _probabilities(contents, contents.meta, cell_types, write, "meta")
+    section.blocks += _probabilities(contents, contents.meta, write, "meta")
     return section
 
 
 def _entropy(contents: Contents, runs: Runs, write: _Writer, kind: str) -> list[str]:
     groups = by_group(runs)
-    rows = [row for some in runs.values() for row in some]
-    cell_types = cell_types_of(rows, contents.space)
-    if not any(curves.has(groups, key) for key in ("entropy", *(f"entropy.{cell}" for cell in cell_types))):
+    if not any(curves.has(groups, f"entropy.{cell}") for cell in contents.space.cell_types):
         return []
-    found = next((values.shape[-1] for _, values in map(search.probabilities, runs.values()) if values.size), None)
-    choices = len(contents.space.get("primitives") or ()) or found
-    figure = search.entropy(groups, cell_types, choices)
+    figure = search.entropy(groups, contents.space.cell_types, contents.space.num_primitives)
     return [write(figure, f"{kind} entropy", "Entropy of the choice per edge and cell type over steps")]
 
 
-def _probabilities(contents: Contents, runs: Runs, cell_types: list[str], write: _Writer, kind: str) -> list[str]:
+def _probabilities(contents: Contents, runs: Runs, write: _Writer, kind: str) -> list[str]:
     """Heatmaps of the last probabilities; of the first run of each group also, folded, the way there."""
     blocks: list[str] = []
     folded: list[str] = []
     first = {id(group[0]) for group in by_group(runs).values()}
     for name, rows in runs.items():
         shown = id(rows) in first
-        found = _probabilities_of_run(contents, rows, cell_types, write, f"{kind} {name}".strip(), over_time=shown)
+        found = _probabilities_of_run(contents, rows, write, f"{kind} {name}".strip(), over_time=shown)
         (blocks if shown else folded).extend(found)
     return [*blocks, details_block("Probabilities: other seeds", folded)] if folded else blocks
 
 
-def _probabilities_of_run(
-    contents: Contents, rows: list[Row], cell_types: list[str], write: _Writer, name: str, over_time: bool
-) -> list[str]:
+def _probabilities_of_run(contents: Contents, rows: list[Row], write: _Writer, name: str, over_time: bool) -> list[str]:
     steps, values = search.probabilities(rows)
     if not values.size:
         return []
-    _, cells, count, choices = values.shape
-    edges = search.edges_of(contents.space, count)
-    primitives = search.primitives_of(contents.space, choices)
-    cell_types = [*cell_types, *(f"cell {i}" for i in range(len(cell_types), cells))][:cells]
+    space = contents.space
+    edges, primitives, cell_types = space.edges, space.primitives, space.cell_types
+    if values.shape[1:] != (len(cell_types), len(edges), len(primitives)):
+        raise InputError(f"metrics: probabilities of shape {values.shape[1:]} do not fit the space {space.name}")
     title = f"Probabilities at step {steps[-1]:g}: {name}"
     figure = search.final_probabilities(values[-1], edges, primitives, cell_types, title)
     blocks = [write(figure, f"probabilities {name}", f"{title}. Heatmap of edges and primitives.")]
@@ -197,8 +188,7 @@ def _adaptation(contents: Contents, write: _Writer) -> Section:
     small += _entropy(contents, contents.adapt, write, "adaptation")
     if small:
         section.blocks.append(grid_block(small))
-    cell_types = cell_types_of([row for rows in contents.adapt.values() for row in rows], contents.space)
-    section.blocks += _probabilities(contents, contents.adapt, cell_types, write, "adapt")
+    section.blocks += _probabilities(contents, contents.adapt, write, "adapt")
     return section
 
 

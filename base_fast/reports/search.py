@@ -21,7 +21,6 @@ from base_fast.reports.style import (
     reference_line,
     styled,
 )
-from base_fast.space import DARTS, NAS_BENCH_201
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,25 +31,6 @@ Edges = Sequence[tuple[int, int]]
 Groups = Mapping[str, Sequence[Sequence[Row]]]
 
 _CELL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-
-
-def edges_of(space: Mapping[str, Any], count: int) -> list[tuple[int, int]]:
-    """The (predecessor, node) of each of `count` edges; two inputs, or one where that is what fits, without a space."""
-    options = [(space["inputs"], space["nodes"])] if {"inputs", "nodes"} <= set(space) else []
-    options += [(inputs, nodes) for inputs in (2, 1) for nodes in range(1, 20)]
-    for inputs, nodes in options:
-        edges = [(p, node) for node in range(inputs, inputs + nodes) for p in range(node)]
-        if len(edges) == count:
-            return edges
-    raise InputError(f"space: no cell with one or two inputs has {count} edges; expected 'inputs' and 'nodes' that fit")
-
-
-def primitives_of(space: Mapping[str, Any], count: int) -> list[str]:
-    """The names of `count` primitives: from the space, else of the published space of that size, else numbers."""
-    for names in (space.get("primitives") or (), DARTS.primitives, NAS_BENCH_201.primitives):
-        if len(names) == count:
-            return [str(name) for name in names]
-    return [f"primitive {i}" for i in range(count)]
 
 
 def probabilities(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -158,7 +138,7 @@ def final_probabilities(
 
 
 @styled
-def entropy(groups: Groups, cell_types: Sequence[str], choices: int | None = None) -> Figure:
+def entropy(groups: Groups, cell_types: Sequence[str], choices: int) -> Figure:
     """Mean entropy of an edge's choice, per cell type, over steps; `choices` primitives could give at most ln of it."""
     figure = new_figure(5.6, 3.3)
     axes = figure.subplots()
@@ -166,16 +146,12 @@ def entropy(groups: Groups, cell_types: Sequence[str], choices: int | None = Non
     several = len(groups) > 1
     for g, (group, runs) in enumerate(groups.items()):
         look: dict[str, Any] = {"linestyle": styles[g % len(styles)]}
-        drawn = False
         for i, cell in enumerate(cell_types):
             label = f"{group}, {cell}" if several else cell
             colour = _CELL_COLOURS[i % len(_CELL_COLOURS)]
-            drawn |= band(axes, runs, f"entropy.{cell}", color=colour, label=label, **look)
-        if not drawn:  # one number for all cells
-            band(axes, runs, "entropy", color=INK, label=group or "all cells", **look)
-    if choices:
-        reference_line(axes, math.log(choices), f"ln {choices}: nothing decided")
-        axes.margins(y=0.12)
+            band(axes, runs, f"entropy.{cell}", color=colour, label=label, **look)
+    reference_line(axes, math.log(choices), f"ln {choices}: nothing decided")
+    axes.margins(y=0.12)
     axes.set(xlabel="step" + over_runs(max(map(len, groups.values()))), ylabel="entropy per edge (nats)")
     axes.set_title("Entropy of the choice")
     axes.legend(loc="best")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from base_fast.errors import InputError
-from base_fast.reports.cells import genotype_dict
 from base_fast.reports.style import primitive_label
+from base_fast.runs.artefacts import RunInfo, Searched, Trained
+from base_fast.space import Candidate, UndecidedEdge
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,60 +135,58 @@ def to_html(table: ResultTable | Mapping[str, Any], code: Sequence[str] = ()) ->
     )
 
 
-def candidates_table(name: str, candidates: Sequence[Mapping[str, Any]]) -> ResultTable:
+def searched_table(searched: Searched) -> ResultTable:
+    """An adaptation: how good the supernet was at its start and is at its end."""
+    first = searched.history[0]
+    columns = ("steps", "seconds", "stopped by", "accuracy at the start", "accuracy", "loss")
+    row = (searched.steps, searched.seconds, searched.stopped, first.accuracy, searched.accuracy)
+    note = "Of the supernet on validation images: shares and nats. A network of the genotype is trained from scratch."
+    return ResultTable("Adapted supernet", columns, ((*row, searched.history[-1].loss),), (note,))
+
+
+def trained_table(trained: Trained) -> ResultTable:
+    """A trained network: how good it is, and how large."""
+    columns = ("accuracy", "loss", "steps", "seconds", "parameters", "MACs")
+    row = (trained.accuracy, trained.loss, trained.steps, trained.seconds, trained.parameters, trained.macs)
+    note = f"{trained.task}; parameters without the auxiliary head; MACs of convolutions and linear layers, one image."
+    return ResultTable("Trained network", columns, (row,), (note,))
+
+
+def candidates_table(name: str, candidates: Sequence[Candidate]) -> ResultTable:
     """The most probable genotypes with probability and standard error, most probable first."""
-    ordered = sorted(candidates, key=lambda c: -float(c.get("probability") or 0.0))
-    rows: list[tuple[Value, ...]] = []
-    for rank, candidate in enumerate(ordered, 1):
-        probability, error = candidate.get("probability"), candidate.get("standard_error")
-        text = f"{float(probability or 0.0):.3g}" + (f" ± {float(error):.2g}" if error is not None else "")
-        rows.append((rank, text, str(candidate.get("compact") or compact(candidate.get("genotype")))))
-    return ResultTable(f"Most probable genotypes: {name}", ("rank", "probability", "genotype"), tuple(rows))
+    ordered = sorted(candidates, key=lambda candidate: -candidate.probability)
+    rows = tuple(
+        (rank, f"{one.probability:.3g} ± {one.standard_error:.2g}", one.genotype.compact())
+        for rank, one in enumerate(ordered, 1)
+    )
+    return ResultTable(f"Most probable genotypes: {name}", ("rank", "probability", "genotype"), rows)
 
 
-def compact(genotype: Any) -> str:
-    """A genotype on one line, for tables: cells as primitive~predecessor, then the joined nodes."""
-    data = genotype_dict(genotype)
-    parts = []
-    for cell in ("normal", "reduce"):
-        if data.get(cell):
-            pairs = ",".join(f"{primitive}~{predecessor}" for primitive, predecessor in data[cell])
-            parts.append(f"{cell}:{pairs}->{','.join(map(str, data.get(f'{cell}_concat') or []))}")
-    return "; ".join(parts)
-
-
-def undecided_table(genotypes: Mapping[str, Sequence[Mapping[str, Any]]]) -> ResultTable:
-    """Edges of each genotype whose two best primitives are close, with the probabilities where they are known."""
+def undecided_table(genotypes: Mapping[str, Sequence[UndecidedEdge]]) -> ResultTable:
+    """Edges of each genotype whose two best primitives are close, with their probabilities."""
     rows: list[tuple[Value, ...]] = []
     for name, edges in genotypes.items():
         for edge in edges:
-            keys = [str(edge.get(key, "–")) for key in ("best", "runner_up")]
-            values = edge.get("probabilities") or []
-            pair = [values.get(key) for key in keys] if isinstance(values, Mapping) else sorted(values, reverse=True)
-            first, second = ("–" if p is None else f"{float(p):.3f}" for p in [*pair, None, None][:2])
-            where = f"{edge.get('predecessor', '?')} → {edge.get('node', '?')}"
-            best, runner_up = map(primitive_label, keys)
-            rows.append((name, str(edge.get("cell_type", "")), where, best, first, runner_up, second))
+            where = f"{edge.predecessor} → {edge.node}"
+            best, runner_up = map(primitive_label, (edge.best, edge.runner_up))
+            first, second = (f"{p:.3f}" for p in edge.probabilities)
+            rows.append((name, edge.cell_type, where, best, first, runner_up, second))
     columns = ("genotype", "cell", "edge", "best", "probability", "runner-up", "its probability")
     return ResultTable("Undecided edges", columns, tuple(rows))
 
 
-def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(info: RunInfo) -> list[tuple[str, str]]:
     """What run.json says, as (name, text), for the header of the report."""
-    found = []
-    for key in ("kind", "created", "commit", "command"):
-        if run.get(key):
-            found.append((key, str(run[key])))
-    machine, versions = run.get("machine"), run.get("versions")
-    if isinstance(machine, Mapping):
-        parts = [str(machine[k]) for k in ("cpu",) if machine.get(k)]
-        parts += [f"{machine['cores']} cores"] if machine.get("cores") else []
-        if isinstance(machine.get("memory_bytes"), int):
-            parts.append(f"{machine['memory_bytes'] / 2**30:.0f} GiB memory")
-        parts += [str(gpu) for gpu in machine.get("gpus") or []]
-        found.append(("machine", ", ".join(parts)))
-    elif machine:
-        found.append(("machine", str(machine)))
-    if isinstance(versions, Mapping):
-        found.append(("versions", ", ".join(f"{name} {value}" for name, value in versions.items() if value)))
-    return found
+    started, machine = info.started, info.started.machine
+    parts = [machine.cpu]
+    parts += [f"{machine.cores} cores"] if machine.cores else []
+    parts += [f"{machine.memory_bytes / 2**30:.0f} GiB memory"] if machine.memory_bytes else []
+    found = [
+        ("kind", info.kind),
+        ("created", started.created),
+        ("commit", started.commit),
+        ("command", started.command),
+        ("machine", ", ".join([*parts, *machine.gpus])),
+        ("versions", ", ".join(f"{name} {version}" for name, version in started.versions.items() if version)),
+    ]
+    return [(name, text) for name, text in found if text]

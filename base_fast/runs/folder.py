@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from base_fast.errors import InputError
-from base_fast.runs.config_files import load_config, save_config, to_dict
+from base_fast.runs.artefacts import RunInfo
+from base_fast.runs.config_files import from_dict, load_config, save_config, to_dict
 from base_fast.runs.lock import hold
 from base_fast.runs.provenance import provenance
 from base_fast.runs.storage import atomic_write, load_tensors, remove_unfinished, save_tensors
@@ -29,10 +31,10 @@ class RunFolder:
     """A run on disk; make one with `create` or `open`.
 
     path    the folder
-    info    run.json: kind, command, versions, commit, machine, created; `resumed` lists the later starts
+    info    run.json
     """
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+    def __init__(self, path: Path, info: RunInfo) -> None:
         self.path = path
         self.info = info
         self._began = time.monotonic()
@@ -78,10 +80,11 @@ class RunFolder:
             remove_unfinished(path)
             # Between these two files lies the one moment at which a run that was cut off has nothing to resume.
             unborn = begun and not told and not any((path / name).exists() for name in ("metrics.jsonl", "checkpoints"))
-            folder = cls._resume(path, kind, config, inputs) if begun and not unborn else cls(path, {})
-            if not folder.info:
-                folder.info = {"kind": kind, "inputs": inputs, **provenance(), "resumed": []}
-                folder.write_json("run", folder.info)
+            if begun and not unborn:
+                folder = cls._resume(path, kind, config, inputs)
+            else:
+                folder = cls(path, RunInfo(kind, inputs, provenance()))
+                folder.write("run", folder.info)
                 save_config(path / "config.toml", config)
         except BaseException:
             lock.close()
@@ -98,12 +101,12 @@ class RunFolder:
         if difference is not None:
             name, was, now = difference
             raise InputError(f"{path} was made with another configuration: {name} was {was!r} and is now {now!r}")
-        was = folder.info.get("inputs", {})
+        was = folder.info.inputs
         if was != inputs:
             name = next(n for n in {**was, **inputs} if was.get(n) != inputs.get(n))
             raise InputError(f"{path} was made with another {name}: {was.get(name)} then, {inputs.get(name)} now")
-        folder.info.setdefault("resumed", []).append(provenance())
-        folder.write_json("run", folder.info)
+        folder.info = replace(folder.info, resumed=(*folder.info.resumed, provenance()))
+        folder.write("run", folder.info)
         return folder
 
     @classmethod
@@ -112,15 +115,12 @@ class RunFolder:
         path = Path(path)
         if not (path / "run.json").exists():
             raise InputError(f"{path} is not a run folder: it has no run.json")
-        info = _read_json(path / "run.json")
-        if not isinstance(info, dict) or "kind" not in info:
-            raise InputError(f"{path / 'run.json'} does not describe a run; expected a kind in it")
-        return cls(path, info)
+        return cls(path, _read(path / "run.json", RunInfo))
 
     @property
     def kind(self) -> str:
         """What made the run, as given to `create`."""
-        return str(self.info["kind"])
+        return self.info.kind
 
     def config(self, cls: type[T]) -> T:
         """The run's configuration. Raises InputError when it does not fit the dataclass `cls`."""
@@ -202,14 +202,21 @@ class RunFolder:
         path = self._checkpoint(name)
         return load_tensors(path) if path.exists() else None
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write a result to `<name>.json`, atomically; tensors and arrays become lists."""
-        text = json.dumps(value, indent=2, default=_listed) + "\n"
-        atomic_write(self._inside(name.removesuffix(".json") + ".json"), text.encode())
+    def write(self, name: str, value: Any) -> None:
+        """Write a dataclass to `<name>.json`, atomically; tensors and arrays become lists (see `runs.artefacts`)."""
+        text = json.dumps(to_dict(value), indent=2, default=_listed) + "\n"
+        atomic_write(self._artefact(name), text.encode())
 
-    def read_json(self, name: str) -> Any:
-        """Read `<name>.json`. Raises InputError when it is missing or damaged."""
-        return _read_json(self._inside(name.removesuffix(".json") + ".json"))
+    def read(self, name: str, cls: type[T]) -> T:
+        """Read `<name>.json` as the dataclass `cls`.
+
+        Raises InputError that names the file, and the field, when it is missing, damaged or not a `cls`.
+        """
+        return _read(self._artefact(name), cls)
+
+    def holds(self, name: str) -> bool:
+        """Whether `<name>.json` is there."""
+        return self._artefact(name).is_file()
 
     def close(self) -> None:
         """Flush and close the files, and give the folder free; logging again opens the files again."""
@@ -236,6 +243,9 @@ class RunFolder:
 
     def _checkpoint(self, name: str) -> Path:
         return self._inside(f"checkpoints/{name}.safetensors")
+
+    def _artefact(self, name: str) -> Path:
+        return self._inside(f"{name}.json")
 
     def _inside(self, name: str) -> Path:
         if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -300,10 +310,17 @@ def _first_difference(was: Any, now: Any, path: str = "") -> tuple[str, Any, Any
     return path, was, now
 
 
-def _read_json(path: Path) -> Any:
+def _read(path: Path, cls: type[T]) -> T:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}; expected JSON") from None
+    if not isinstance(value, dict):
+        what = type(value).__name__
+        raise InputError(f"{path}: holds a {what}; expected an object with the fields of {cls.__name__}")
+    try:
+        return from_dict(cls, value)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -10,31 +10,25 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy
 import torch
 
+from base_fast.runs.artefacts import Machine, Provenance
 
-def provenance() -> dict[str, Any]:
-    """What a reader needs to repeat a run, as JSON values."""
-    return {
-        "command": shlex.join(sys.argv),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": numpy.__version__,
-            "base_fast": package_version(),
-        },
-        "commit": commit(),
-        "machine": {
-            "cpu": cpu_model(),
-            "cores": os.cpu_count(),
-            "memory_bytes": memory_bytes(),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        },
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+
+def provenance() -> Provenance:
+    """What a reader needs to repeat a run."""
+    versions = {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "base_fast": package_version(),
     }
+    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    machine = Machine(cpu_model(), os.cpu_count(), memory_bytes(), gpus)
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Provenance(shlex.join(sys.argv), versions, commit(), machine, created)
 
 
 def package_version() -> str | None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from base_fast.distributions import save_distribution
-from base_fast.errors import InputError
 from base_fast.objectives import Quantity
-from base_fast.runs import RunFolder, from_dict, to_dict
+from base_fast.runs import RunFolder
 from base_fast.space import decode
 from base_fast.strategies.strategy import Result
 
@@ -75,7 +74,7 @@ class SearchRecord:
 def write_search(run: RunFolder, strategy: str, result: Result) -> SearchRecord:
     """Write search.json, and the distribution beside it."""
     record = SearchRecord.of(strategy, result)
-    run.write_json(NAME, to_dict(record))
+    run.write(NAME, record)
     save_distribution(run.path / DISTRIBUTION, result.distribution)
     return record
 
@@ -86,12 +85,4 @@ def read_search(run: RunFolder) -> SearchRecord | None:
     Raises:
         InputError: the file is damaged, or lacks something.
     """
-    if not (run.path / f"{NAME}.json").is_file():
-        return None
-    value = run.read_json(NAME)
-    if not isinstance(value, dict):
-        raise InputError(f"{run.path}/{NAME}.json: holds a {type(value).__name__}; expected an object")
-    try:
-        return from_dict(SearchRecord, value)
-    except InputError as error:
-        raise InputError(f"{run.path}/{NAME}.json: {error}") from None
+    return run.read(NAME, SearchRecord) if run.holds(NAME) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from base_fast.meta import Elbo
 from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.posterior import Posterior
 from base_fast.runs import RunFolder, load_config, load_tensors, save_tensors
+from base_fast.runs.artefacts import Searched, Trained
 from base_fast.space import DARTS, NAS_BENCH_201, Genotype, genotypes
 from base_fast.supernet import Supernet
 
@@ -111,9 +111,10 @@ def test_from_images_to_a_network(files: Path, capsys: pytest.CaptureFixture[str
     assert "4 steps" in trained
     assert run("evaluate", "--run", files / "network", "--latency") == 0
     evaluated = capsys.readouterr().out
-    result = RunFolder.open(files / "network").read_json("results")
-    assert f"accuracy    {result['rows'][0][0]:.4f}" in evaluated
-    assert f"{result['rows'][0][3]:,} without" in evaluated
+    result = RunFolder.open(files / "network").read("results", Trained)
+    assert f"accuracy    {result.accuracy:.4f}" in evaluated
+    assert f"{result.parameters:,} without" in evaluated
+    assert RunFolder.open(files / "adapted").read("results", Searched).steps == 4
 
     for folder in ("prior", "adapted", "network"):
         assert run("report", files / folder) == 0
@@ -232,8 +233,7 @@ def test_an_option_out_of_range_is_bad_usage(files: Path, capsys: pytest.Capture
 
 def first_run(files: Path) -> Path:
     """A folder that already holds a run."""
-    (files / "old").mkdir(exist_ok=True)
-    (files / "old/run.json").write_text(json.dumps({"kind": "adapt"}))
+    RunFolder.create(files / "old", "adapt", AdaptSettings()).close()
     return files / "old"
 
 
@@ -327,4 +327,4 @@ def test_published_genotypes_train(files: Path) -> None:
     assert (
         run("train", "--genotype", compact, "--config", files / "train.toml", *options[:2], "--run", files / "u") == 0
     )
-    assert RunFolder.open(files / "t").read_json("genotype")["normal"][0] == ["skip_connect", 0]
+    assert RunFolder.open(files / "t").read("genotype", Genotype) == genotypes.BASE_CIFAR_TUNED

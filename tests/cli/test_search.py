@@ -16,6 +16,7 @@ import torch
 
 from base_fast.cli import main
 from base_fast.distributions import load_distribution
+from base_fast.posterior import Derivation
 from base_fast.runs import RunFolder, load_config, load_tensors
 from base_fast.space import NAS_BENCH_201, Genotype
 from base_fast.strategies import SearchSettings, read_search
@@ -98,13 +99,13 @@ def test_a_search_leaves_what_a_reader_and_a_report_need(config, options, folder
     record = read_search(found)
     assert found.kind == "search" and record is not None
     assert record.genotype in out and "Spent: " in out
-    genotype = Genotype(**found.read_json("genotype"))
+    genotype = found.read("genotype", Genotype)
     assert genotype.compact() == record.genotype
     distribution = load_distribution(tmp_path / "r/distribution.safetensors")
     assert distribution.space == NAS_BENCH_201
     assert distribution.marginals().tolist() == record.marginals
     assert record.best(1)[0]["genotype"] == record.genotype
-    assert len(found.read_json("candidates")) <= 5
+    assert len(found.read("derivation", Derivation).candidates) <= 5
     # Again, with nothing left to do.
     again = run("search", "--config", folder / f"{config}.toml", "--run", tmp_path / "r", "--resume", *options)
     assert again == 0 and read_search(RunFolder.open(tmp_path / "r")) == record

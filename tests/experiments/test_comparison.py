@@ -12,9 +12,14 @@ import pytest
 from base_fast.cli import main
 from base_fast.errors import InputError, Interrupted
 from base_fast.evaluation import NetworkConfig, TrainConfig
-from base_fast.experiments import CompareConfig, compare, prepare, summary
+from base_fast.experiments import CompareConfig, compare, prepare
 from base_fast.meta import AdaptConfig, Budget, InnerConfig, MetaConfig
-from base_fast.runs import RunFolder, load_config, save_config
+from base_fast.posterior import Derivation
+from base_fast.reports import comparison
+from base_fast.reports.comparison import comparison_tables
+from base_fast.runs import RunFolder, load_config, save_config, to_dict
+from base_fast.runs.artefacts import Compared
+from base_fast.space import Genotype
 from base_fast.supernet import SupernetConfig
 from base_fast.tasks import SourceConfig, TargetConfig, TaskConfig
 
@@ -48,46 +53,54 @@ CONFIG = CompareConfig(
 )
 
 
-def timeless(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tables without the note on seconds."""
-    return [{**table, "notes": [note for note in table["notes"] if " s per seed" not in note]} for table in tables]
+def timeless(value: Any) -> Any:
+    """Results as data, without the times in them."""
+    if isinstance(value, dict):
+        return {name: timeless(item) for name, item in value.items() if name != "seconds"}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, list[dict[str, Any]]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Compared]:
     run = RunFolder.create(tmp_path_factory.mktemp("compare") / "run", "compare", CONFIG)
     return run, compare(CONFIG, run)
 
 
-def test_tables(whole: tuple[RunFolder, list[dict[str, Any]]]) -> None:
-    run, (ways, ranks) = whole
-    assert ways["columns"] == ["", "adapted from the prior", "searched from scratch", "random genotype"]
-    assert [row[0] for row in ways["rows"]][:2] == ["search steps to 20%", "search accuracy, 4 steps"]
-    assert all(len(row) == 4 for row in ways["rows"])
-    assert ways["rows"][0][3] == "–"
-    assert len(ranks["rows"]) == 4
-    assert all(row[3].endswith(" of 5") for row in ranks["rows"])
-    assert set(run.read_json("genotype")) == {
+def test_results(whole: tuple[RunFolder, Compared]) -> None:
+    run, compared = whole
+    assert run.read("results", Compared) == compared
+    ways, ranks = comparison_tables(compared)
+    assert ways.columns == ("", "adapted from the prior", "searched from scratch", "random genotype")
+    assert [row[0] for row in ways.rows][:2] == ["search steps to 20%", "search accuracy, 4 steps"]
+    assert ways.rows[0][3] == "–"
+    assert len(ranks.rows) == 4
+    assert all(str(row[3]).endswith(" of 5") for row in ranks.rows)
+    names = {
         f"{kind}-seed{seed}{i}"
         for seed in (0, 1)
         for kind, numbers in (("prior", [""]), ("scratch", [""]), ("random", ["-0", "-1"]))
         for i in numbers
     }
+    assert {path.stem for path in (run.path / "genotypes").iterdir()} == names
+    for name in names:
+        genotype = run.read(f"genotypes/{name}", Genotype)
+        if not name.startswith("random"):
+            assert run.read(f"derivations/{name}", Derivation).genotype == genotype
     phases = {row["phase"] for row in run.rows()}
     assert {"meta/seed1", "adapt/prior-seed0", "adapt/scratch-seed1", "train/random-seed1-1"} <= phases
 
 
-def test_the_seeds_differ_and_random_genotypes_do_not_repeat(whole: tuple[RunFolder, list[dict[str, Any]]]) -> None:
-    found = whole[0].read_json("genotype")
-    random = [str(genotype) for name, genotype in found.items() if name.startswith("random")]
-    assert len(set(random)) == 4
-    measured = whole[0].read_json("measurements")
-    assert measured[0]["prior"]["history"] != measured[1]["prior"]["history"]
+def test_the_seeds_differ_and_random_genotypes_do_not_repeat(whole: tuple[RunFolder, Compared]) -> None:
+    run, compared = whole
+    random = {run.read(f"genotypes/random-seed{seed}-{i}", Genotype) for seed in (0, 1) for i in (0, 1)}
+    assert len(random) == 4
+    losses = [[row.loss for row in repetition.prior.history] for repetition in compared.seeds]
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("stage", ["fit", "adapt", "train"])
 def test_a_comparison_cut_short_resumes_to_the_same_tables(
-    whole: tuple[RunFolder, list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    whole: tuple[RunFolder, Compared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     run = RunFolder.create(tmp_path / "run", "compare", CONFIG)
     calls = {"log": 0}
@@ -106,7 +119,7 @@ def test_a_comparison_cut_short_resumes_to_the_same_tables(
             compare(CONFIG, run)
     run.close()
     again = RunFolder.create(tmp_path / "run", "compare", CONFIG, resume=True)
-    assert timeless(compare(CONFIG, again)) == timeless(whole[1])
+    assert timeless(to_dict(compare(CONFIG, again))) == timeless(to_dict(whole[1]))
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,10 +181,10 @@ def test_example_files_load(path: Path) -> None:
 
 
 def test_numbers_in_words() -> None:
-    assert summary.percent([0.5]) == "50.0 %"
-    assert summary.percent([0.4, 0.6]) == "50.0 ± 14.1 %"
-    assert summary.percent([]) == "–"
-    assert summary.steps([2, 4], 10) == "3 ± 1"
-    assert summary.steps([2, None], 10) == "2 (1 of 2 never)"
-    assert summary.steps([None], 10) == "> 10"
-    assert summary.steps([None], None) == "never"
+    assert comparison.percent([0.5]) == "50.0 %"
+    assert comparison.percent([0.4, 0.6]) == "50.0 ± 14.1 %"
+    assert comparison.percent([]) == "–"
+    assert comparison.steps([2, 4], 10) == "3 ± 1"
+    assert comparison.steps([2, None], 10) == "2 (1 of 2 never)"
+    assert comparison.steps([None], 10) == "> 10"
+    assert comparison.steps([None], None) == "never"

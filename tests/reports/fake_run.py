@@ -4,45 +4,40 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from base_fast.space import DARTS
+from base_fast.posterior import Derivation
+from base_fast.runs import RunFolder
+from base_fast.runs.artefacts import (
+    Compared,
+    Evaluated,
+    Machine,
+    MetaTrained,
+    Provenance,
+    Repetition,
+    RunInfo,
+    Searched,
+    Trained,
+    Way,
+)
+from base_fast.space import DARTS, Candidate, Genotype, UndecidedEdge, genotypes
 
-BASE_CIFAR = {
-    "normal": [
-        ["skip_connect", 0],
-        ["dil_conv_3x3", 1],
-        ["max_pool_3x3", 0],
-        ["dil_conv_5x5", 0],
-        ["max_pool_3x3", 0],
-        ["sep_conv_5x5", 0],
-        ["max_pool_3x3", 1],
-        ["dil_conv_5x5", 1],
-    ],
-    "normal_concat": [2, 3, 4, 5],
-    "reduce": [
-        ["sep_conv_3x3", 0],
-        ["sep_conv_5x5", 0],
-        ["max_pool_3x3", 0],
-        ["sep_conv_3x3", 0],
-        ["skip_connect", 0],
-        ["avg_pool_3x3", 3],
-        ["max_pool_3x3", 1],
-        ["skip_connect", 2],
-    ],
-    "reduce_concat": [2, 3, 4, 5],
-}
-RUN = {
-    "kind": "compare",
-    "command": "base-fast compare --seeds 3 --note '<b>&'",
-    "versions": {"python": "3.11.2", "torch": "2.14.1", "base_fast": None},
-    "commit": "0123abc",
-    "machine": {"cpu": "A processor", "cores": 8, "memory_bytes": 16 * 2**30, "gpus": ["An accelerator"]},
-    "created": "2025-01-01T12:00:00+00:00",
-}
+CELLS = genotypes.BASE_CIFAR_TUNED
+RUN = RunInfo(
+    "compare",
+    {},
+    Provenance(
+        "base-fast compare --seeds 3 --note '<b>&'",
+        {"python": "3.11.2", "torch": "2.14.1", "base_fast": None},
+        "0123abc",
+        Machine("A processor", 8, 16 * 2**30, ("An accelerator",)),
+        "2025-01-01T12:00:00+00:00",
+    ),
+)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -91,55 +86,41 @@ def train_rows(rng: np.random.Generator, phase: str, best: float) -> list[dict[s
     return rows
 
 
+def trained(accuracy: float) -> Trained:
+    return Trained("digits-8px", accuracy, 0.5, 60, 9.0, 3169414, 5000000, (Evaluated(60, accuracy, 0.5, 9.0),))
+
+
+def searched(accuracy: float) -> Searched:
+    history = tuple(Evaluated(step, accuracy * step / 60, 2.0, 0.1 * step) for step in (0, 10, 60))
+    return Searched(accuracy, 60, 6.0, "steps", history)
+
+
+def repetition(seed: int, randoms: int) -> Repetition:
+    networks: dict[Way, tuple[Trained, ...]] = {"prior": (trained(0.86),), "scratch": (trained(0.84),)}
+    networks["random"] = tuple(trained(0.8 + 0.01 * i) for i in range(randoms))
+    return Repetition(seed, MetaTrained(100, 12.0), searched(0.6), searched(0.4), networks)
+
+
 def write_fake_run(path: Path, seeds: int = 3, randoms: int = 4, steps: int = 600, nodes: int = 4) -> Path:
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
-    genotypes, candidates, undecided = {}, {}, {}
+    run = RunFolder(path, RUN)
+    run.write("run", RUN)
+    run.write("space", replace(DARTS, nodes=nodes, concat=tuple(range(2, 2 + nodes))))
+    edges = [UndecidedEdge("normal", 0, 3, "sep_conv_3x3", "skip_connect", (0.31, 0.28))]
+    candidates = [Candidate(Genotype.random(DARTS, k), 0.2 / k, 0.01) for k in (1, 2, 3)]
     for seed in range(seeds):
         rows += search_rows(rng, f"meta/seed{seed}", 2 * steps, steps // 15, 0.9, nodes)
-        for start, rate in (("prior", 2.2), ("scratch", 0.8)):
-            name = f"{start}-seed{seed}"
+        for way, rate in (("prior", 2.2), ("scratch", 0.8)):
+            name = f"{way}-seed{seed}"
             rows += search_rows(rng, f"adapt/{name}", steps, steps // 10, rate, nodes)
-            rows += train_rows(rng, f"train/{name}", {"prior": 0.86, "scratch": 0.84}[start] + rng.normal(0, 0.005))
-            genotypes[name] = BASE_CIFAR
-            candidates[name] = [
-                {"genotype": BASE_CIFAR, "compact": f"candidate <{k}>", "probability": 0.2 / k, "standard_error": 0.01}
-                for k in (1, 2, 3)
-            ]
-            edge = {
-                "cell_type": "normal",
-                "predecessor": 0,
-                "node": 3,
-                "best": "sep_conv_3x3",
-                "runner_up": "skip_connect",
-            }
-            undecided[name] = [
-                {**edge, "runner_up": "skip_connect", "probabilities": [0.05, 0.02, 0.03, 0.28, 0.31, 0.2, 0.06, 0.05]}
-            ]
+            rows += train_rows(rng, f"train/{name}", {"prior": 0.86, "scratch": 0.84}[way] + rng.normal(0, 0.005))
+            run.write(f"genotypes/{name}", CELLS)
+            run.write(f"derivations/{name}", Derivation(CELLS, candidates, edges))
         for k in range(randoms):
             rows += train_rows(rng, f"train/random-seed{seed}-{k}", 0.81 + rng.normal(0, 0.012))
-    results = {
-        "title": "Prior against scratch <i>&",
-        "columns": ["start", "steps to 55 %", "accuracy (%)", "parameters"],
-        "rows": [
-            ["prior", 130, "86.0 ± 0.5", 3169414],
-            ["scratch", 410.5, "84.1 ± 0.6", 3001222],
-            ["random", None, 81.0, 2.9e6],
-        ],
-        "notes": ["Mean and standard deviation over seeds."],
-        "target_accuracy": 0.5,
-    }
-    space = {
-        "name": "darts",
-        "primitives": list(DARTS.primitives),
-        "inputs": 2,
-        "nodes": 4,
-        "cell_types": ["normal", "reduce"],
-    }
-    path.mkdir(parents=True, exist_ok=True)
-    files = {"run": RUN, "genotype": genotypes, "candidates": candidates, "undecided": undecided, "space": space}
-    for name, value in {**files, "results": results}.items():
-        (path / f"{name}.json").write_text(json.dumps(value))
+    repetitions = tuple(repetition(seed, randoms) for seed in range(seeds))
+    run.write("results", Compared("Prior against scratch <i>&", 60, 0.5, 0.5, repetitions))
     (path / "config.toml").write_text("seeds = 3\nnote = '<script>'\n")
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from base_fast.errors import InputError
 from base_fast.reports import curves, search
-from base_fast.reports.contents import by_group, cell_types_of, series
+from base_fast.reports.contents import by_group, series
 from base_fast.reports.lines import common_steps, running_mean, thin
 from base_fast.reports.style import family, group_colours, primitive_colour, short_label
-from base_fast.space import DARTS, NAS_BENCH_201
+from base_fast.space import DARTS
 
 pytest.importorskip("matplotlib")
 
@@ -54,24 +53,11 @@ def test_series_looks_into_mappings_and_ignores_words() -> None:
     assert series(some, "entropy.normal") == ([1.0], [2.0])
     assert series(some, "entropy") == ([2.0], [3.0])
     assert series(some, "note") == ([], [])
-    assert cell_types_of(some, {}) == ["normal"]
-    assert cell_types_of(some, {"cell_types": ("a",)}) == ["a"]
-
-
-def test_edges_and_primitives_follow_the_space_or_the_published_ones() -> None:
-    assert search.edges_of({}, 14) == list(DARTS.edges)
-    assert search.edges_of({}, 6) == list(NAS_BENCH_201.edges)
-    assert search.edges_of({"inputs": 2, "nodes": 2}, 5) == [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
-    with pytest.raises(InputError, match="has 4 edges"):
-        search.edges_of({}, 4)
-    assert search.primitives_of({}, 5) == list(NAS_BENCH_201.primitives)
-    assert search.primitives_of({"primitives": ["a", "b"]}, 2) == ["a", "b"]
-    assert search.primitives_of({}, 3)[0] == "primitive 0"
 
 
 def test_small_multiples_name_every_edge() -> None:
     values = np.full((3, 5, 2), 0.5)
-    edges = search.edges_of({}, 5)
+    edges = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
     figure = search.edge_probabilities(np.arange(3.0), values, edges, ["a", "b"])
     assert [axes.get_title("left") for axes in figure.axes] == [f"{p} → {node}" for p, node in edges]
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from base_fast.errors import InputError
 from base_fast.reports import ResultTable, print_table, to_markdown
 from base_fast.reports.tables import candidates_table, facts, format_value, to_html, undecided_table
+from base_fast.runs.artefacts import Machine, Provenance, RunInfo
+from base_fast.space import Candidate, UndecidedEdge, genotypes
 
 TABLE = {
     "title": "A [bold]b[/bold]",
@@ -61,22 +63,22 @@ def test_bad_tables_are_input_errors(table: dict[str, object]) -> None:
 
 
 def test_candidates_come_in_order_of_probability() -> None:
-    rows = candidates_table("n", [{"compact": "b", "probability": 0.1}, {"compact": "a", "probability": 0.2}]).rows
-    assert rows == ((1, "0.2", "a"), (2, "0.1", "b"))
-
-
-def test_undecided_edges_take_probabilities_as_list_or_mapping() -> None:
-    edge = {"cell_type": "normal", "predecessor": 0, "node": 2, "best": "none", "runner_up": "skip_connect"}
-    table = undecided_table(
-        {
-            "a": [{**edge, "probabilities": [0.3, 0.4, 0.1]}, {**edge, "probabilities": {"none": 0.5}}],
-            "b": [edge],
-        }
+    candidates = [Candidate(genotypes.DARTS_V1, 0.1, 0.01), Candidate(genotypes.DARTS_V2, 0.2, 0.02)]
+    assert candidates_table("n", candidates).rows == (
+        (1, "0.2 ± 0.02", genotypes.DARTS_V2.compact()),
+        (2, "0.1 ± 0.01", genotypes.DARTS_V1.compact()),
     )
-    assert [row[4] for row in table.rows] == ["0.400", "0.500", "–"]
-    assert [row[6] for row in table.rows] == ["0.300", "–", "–"]
-    assert table.rows[0][2] == "0 → 2"
 
 
-def test_facts_take_a_machine_in_words_and_leave_out_what_is_missing() -> None:
-    assert facts({"kind": "adapt", "machine": "box", "commit": None}) == [("kind", "adapt"), ("machine", "box")]
+def test_undecided_edges() -> None:
+    edge = UndecidedEdge("normal", 0, 2, "none", "skip_connect", (0.5, 0.25))
+    rows = undecided_table({"a": [edge], "b": []}).rows
+    assert rows == (("a", "normal", "0 → 2", "none", "0.500", "skip", "0.250"),)
+
+
+def test_facts_leave_out_what_is_not_known() -> None:
+    started = Provenance("base-fast adapt", {"torch": "2", "x": None}, None, Machine("box", None, None, ()), "now")
+    assert facts(RunInfo("adapt", {}, started)) == [
+        ("kind", "adapt"), ("created", "now"), ("command", "base-fast adapt"), ("machine", "box"),
+        ("versions", "torch 2"),
+    ]  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from base_fast.errors import InputError
-from base_fast.runs import RunFolder
+from base_fast.runs import RunFolder, to_dict
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ def folder(tmp_path):
 
 def test_a_new_run_says_where_it_came_from(folder):
     info = json.loads((folder.path / "run.json").read_text())
-    assert info == folder.info
-    assert set(info) == {"kind", "command", "versions", "commit", "machine", "created", "resumed", "inputs"}
+    assert info == to_dict(folder.info)
+    assert set(info) == {"kind", "inputs", "started", "resumed"}
+    assert set(info["started"]) == {"command", "versions", "commit", "machine", "created"}
     assert info["kind"] == folder.kind == "meta"
-    assert info["versions"]["torch"] == torch.__version__
-    assert info["machine"]["cores"] == os.cpu_count()
+    assert info["started"]["versions"]["torch"] == torch.__version__
+    assert info["started"]["machine"]["cores"] == os.cpu_count()
     assert folder.config(Config) == Config()
 
 
@@ -51,14 +52,14 @@ def test_an_existing_run_is_refused_unless_it_is_resumed(folder):
         RunFolder.create(folder.path, "meta", Config())
     folder.close()
     with RunFolder.create(folder.path, "meta", Config(), resume=True) as again:
-        assert again.info["created"] == folder.info["created"]
-        assert len(again.info["resumed"]) == 1
+        assert again.info.started == folder.info.started
+        assert len(again.info.resumed) == 1
         assert RunFolder.open(folder.path).info == again.info
 
 
 def test_resuming_nothing_starts(tmp_path):
     with RunFolder.create(tmp_path / "a" / "b", "meta", Config(), resume=True) as folder:
-        assert folder.info["resumed"] == []
+        assert folder.info.resumed == ()
 
 
 HOLDER = """
@@ -123,7 +124,7 @@ def test_a_start_that_was_cut_off_starts_again(tmp_path, monkeypatch, number, re
     assert list(tmp_path.glob(".*.tmp"))
     with RunFolder.create(tmp_path, "meta", Config(steps=9), resume=resume) as folder:
         assert folder.config(Config) == Config(steps=9)
-        assert folder.info["resumed"] == []
+        assert folder.info.resumed == ()
     assert not list(tmp_path.glob(".*.tmp"))
 
 
@@ -177,7 +178,7 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         RunFolder.open(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(InputError, match="does not describe a run"):
+    with pytest.raises(InputError, match=r"run.json: kind: missing"):
         RunFolder.open(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run.json is damaged"):
@@ -277,17 +278,28 @@ def test_checkpoints_are_found_again_or_absent(folder):
 
 
 def test_results_are_json(folder):
-    folder.write_json("result", {"pi": torch.tensor([0.5]), "n": np.int64(3)})
-    assert folder.read_json("result") == folder.read_json("result.json") == {"pi": [0.5], "n": 3}
-    folder.write_json("adapt/digits", [1])
-    assert json.loads((folder.path / "adapt" / "digits.json").read_text()) == [1]
+    assert not folder.holds("stages/result")
+    folder.write("stages/result", Inner((0.5,)))
+    assert folder.holds("stages/result")
+    assert folder.read("stages/result", Inner) == Inner((0.5,))
+    folder.write("arrays", Inner(torch.tensor([0.5])))
+    assert json.loads((folder.path / "arrays.json").read_text()) == {"rates": [0.5]}
     with pytest.raises(InputError, match="cannot read .*missing.json"):
-        folder.read_json("missing")
+        folder.read("missing", Inner)
+    for text, message in (
+        ("[1]", "result.json: holds a list; expected an object with the fields of Inner"),
+        ("{", "result.json is damaged"),
+        ('{"rates": [1, "x"]}', r"result.json: rates\[1\]: got 'x' \(str\); expected a number"),
+        ("[" * 100_000, "result.json is damaged"),
+    ):
+        (folder.path / "stages/result.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            folder.read("stages/result", Inner)
 
 
 @pytest.mark.parametrize("name", ["../out", "/tmp/out"])
 def test_names_stay_inside_the_folder(folder, name):
     with pytest.raises(InputError, match="expected a path inside the run folder"):
-        folder.write_json(name, 1)
+        folder.write(name, Inner())
     with pytest.raises(InputError, match="expected a path inside the run folder"):
         folder.load_checkpoint(f"../{name}")

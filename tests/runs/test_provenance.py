@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from base_fast.runs import provenance
+from base_fast.runs import provenance, to_dict
 from base_fast.runs.provenance import commit, cpu_flags, cpu_model, memory_bytes, package_version
 
 
 def test_provenance_is_json_and_names_the_machine():
-    facts = json.loads(json.dumps(provenance.provenance()))
+    facts = json.loads(json.dumps(to_dict(provenance.provenance())))
     assert facts["machine"]["cpu"] == cpu_model() != ""
     assert facts["versions"]["base_fast"] == package_version()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", facts["created"])
