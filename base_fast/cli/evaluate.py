@@ -32,7 +32,7 @@ class Evaluate(Command):
         settings = run.config(TrainSettings)
         path = run.path / "network.safetensors"
         if not path.exists():
-            raise InputError(f"--run: {run.path} is not finished; go on with base-fast train --resume")
+            raise InputError(f"--run: {run.path} is not finished; resume with base-fast train --resume")
         tensors, header = load_tensors(path)
         if header.get("kind") != "network":
             raise InputError(f"{path}: got a file of kind {header.get('kind')!r}, expected a network")

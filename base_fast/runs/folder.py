@@ -67,7 +67,7 @@ class RunFolder:
         inputs, path = dict(inputs or {}), Path(path)
         begun, told = (path / "run.json").exists(), (path / "config.toml").exists()
         if begun and told and not resume:
-            raise InputError(f"{path} already holds a run; go on with it (--resume) or choose another folder")
+            raise InputError(f"{path} already holds a run; resume it (--resume) or choose another folder")
         for name in ("config.toml", "metrics.jsonl", "checkpoints"):
             if not begun and (path / name).exists():
                 raise InputError(f"{path} holds {name} but no run, which would use it; choose another folder")
