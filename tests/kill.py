@@ -31,6 +31,7 @@ import torch.utils.tensorboard
 import base_fast.cli.adapt
 import base_fast.cli.compare
 import base_fast.cli.meta_train
+import base_fast.cli.search
 import base_fast.cli.train
 from base_fast.cli import main
 from base_fast.random import key
@@ -91,6 +92,21 @@ DIGITS = """
 resolution = 8
 train = { kind = "digits", classes = "5-9" }
 """
+SEARCH = """
+[search]
+strategy = "random_sharing"
+[search.random_sharing]
+children = 8
+finalists = 2
+score_images = 16
+training = { steps = 12, batch_size = 16 }
+[objective]
+kinds = ["shared_weights"]
+[supernet]
+space = "nas_bench_201"
+channels = 2
+layers = 2
+"""
 SUPERNET_OF_ADAPT = SupernetConfig(nodes=1, channels=2, layers=2, reductions=(1,), num_classes=5)
 COMPARE = """
 seeds = 1
@@ -103,6 +119,7 @@ CONFIGS = {
     "adapt": ADAPT,
     "train": TRAIN + DIGITS,
     "compare": COMPARE + META + ADAPT + TRAIN,
+    "search": SEARCH + DIGITS,
 }
 
 
