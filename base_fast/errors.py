@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Bad input: the message is one line that names the argument, what came and what was expected.
+    """Bad input: the message is one line that names the argument, the value given and the value expected.
 
     The command line prints the message alone, without a traceback.
     """

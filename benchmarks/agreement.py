@@ -14,9 +14,9 @@ from torch import Tensor
 from benchmarks.case import Outputs
 
 Norm: TypeAlias = Callable[[Tensor, Tensor], float]
-# A mean or variance of other noise lies within so many standard errors.
+# A mean or variance of other noise lies within this number of standard errors.
 STANDARD_ERRORS = 6.0
-# An error may be so many times another implementation's.
+# An error may be this many times another implementation's.
 YARDSTICKS = 2.0
 
 

@@ -62,8 +62,8 @@ class Contender:
         tolerance: instead of the case's, for a contender that rounds more than others may.
         yardstick: contenders whose errors measure this one's: every output may be off by twice as much as the worst of
             them, or by the tolerance where that is more.
-        draws: compared over so many set-ups, the one that is timed among them, by the root mean square of the errors of
-            either side.
+        draws: number of set-ups over which it is compared, the one that is timed among them, by the root mean square of
+            the errors of either side.
     """
 
     build: Callable[[Any], Run]
@@ -91,7 +91,7 @@ class Case:
         noisy: outputs in which the opponents' own noise stands; those are compared by mean and variance.
         floor: bytes that any implementation has to read and write; None where arithmetic is the bound.
         multiply_adds: how many of them ours computes, for contenders that are held against arithmetic.
-        rounds: at least so many.
+        rounds: the least number of them.
         in_process: False where the call is too slow to be repeated for an account of its allocations.
         processes: contenders whose peak memory is that of a process of its own.
         quick: sizes at which the case takes a moment, for a check of the harness; targets do not apply there.

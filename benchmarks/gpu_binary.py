@@ -1,4 +1,4 @@
-"""What is in a compiled GPU kernel, whoever compiled it: registers, memory and the widths of its global accesses."""
+"""What is in a compiled GPU kernel by either compiler: registers, memory and the widths of its global accesses."""
 
 from __future__ import annotations
 

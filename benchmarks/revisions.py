@@ -24,7 +24,7 @@ from benchmarks.revision_worker import cases
 from benchmarks.timing import Spread, ratios
 
 HERE = Path(__file__).resolve().parents[1]
-# A round calls a case for about so many seconds.
+# A round calls a case for about this many seconds.
 ROUND = 0.1
 
 
@@ -77,7 +77,7 @@ class Worker:
         return str(self._ask(case=case, quick=quick)["digest"])
 
     def seconds(self, calls: int) -> float:
-        """Seconds per call, over so many calls."""
+        """Seconds per call, over `calls` calls."""
         return float(self._ask(calls=calls)["seconds"])
 
 

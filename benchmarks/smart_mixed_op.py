@@ -58,7 +58,7 @@ class Depthwise(torch.autograd.Function):
 def backward(
     grad: Tensor, x: Tensor, weight: Tensor, rows: int, columns: int, stride: int, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor]:
-    """PyTorch's gradients of x and weight, with so many rows and columns of padding."""
+    """PyTorch's gradients of x and weight, with this number of rows and columns of padding."""
     found = torch.ops.aten.convolution_backward(
         grad, x, weight, None, [stride] * 2, [rows, columns], [1, 1], False, [0, 0], x.shape[1], [*wanted, False]
     )

@@ -58,7 +58,7 @@ class AtLeast(Target):
 
 @dataclass(frozen=True)
 class Faster(AtLeast):
-    """So many times the speed of one opponent, of the fastest of several, or of all; by ours, or by a variant."""
+    """A multiple of the speed of one opponent, of the fastest of several, or of all; by ours, or by a variant."""
 
     ratio: float
     than: str | tuple[str, ...] | None = None
@@ -84,7 +84,7 @@ class Faster(AtLeast):
 
 @dataclass(frozen=True)
 class AtMost(Target):
-    """At most so many times the time of an opponent that does less."""
+    """At most a multiple of the time of an opponent that does less."""
 
     times: float
     of: str
@@ -109,7 +109,7 @@ class AtMost(Target):
 
 @dataclass(frozen=True)
 class NearFloor(Target):
-    """At most so many times what moving the bytes takes."""
+    """At most a multiple of the time that moving the bytes takes."""
 
     times: float
 
@@ -125,7 +125,7 @@ class NearFloor(Target):
 
 @dataclass(frozen=True)
 class NearLimit(Target):
-    """At most so many times what a contender's multiply-adds take."""
+    """At most a multiple of the time that a contender's multiply-adds take."""
 
     times: float
     by: str
@@ -143,7 +143,7 @@ class NearLimit(Target):
 
 @dataclass(frozen=True)
 class ExtraMemory(Target):
-    """A peak of at most so many bytes during a call, the gradients that it returns not counted; found in those."""
+    """A limit on the bytes that a call needs at its peak beside the gradients that it returns; found in units of it."""
 
     size: int
     what: str
@@ -179,7 +179,7 @@ class SavedMemory(Target):
 
 @dataclass(frozen=True)
 class LessSaved(AtLeast):
-    """So many times fewer bytes of activations, the input included, saved for backward than an opponent saves."""
+    """A multiple by which fewer bytes of activations, the input included, saved for backward than an opponent saves."""
 
     ratio: float
     than: str
@@ -195,7 +195,7 @@ class LessSaved(AtLeast):
 
 @dataclass(frozen=True)
 class SmallerProcess(AtLeast):
-    """So many times less memory at the peak of a process of its own."""
+    """A multiple by which less memory is used at the peak of a process of its own."""
 
     ratio: float
     than: str

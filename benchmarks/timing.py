@@ -43,7 +43,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to go on: until `seconds` are spent, yet at least and at most so many rounds."""
+    """How long to measure: until `seconds` have passed, but at least `least` and at most `most` rounds."""
 
     seconds: float = 10.0
     least: int = 5

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except KeyboardInterrupt:
         print(
-            f"base-fast {name}: stopped at once; --resume goes on from the last checkpoint, if there is one",
+            f"base-fast {name}: stopped immediately; --resume continues from the last checkpoint, if there is one",
             file=sys.stderr,
         )
         return INTERRUPTED

@@ -65,7 +65,7 @@ def accuracy_and_loss(
     """Accuracy and cross-entropy of the supernet at θ = μ, z = softmax(φ) (its one-hot if `hard`).
 
     Args:
-        images: evaluate the first so many only (a split is in random order); None for all.
+        images: how many images to evaluate, the first of a split, which is in random order; None for all.
     """
     z = torch.softmax(q.alpha, dim=-1)
     if hard:

@@ -225,7 +225,7 @@ class AdaptConfig:
     evaluate_every: int = 10
     """Steps between evaluations on the validation split; 0 evaluates at the end alone."""
     evaluate_images: int | None = 2000
-    """At most so many validation images; all if unset."""
+    """The largest number of validation images; all if unset."""
     seed: int = 0
     """Seed of everything random."""
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""base_fast's fused edges in a search network that somebody wrote for PyTorch."""
+"""base_fast's fused edges in a search network that was written for PyTorch."""
 
 from __future__ import annotations
 

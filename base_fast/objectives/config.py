@@ -52,9 +52,9 @@ class SharedWeightsConfig:
     """posterior.safetensors, whose means are the weights. A strategy that trains the weights itself starts there, or
     from fresh ones."""
     images: int | None = 1000
-    """At most so many validation images; all if unset."""
+    """The largest number of validation images; all if unset."""
     batch_size: int = 256
-    """At most so many images a batch."""
+    """The largest number of images in a batch."""
 
 
 KINDS = ("table", "shared_weights", "trained", "size", "latency")

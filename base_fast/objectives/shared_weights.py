@@ -24,8 +24,8 @@ class SharedWeights(Objective):
         supernet: with the task's head.
         theta: (P,) its weights.
         split: images that the weights were not trained on, in random order.
-        images: take the first so many only; None for all.
-        batch_size: at most so many images a batch; they are cut evenly.
+        images: how many to take, from the first on; None for all.
+        batch_size: the largest number of images in a batch; they are divided evenly.
     """
 
     quantities = (Quantity("accuracy", "larger", "%"), Quantity("loss", "smaller", "nats"))
@@ -59,8 +59,8 @@ def path_scores(
 
     Args:
         hard: z is one-hot; only the chosen primitives run.
-        images: the first so many only (a split is in random order); None for all.
-        batch_size: at most so many images a batch.
+        images: how many to take, the first of a split, which is in random order; None for all.
+        batch_size: the largest number of images in a batch.
     """
     count = min(images or len(split), len(split))
     size = -(-count // -(-count // batch_size))

@@ -1,4 +1,4 @@
-"""Argument checks that several ops share; each message names the argument, what came and what was expected."""
+"""Argument checks that several ops share; each message names the argument, the value given and the value expected."""
 
 from __future__ import annotations
 

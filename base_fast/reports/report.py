@@ -56,7 +56,7 @@ def write_report(run_path: str | Path) -> Path:
 
 
 class _Writer:
-    """Saves each figure as PNG and hands back its markup."""
+    """Saves each figure as PNG and returns its markup."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

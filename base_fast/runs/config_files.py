@@ -77,7 +77,7 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any]) -> T:
     """Build the dataclass `cls` from nested mappings, lists and scalars.
 
     Understands nested dataclasses, bool, int, float, str, Path, Literal, Optional and other unions, tuple, list, dict.
-    Raises InputError that names the path of the key, what came and what was expected.
+    Raises InputError that names the path of the key, the value given and the value expected.
     """
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"cls: expected a dataclass, got {cls!r}")

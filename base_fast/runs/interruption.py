@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_MESSAGE = b"\nStopping after this step. Once more to stop at once.\n"
+_MESSAGE = b"\nStopping after this step. Press Ctrl-C again to stop immediately.\n"
 _active: Interruption | None = None
 
 

@@ -137,7 +137,7 @@ def run_loop(
 ) -> Finished[S]:
     """Take steps until a limit is met or the process stops; with a checkpoint in `run`, from there on.
 
-    A checkpoint is written every so many steps or seconds, whichever comes first, at an interruption and at the end.
+    A checkpoint is written at intervals in steps or seconds, whichever comes first, at an interruption and at the end.
     What was logged after the checkpoint that a run resumes from is dropped, and comes again.
 
     Args:

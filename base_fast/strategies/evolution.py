@@ -40,7 +40,7 @@ class Evolution(AskTell[EvolutionState]):
     """
 
     population: int = 10
-    """Members; so many random genotypes come first."""
+    """Number of members; as many random genotypes come first."""
     sample: int = 3
     """Members drawn, with replacement, of which the best has a child."""
 

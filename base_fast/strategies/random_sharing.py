@@ -43,7 +43,7 @@ class RandomSharing(OneShot):
     score_images: int = 64
     """Validation images of the first scores."""
     images: int | None = None
-    """At most so many validation images of the second; all if unset."""
+    """The largest number of validation images of the second; all if unset."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.finalists <= self.children:

@@ -22,7 +22,7 @@ class TargetConfig:
     valid_fraction: float = 0.2
     """Share of each class that is held out when there is no `valid`."""
     limit_per_class: int | None = None
-    """At most so many training images of each class; all if unset."""
+    """The largest number of training images per class; all if unset."""
     seed: int = 0
     """Decides on the limited and the held-out images."""
 
