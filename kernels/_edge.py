@@ -108,14 +108,14 @@ def depthwise(
     if SOURCE < 0:
         return _windows.convolve(
             x, x_strides, H, W, weight, coords, pixel_mask, channel, channel_mask, None, None,
-            K, DILATION, STRIDE, True,
+            K, DILATION, STRIDE,
         )  # fmt: skip
     else:
         center = load_row(mean, 2 + SOURCE, padded, channel, values)
         scale = load_row(rstd, 2 + SOURCE, padded, channel, values)
         return _windows.convolve(
             values + stage_offset(SOURCE, sizes), stage_strides(sizes), h, w, weight, coords, pixel_mask, channel,
-            channel_mask, center, scale, K, DILATION, 1, True,
+            channel_mask, center, scale, K, DILATION, 1,
         )  # fmt: skip
 
 

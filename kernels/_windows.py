@@ -63,11 +63,10 @@ def convolve(
     K: tl.constexpr,
     DILATION: tl.constexpr,
     STRIDE: tl.constexpr,
-    RELU: tl.constexpr,
 ):
-    """The depthwise convolution of x, height × width, at the output pixels `coords`: (BM, BC), 0 for absent channels.
+    """The depthwise convolution of relu(x), height × width, at the output pixels `coords`: (BM, BC).
 
-    `pixel_mask` (BM,) and `channel_mask` (BC,): which pixels and channels exist; weight (C, K, K).
+    0 for absent channels. `pixel_mask` (BM,), `channel_mask` (BC,): which pixels and channels exist; weight (C, K, K).
     """
     total = _math.zeros((pixel_mask.shape[0], channel.shape[0]), x)
     for u in range(K):
@@ -76,7 +75,7 @@ def convolve(
         for v in tl.static_range(K):
             column = coords[2] * STRIDE + (v - K // 2) * DILATION
             mask = (line & (column >= 0) & (column < width))[:, None] & channel_mask[None, :]
-            value = read(x, strides, coords[0], row, column, channel, mask, center, scale, RELU)
+            value = read(x, strides, coords[0], row, column, channel, mask, center, scale, True)
             if center is not None:
                 # Zeros of the border are padded after the norm.
                 value = tl.where(mask, value, 0.0)
