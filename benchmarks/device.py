@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.case import Run
 
 
 def on_device(value: Any, device: str) -> Any:
-    """Dataclasses and lists of tensors, copied to `device`; leaves stay leaves. On the CPU, what was given."""
+    """Dataclasses, lists and modules, copied to `device`; leaves stay leaves. On the CPU, what was given."""
     if device == "cpu":
         return value
     if isinstance(value, Tensor):
         return value.detach().to(device).requires_grad_(value.requires_grad)
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value).to(device)
     if isinstance(value, list):
         return [on_device(item, device) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
