@@ -177,10 +177,12 @@ class RunFolder:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 if number == len(lines):  # no newline after it
                     break
                 raise InputError(f"{self._metrics} is damaged in line {number}; expected one JSON object") from None
+            if not _is_row(row):
+                raise InputError(f"{self._metrics} is damaged in line {number}; expected phase, step and time of a row")
             if phase is None or row["phase"] == phase:
                 rows.append(row)
         return rows
@@ -277,6 +279,14 @@ def _open_for_append(path: Path) -> IO[str]:
         if data and not data.endswith(b"\n"):
             atomic_write(path, data[: data.rfind(b"\n") + 1])
     return path.open("a", encoding="utf-8")
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    # Without a time: rows that something else wrote.
+    kinds = (row.get("phase"), str), (row.get("step"), int), (row.get("time", 0.0), (int, float))
+    return all(isinstance(value, kind) for value, kind in kinds)
 
 
 def _listed(value: Any) -> Any:

@@ -254,6 +254,16 @@ def test_damage_in_the_middle_is_named(folder):
         folder.rows()
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["[1]", "5", "{}", '{"phase": "meta"}', '{"phase": "a", "step": "x"}', '{"phase": "a", "step": 1, "time": null}'],
+)
+def test_a_line_that_is_no_row_is_named(folder, line):
+    (folder.path / "metrics.jsonl").write_text('{"phase": "meta", "step": 1}\n' + line + "\n")
+    with pytest.raises(InputError, match="damaged in line 2; expected phase, step and time"):
+        folder.rows()
+
+
 def test_time_goes_on_where_a_resumed_run_left_off(folder):
     (folder.path / "metrics.jsonl").write_text('{"phase": "meta", "step": 0, "time": 100.0}\n')
     folder.close()
