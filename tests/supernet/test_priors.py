@@ -155,12 +155,9 @@ def test_construction_errors(arguments: dict[str, object], message: str) -> None
         Supernet(**arguments)  # type: ignore[arg-type]
 
 
-def test_a_space_with_a_primitive_that_has_no_search_time_form_is_refused() -> None:
-    space = replace(DARTS, primitives=("none", "conv_7x1_1x7"))
-    supernet = Supernet(space, channels=2, layers=1)
-    theta, _ = sample(supernet)
-    with pytest.raises(InputError, match="^primitives: got 'conv_7x1_1x7'"):
-        supernet(images(2, 8), theta, torch.ones(2, 14, 2).double())
+def test_a_space_with_an_unknown_primitive_is_refused() -> None:
+    with pytest.raises(InputError, match="^primitives: got 'conv_9x9'"):
+        Supernet(replace(DARTS, primitives=("none", "conv_9x9")), channels=2, layers=1)
 
 
 def test_call_errors() -> None:
