@@ -1,4 +1,4 @@
-// Storage types and the types they are computed in: float for bfloat16 and float, double for double.
+// From storage types to those that they are computed in, and back.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +9,6 @@
 
 namespace base_fast {
 namespace BF_ISA {
-
-template <class T>
-struct Compute {
-  using type = T;
-};
-template <>
-struct Compute<bfloat16> {
-  using type = float;
-};
-template <class T>
-using compute_t = typename Compute<T>::type;
 
 // What is stored, in its compute type (double for double): exact.
 BF_HD float to_float(float x) { return x; }

@@ -1,7 +1,7 @@
 // What differs between compilers and instruction sets.
 //
-// Headers of kernels define everything inside base_fast::BF_ISA. One that is compiled for a set of its own defines BF_ISA
-// before it includes anything: avx512, avx2 or baseline for CPU kernels, cuda for the GPU's.
+// Headers of kernels define everything inside base_fast::BF_ISA. One that is compiled for a set of its own defines
+// BF_ISA before it includes anything: avx512, avx2 or baseline for CPU kernels, cuda for the GPU's.
 #pragma once
 
 #ifndef BF_ISA

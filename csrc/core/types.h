@@ -15,4 +15,16 @@ struct bfloat16 {
   uint16_t bits;
 };
 
+// What numbers stored as T are computed in: float for bfloat16 and float, double for double.
+template <class T>
+struct Compute {
+  using type = T;
+};
+template <>
+struct Compute<bfloat16> {
+  using type = float;
+};
+template <class T>
+using compute_t = typename Compute<T>::type;
+
 }  // namespace base_fast

@@ -14,7 +14,7 @@ Tensor gaussian_kl(const Tensor& mu, const Tensor& rho, const Tensor& prior_mu, 
   with_type(mu.scalar_type(), [&](auto type) {
     using T = decltype(type);
     cuda::gaussian_kl_kernel<T><<<blocks, kThreads, 0, stream_of(mu)>>>(q.data<T>(), mutable_data<double>(partials),
-                                                                       q.count(), q.is_aligned());
+                                                                        q.count(), q.is_aligned());
     cuda::total_kernel<T><<<1, kThreads, 0, stream_of(mu)>>>(data<double>(partials), blocks, mutable_data<T>(kl));
   });
   STD_CUDA_KERNEL_LAUNCH_CHECK();

@@ -15,9 +15,9 @@ std::tuple<Tensor, Tensor> gaussian_sample_kl(const Tensor& mu, const Tensor& rh
   const Tensor kl = torch::stable::new_empty(mu, {});
   with_type(mu.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    cuda::gaussian_sample_kl_kernel<T><<<blocks, kThreads, 0, stream_of(mu)>>>(
-        q.data<T>(), data<int64_t>(k), mutable_data<T>(theta), mutable_data<double>(partials), q.count(),
-        q.is_aligned());
+    cuda::gaussian_sample_kl_kernel<T>
+        <<<blocks, kThreads, 0, stream_of(mu)>>>(q.data<T>(), data<int64_t>(k), mutable_data<T>(theta),
+                                                 mutable_data<double>(partials), q.count(), q.is_aligned());
     cuda::total_kernel<T><<<1, kThreads, 0, stream_of(mu)>>>(data<double>(partials), blocks, mutable_data<T>(kl));
   });
   STD_CUDA_KERNEL_LAUNCH_CHECK();

@@ -36,8 +36,8 @@ Tensor mixed_sum(const std::vector<Tensor>& branches, const Tensor& weights, con
       with_elements(operands, count, [&](const auto& elements) {
         const int64_t threads = (count + elements.kWidth - 1) / elements.kWidth;
         cuda::mixed_sum_kernel<T><<<blocks_for(threads), kThreads, 0, stream_of(y)>>>(
-            elements, branches_of<T, T>(group, branches, {}, positions), data<T>(w), mutable_data<C>(sums),
-            group.first, group.last, mutable_data<T>(y));
+            elements, branches_of<T, T>(group, branches, {}, positions), data<T>(w), mutable_data<C>(sums), group.first,
+            group.last, mutable_data<T>(y));
       });
     }
   });

@@ -68,12 +68,12 @@ __global__ void __launch_bounds__(kMostThreads)
       const C weight = to_float(weights[branches.position[k]]);
       const Some<T, width> x = elements.load(branches.x[k], 1 + k, at);
       BF_UNROLL
-    for (int j = 0; j < width; ++j) sum.x[j] = mixed_sum_term<C>(sum.x[j], weight, to_float(x.x[j]));
+      for (int j = 0; j < width; ++j) sum.x[j] = mixed_sum_term<C>(sum.x[j], weight, to_float(x.x[j]));
     }
     if (last) {
       Some<T, width> out;
       BF_UNROLL
-    for (int j = 0; j < width; ++j) out.x[j] = from_float<T>(sum.x[j]);
+      for (int j = 0; j < width; ++j) out.x[j] = from_float<T>(sum.x[j]);
       elements.store(y, 0, at, out);
     } else {
       elements.store(sums, 0, at, sum);

@@ -12,7 +12,8 @@ namespace {
 
 // As JSON: the compiler, the architectures and the kernels' signatures.
 PyObject* facts(PyObject*, PyObject*) {
-  const std::string json = "{\"compiler\": \"nvcc " BF_NVCC "\", \"architectures\": " BF_ARCHITECTURES ", \"signatures\": " +
+  const std::string json = "{\"compiler\": \"nvcc " BF_NVCC "\", \"architectures\": " BF_ARCHITECTURES
+                           ", \"signatures\": " +
                            base_fast::signatures_json() + "}";
   return PyUnicode_FromString(json.c_str());
 }
@@ -22,8 +23,8 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C_cuda", "Compiled CUDA kernels.", -1, methods, nullptr, nullptr,
-                          nullptr, nullptr};
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_C_cuda", "Compiled CUDA kernels.", -1, methods, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
 

@@ -32,8 +32,9 @@ inline void check_branches(const std::vector<Tensor>& branches, const Tensor& we
 inline Tensor empty_like(const Tensor& x, ScalarType dtype) {
   if (x.scalar_type() == dtype) return torch::stable::empty_like(x);
   using torch::stable::detail::from;
-  std::array<StableIValue, 6> stack{from(x),            from(std::optional(dtype)), from(std::nullopt),
-                                    from(std::nullopt), from(std::nullopt),         from(std::nullopt)};
+  std::array<StableIValue, 6> stack{
+      from(x),           from(std::optional(dtype)), from(std::nullopt), from(std::nullopt), from(std::nullopt),
+      from(std::nullopt)};
   STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::empty_like", "", stack.data(), TORCH_ABI_VERSION));
   return torch::stable::detail::to<Tensor>(stack[0]);
 }

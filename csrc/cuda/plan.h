@@ -37,8 +37,7 @@ inline std::vector<int> all_axes(const Operand& x) {
 template <int kAxes>
 bool walk_over(const std::vector<Operand>& operands, std::vector<int> included, Walk<kAxes>& walk) {
   const Operand& first = operands[0];
-  std::stable_sort(included.begin(), included.end(),
-                   [&](int a, int b) { return first.strides[a] > first.strides[b]; });
+  std::stable_sort(included.begin(), included.end(), [&](int a, int b) { return first.strides[a] > first.strides[b]; });
   Axes axes(static_cast<int>(operands.size()));
   for (int axis : included) axes.append(first.sizes[axis], [&](int k) { return operands[k].strides[axis]; });
   axes.join(0, 0, 1);
@@ -58,8 +57,8 @@ bool walk_over(const std::vector<Operand>& operands, std::vector<int> included, 
 // Whether the walk goes through every operand element by element as it lies in memory.
 template <int kAxes>
 bool is_alike(const Walk<kAxes>& walk, const std::vector<Operand>& operands) {
-  return walk.axes == 1 && std::all_of(operands.begin(), operands.end(),
-                                       [&](const Operand& o) { return walk.stride[o.index][0] == 1; });
+  return walk.axes == 1 &&
+         std::all_of(operands.begin(), operands.end(), [&](const Operand& o) { return walk.stride[o.index][0] == 1; });
 }
 
 // Branches [start, start + count) of a list: what one launch takes.

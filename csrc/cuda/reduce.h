@@ -30,8 +30,8 @@ __device__ __forceinline__ double total(const double* partials, int64_t count) {
 
 // One block: *y = Σ partials.
 template <class T>
-__global__ void __launch_bounds__(kMostThreads) total_kernel(const double* __restrict__ partials, int64_t count,
-                                                         T* __restrict__ y) {
+__global__ void __launch_bounds__(kMostThreads)
+    total_kernel(const double* __restrict__ partials, int64_t count, T* __restrict__ y) {
   const double sum = total(partials, count);
   if (threadIdx.x == 0) *y = from_float<T>(static_cast<compute_t<T>>(sum));
 }

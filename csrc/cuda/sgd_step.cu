@@ -22,7 +22,13 @@ std::vector<Launch<T>> launches_of(const std::vector<Tensor>& x, const std::vect
     const int64_t count = x[i].numel();
     const unsigned blocks = blocks_for((count + 3) / 4);
     launch.vectors.at[launch.vectors.count++] = {
-        data<T>(x[i]), data<T>(g[i]), mutable_data<T>(after[i]), lrs[i], count, launch.blocks, blocks,
+        data<T>(x[i]),
+        data<T>(g[i]),
+        mutable_data<T>(after[i]),
+        lrs[i],
+        count,
+        launch.blocks,
+        blocks,
         aligned({x[i].const_data_ptr(), g[i].const_data_ptr(), after[i].const_data_ptr()})};
     launch.blocks += blocks;
   }
@@ -61,8 +67,8 @@ std::vector<Tensor> sgd_step(const std::vector<Tensor>& variables, const std::ve
     cuda::sgd_norm_kernel<<<1, kThreads, 0, stream>>>(data<double>(partials), blocks, mutable_data<double>(norm));
     if (!clips) return;
     for (const Launch<T>& launch : launches) {
-      cuda::sgd_step_kernel<T, false, true><<<launch.blocks, kThreads, 0, stream>>>(launch.vectors, clip,
-                                                                                   data<double>(norm), nullptr);
+      cuda::sgd_step_kernel<T, false, true>
+          <<<launch.blocks, kThreads, 0, stream>>>(launch.vectors, clip, data<double>(norm), nullptr);
     }
   });
   STD_CUDA_KERNEL_LAUNCH_CHECK();

@@ -111,7 +111,7 @@ void moments(const float* x, int64_t blocks, int64_t pixels, const int64_t* chun
              double* square) {
   const int64_t padded = blocks * kBlock;
   std::vector<double> memory(size_t(4 * padded + 64));
-  Scratch<float> scratch(reinterpret_cast<float*>(memory.data()));
+  Scratch<float> scratch(Workspace<float>{reinterpret_cast<float*>(memory.data()), true, -1});
   auto found = blocked::Moments<float>::take(scratch, padded);
   for (int64_t i = 0, before = 0; i < count; before += chunks[i++]) {
     found.reset();

@@ -8,10 +8,10 @@ inline int& failures() {
   return count;
 }
 
-#define CHECK(condition)                                                \
-  do {                                                                  \
-    if (!(condition)) {                                                 \
-      ++failures();                                                     \
-      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
-    }                                                                   \
+#define CHECK(condition)                                          \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      ++failures();                                               \
+      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+    }                                                             \
   } while (0)

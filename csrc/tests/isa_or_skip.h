@@ -1,5 +1,5 @@
-// Every test's first line: the instruction set that BASE_FAST_ISA asks for, or exit status 77 where this processor lacks
-// it, and memory that holds NaN until it is written.
+// Every test's first line: the instruction set that BASE_FAST_ISA asks for, or exit status 77 where this processor
+// lacks it, and memory that holds NaN until it is written.
 #pragma once
 
 #include <cstdio>

@@ -21,18 +21,12 @@ constexpr Layout kDense[] = {Layout::contiguous, Layout::channels_last};
 
 inline Sizes strides_of(Layout layout, const Sizes& n) {
   switch (layout) {
-    case Layout::channels_last:
-      return {n[1] * n[2] * n[3], 1, n[3] * n[1], n[1]};
-    case Layout::cropped:
-      return {n[1] * (n[2] + 1) * (n[3] + 2), (n[2] + 1) * (n[3] + 2), n[3] + 2, 1};
-    case Layout::every_other:
-      return {2 * n[1] * n[2] * 2 * n[3], 2 * n[2] * 2 * n[3], 2 * n[3], 2};
-    case Layout::permuted:
-      return {n[1], 1, n[3] * n[0] * n[1], n[0] * n[1]};
-    case Layout::expanded:
-      return {0, n[3], 0, 1};
-    case Layout::contiguous:
-      break;
+    case Layout::channels_last: return {n[1] * n[2] * n[3], 1, n[3] * n[1], n[1]};
+    case Layout::cropped: return {n[1] * (n[2] + 1) * (n[3] + 2), (n[2] + 1) * (n[3] + 2), n[3] + 2, 1};
+    case Layout::every_other: return {2 * n[1] * n[2] * 2 * n[3], 2 * n[2] * 2 * n[3], 2 * n[3], 2};
+    case Layout::permuted: return {n[1], 1, n[3] * n[0] * n[1], n[0] * n[1]};
+    case Layout::expanded: return {0, n[3], 0, 1};
+    case Layout::contiguous: break;
   }
   return {n[1] * n[2] * n[3], n[2] * n[3], n[3], 1};
 }

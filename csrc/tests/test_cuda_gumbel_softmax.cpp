@@ -107,10 +107,10 @@ void test_edges() {
   const int64_t entries = 5, rows = 4;
   Case<T> c(rows, entries, 0.0);
   const double infinity = std::numeric_limits<double>::infinity();
-  const double values[20] = {0.0, std::nan(""), 1.0, 2.0, 3.0,                         //
-                             -infinity, -infinity, -infinity, -infinity, -infinity,    //
-                             1.0, 1.0, 1.0, 1.0, 1.0,                                  //
-                             -infinity, 2.0, -infinity, 2.0, -1000.0};
+  const double values[20] = {0.0,       std::nan(""), 1.0,       2.0,       3.0,                         //
+                             -infinity, -infinity,    -infinity, -infinity, -infinity,    //
+                             1.0,       1.0,          1.0,       1.0,       1.0,                                  //
+                             -infinity, 2.0,          -infinity, 2.0,       -1000.0};
   for (int i = 0; i < 20; ++i) c.logits[i] = vectors::of_double<T>(values[i]);
   const auto z = in_double(c.sampled(false, true)), hard = in_double(c.sampled(true, true));
   for (int i = 0; i < 10; ++i) CHECK(std::isnan(z[i]) && std::isnan(hard[i]));

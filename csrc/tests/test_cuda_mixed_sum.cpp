@@ -13,7 +13,7 @@ constexpr unsigned kBlockThreads = 32;
 // Runs the launches of the op as mixed_sum.cu does.
 template <class T>
 void compare(const std::vector<int64_t>& shape, int branches, std::vector<Format> formats, bool expect_alike) {
-  using C = compute_t<T>;
+  using C = base_fast::compute_t<T>;
   std::vector<Tensor4<T>> x, dx;
   Tensor4<T> grad(shape, formats[0]), y(shape, formats[0]);
   Tensor4<C> sums(shape, formats[0]);

@@ -16,8 +16,8 @@ void compare(const std::vector<int64_t>& counts, double clip, double scale, bool
     g.push_back(vectors::values<T>(counts[i] + 1, scale, 0.0));
     after.push_back(vectors::nans<T>(counts[i]));
     for (int64_t j = 0; j < counts[i]; ++j) square += std::pow(vectors::to_double(g[i][j]), 2);
-    vectors.at[vectors.count++] = {x[i].data(), g[i].data(), after[i].data(), 0.1 * (i + 1), counts[i],
-                                   static_cast<unsigned>(2 * i), 2, aligned};
+    vectors.at[vectors.count++] = {
+        x[i].data(), g[i].data(), after[i].data(), 0.1 * (i + 1), counts[i], static_cast<unsigned>(2 * i), 2, aligned};
   }
   const unsigned blocks = 2 * vectors.count;
   auto partials = vectors::nans<double>(blocks), norm = vectors::nans<double>(1);

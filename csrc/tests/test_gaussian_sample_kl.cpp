@@ -29,8 +29,8 @@ void test(int64_t size, bool shared, bool of_prior, Key key) {
   for (int64_t i = 0; i < size; ++i) {
     const Element x(q, i);
     const double g = to_double(grad_theta[static_cast<size_t>(i)]);
-    d.expect(g + grad_kl * x.d_mu(), g * sigmoid(x.rho) * normal_at(key, i) + grad_kl * x.d_rho(),
-             -grad_kl * x.d_mu(), grad_kl * x.d_prior_rho());
+    d.expect(g + grad_kl * x.d_mu(), g * sigmoid(x.rho) * normal_at(key, i) + grad_kl * x.d_rho(), -grad_kl * x.d_mu(),
+             grad_kl * x.d_prior_rho());
   }
   const auto backward = BF_KERNEL(gaussian_sample_kl_backward<T>);
   backward(grad_theta.data(), grad_kl, q.data(), d.data(), 0, size, key);

@@ -41,10 +41,10 @@ struct Rows {
   // In pieces of so many rows.
   void draw(Vector<T>& z, bool hard, int64_t piece) const {
     using C = decltype(host::to_float(T{}));
-    const Buffer<C> room((length + 15) / 16 * 16);
+    const Buffer<C> scratch((length + 15) / 16 * 16);
     for (int64_t begin = 0; begin < count; begin += piece) {
       BF_KERNEL(gumbel_softmax<T, C>)
-      (logits.data(), z.data(), begin, std::min(begin + piece, count), length, key, tau, hard, noise, room.get());
+      (logits.data(), z.data(), begin, std::min(begin + piece, count), length, key, tau, hard, noise, scratch.get());
     }
   }
 
@@ -133,7 +133,7 @@ void test_edges(int64_t length) {
 
 template <class T>
 void test_all() {
-  const int64_t shapes[][2] = {{0, 8}, {1, 1}, {40, 1}, {14, 8}, {16, 8}, {300, 8}, {37, 5},
+  const int64_t shapes[][2] = {{0, 8},   {1, 1},   {40, 1},  {14, 8}, {16, 8},   {300, 8}, {37, 5},
                                {600, 7}, {33, 63}, {17, 64}, {5, 65}, {3, 1000}, {2, 4096}};
   for (const auto& shape : shapes) {
     test<T>(shape[0], shape[1], 1.0, 1.0);

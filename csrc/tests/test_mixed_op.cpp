@@ -82,9 +82,9 @@ struct Run {
         own.back().weights.push_back(weights[next++].data());
     }
     const int64_t count = int64_t(edges.size());
-    Fan<T> fan(shape, own, false);
-    for (int64_t s = 0; s < fan.stages(); ++s) fan.pack(Way::forward, s);
-    Plan<T>& plan = fan.plan;
+    EdgeGroup<T> group(shape, own, false);
+    for (int64_t s = 0; s < group.stages(); ++s) group.pack(Direction::forward, s);
+    Plan<T>& plan = group.plan;
     const auto run = [&](Pass pass) { run_groups(plan, pass, false); };
     const int64_t pixel = shape.channels + beside, of_edge = shape.images * plan.out_pixels() * pixel;
     const int64_t outputs = count * shape.images * shape.channels * plan.out_pixels();
@@ -93,10 +93,10 @@ struct Run {
     const std::vector<T> wide_x = wider(x), wide_grad = wider(grad);
     std::vector<T> wide_y = wider(std::vector<T>(size_t(outputs), kBefore));
     std::vector<T> wide_dx = wider(std::vector<T>(x.size(), kBefore));
-    Fan<T> back(shape, own, recompute);
-    const Buffer<T> values(fan.kept_values()), before(fan.other_values()), again(back.other_values());
-    const Buffer<T> hidden(plan.second * shape.images * fan.image());
-    std::vector<double> statistics(size_t(fan.statistics()), 0.0);
+    EdgeGroup<T> back(shape, own, recompute);
+    const Buffer<T> values(group.kept_values()), before(group.other_values()), again(back.other_values());
+    const Buffer<T> hidden(plan.second * shape.images * group.image());
+    std::vector<double> statistics(size_t(group.statistics()), 0.0);
     Narrow narrow_x(wide_x), narrow_y(wide_y), narrow_grad(wide_grad), narrow_dx(wide_dx);
     const bool narrow = images == Storage::bfloat16;
     const auto one_of = [&](Narrow& few, const T* all, int64_t at = 0) -> void* {
@@ -106,26 +106,26 @@ struct Run {
     plan.image_storage = images;
     plan.x_pixel = pixel;
     for (int64_t t = 0; t < count; ++t) {
-      Target<T>& target = plan.targets[t];
-      target.y = one_of(narrow_y, wide_y.data(), t * of_edge);
-      target.y_pixel = target.y_addend_pixel = pixel;
-      if (beside > 0) target.y_addend = target.y;
+      EdgeOutput<T>& output = plan.outputs[t];
+      output.y = one_of(narrow_y, wide_y.data(), t * of_edge);
+      output.y_pixel = output.y_addend_pixel = pixel;
+      if (beside > 0) output.y_addend = output.y;
     }
-    fan.use_values(values.get(), before.get(), storage);
-    forward_passes(fan, statistics.data(), run);
-    for (int64_t s = 0; s < back.stages(); ++s) back.pack(Way::backward, s);
+    group.use_values(values.get(), before.get(), storage);
+    forward_passes(group, statistics.data(), run);
+    for (int64_t s = 0; s < back.stages(); ++s) back.pack(Direction::backward, s);
     const Buffer<T> gradients(plan.groups * plan.weights);
     back.plan.x = plan.x, back.plan.dx = one_of(narrow_dx, wide_dx.data());
     back.plan.image_storage = images;
     back.plan.x_pixel = back.plan.dx_pixel = back.plan.dx_addend_pixel = pixel;
     for (int64_t t = 0; t < count; ++t) {
-      back.plan.targets[t].grad = one_of(narrow_grad, wide_grad.data(), t * of_edge);
-      back.plan.targets[t].grad_pixel = pixel;
+      back.plan.outputs[t].grad = one_of(narrow_grad, wide_grad.data(), t * of_edge);
+      back.plan.outputs[t].grad_pixel = pixel;
     }
     if (beside > 0) back.plan.dx_addend = back.plan.dx;
     back.plan.weight_gradients = gradients.get();
     back.use_values(values.get(), again.get(), storage);
-    back.use_hidden_gradients(hidden.get());
+    back.use_first_stage_gradients(hidden.get());
     const auto run_back = [&](Pass pass) { run_groups(back.plan, pass, true); };
     const std::vector<double> of_norm = backward_passes(back, statistics.data(), run_back);
     merge_groups(gradients.get(), back.plan.groups, back.plan.weights, 0, back.plan.weights);
@@ -296,9 +296,9 @@ int main() {
     check_narrow_images({2, 17, 5, 7, stride}, three);
   }
   for (const int stride : {1, 2}) {
-    for (const EdgeShape& shape : {EdgeShape{3, 3, 6, 7, stride}, EdgeShape{2, 16, 5, 9, stride},
-                                   EdgeShape{2, 17, 1, 4, stride}, EdgeShape{5, 4, 3, 1, stride},
-                                   EdgeShape{2, 33, 4, 20, stride}, EdgeShape{1, 48, 3, 35, stride}}) {
+    for (const EdgeShape& shape :
+         {EdgeShape{3, 3, 6, 7, stride}, EdgeShape{2, 16, 5, 9, stride}, EdgeShape{2, 17, 1, 4, stride},
+          EdgeShape{5, 4, 3, 1, stride}, EdgeShape{2, 33, 4, 20, stride}, EdgeShape{1, 48, 3, 35, stride}}) {
       for (const Edges& edges : {Edges{all}, three, hard, pools}) {
         check_gradients(shape, edges);
         check_slices(shape, edges);

@@ -45,13 +45,13 @@ Tensor<T> forward(const Case<T>& s, int64_t elements, bool backwards) {
   Axes axes = axes_of(s.sizes, strides, s.order());
   axes.join(0, 0, 2);
   const Tiles tiles(axes, elements, elements);
-  Vector<T> room(static_cast<size_t>(kSumAtOnce * tiles.elements()));
+  Vector<T> scratch(static_cast<size_t>(kSumAtOnce * tiles.elements()));
   Vector<Compute<T>> sums(static_cast<size_t>(tiles.elements()));
   each_tile(tiles, backwards, [&](const Tile& tile) {
     std::vector<Block<const T>> x;
     for (int k = 0; k < count; ++k) x.push_back(block(tiles, tile, k + 1, s.branches[k].storage.data()));
     BF_KERNEL(mixed_sum<T, Compute<T>>)(x.data(), s.weights.data(), count, y.storage.data() + tile.offset[0], tile.rows,
-                                        tile.columns, room.data(), sums.data());
+                                        tile.columns, scratch.data(), sums.data());
   });
   return y;
 }
@@ -76,7 +76,7 @@ Gradients<T> backward(const Case<T>& s, int64_t elements, bool backwards, bool s
   axes.join(0, 0, 2);
   const Tiles tiles(axes, elements, elements);
   result.products.resize(static_cast<size_t>(tiles.count() * count));
-  Vector<T> room(static_cast<size_t>(3 * tiles.elements()));
+  Vector<T> scratch(static_cast<size_t>(3 * tiles.elements()));
   Vector<Compute<T>> sums(static_cast<size_t>(count * kProductLanes));
   each_tile(tiles, backwards, [&](const Tile& tile) {
     std::vector<Block<const T>> x;
@@ -87,7 +87,7 @@ Gradients<T> backward(const Case<T>& s, int64_t elements, bool backwards, bool s
     }
     BF_KERNEL(mixed_sum_backward<T, Compute<T>>)
     (block(tiles, tile, 0, s.grad.storage.data()), x.data(), s.weights.data(), count, dx.data(),
-     result.products.data() + tile.index * count, tile.rows, tile.columns, streamed, room.data(), sums.data());
+     result.products.data() + tile.index * count, tile.rows, tile.columns, streamed, scratch.data(), sums.data());
   });
   return result;
 }

@@ -20,7 +20,7 @@ double number(int64_t i) { return std::sin(12.9898 * double(i) + 0.5) * 1.3; }
 
 template <class S>
 struct Run {
-  using T = Wide<S>;
+  using T = compute_t<S>;
   ConvShape shape;
   int64_t gap;  // channels between the pixels of x and of the gradient that are not theirs
   std::vector<S> x, y, dx;

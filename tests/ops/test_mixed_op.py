@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from base_fast.errors import InputError
-from base_fast.ops import mixed_op
+from base_fast.ops import extension, mixed_op
 from base_fast.ops.mixed_op import MEMORY
 from base_fast.space import PRIMITIVES as KNOWN
+from base_fast.space.primitives import FUSED
 from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES
 from tests import tolerances
 from tests.ops.contract import check_compiled, check_registration, check_twice_differentiable, gradients
@@ -200,3 +201,11 @@ def test_one_dtype() -> None:
         mixed_op(x, z.double(), weights, primitives)
     with pytest.raises(InputError, match=r"weights\[0\]: got bfloat16"):
         mixed_op(x, z, [weights[0].bfloat16()], primitives)
+
+
+@pytest.mark.skipif(extension.CPU.module is None, reason=extension.CPU.missing)
+@pytest.mark.parametrize("number", [-1, len(FUSED)])
+def test_the_kernel_refuses_an_unknown_number(number: int) -> None:
+    x, z = torch.ones(1, 2, 3, 3), torch.ones(2)
+    with pytest.raises((RuntimeError, ValueError), match=f"got the number {number}, expected one from 0 to"):
+        torch.ops.base_fast.mixed_op(x, z, [], [0, number], 1, 0)

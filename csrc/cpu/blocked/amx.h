@@ -1,20 +1,19 @@
-// The pointwise products of a bfloat16 edge on the matrix unit (AMX): operands rounded to bfloat16, sums in float, where
-// the processor has it; elsewhere, and for other numbers, as everywhere.
+// The pointwise products of a bfloat16 edge on the matrix unit (AMX): operands rounded to bfloat16, sums in float,
+// where the processor has it; elsewhere, and for other numbers, as everywhere.
 #pragma once
 
-#include "../edge/plan.h"
 #include "../isa/isa.h"
 #include "../isa/vector.h"
 #include "../memory/scratch.h"
 #include "pointwise.h"
 
 #if BF_VECTOR_BYTES == 64 && defined(__linux__) && __GNUC__ >= 11
-#define BF_TILES 1
+#define BF_AMX 1
 #else
-#define BF_TILES 0
+#define BF_AMX 0
 #endif
 
-#if BF_TILES
+#if BF_AMX
 #pragma GCC push_options
 #pragma GCC target("avx512bf16,amx-tile,amx-bf16")
 namespace base_fast {
@@ -31,11 +30,11 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 // GCC's own intrinsics hide from it which memory they read and write.
-inline void configure_tiles() {
+inline void configure_amx() {
   const TileShapes shapes;
   asm volatile("ldtilecfg %0" : : "m"(shapes) : "memory");
 }
-inline void release_tiles() { asm volatile("tilerelease"); }
+inline void release_amx() { asm volatile("tilerelease"); }
 inline void settle() { asm volatile("" ::: "memory"); }
 
 inline __m512i rounded(const float* first, const float* second) {
@@ -79,9 +78,9 @@ inline void store_transposed(const __m512i* row, uint16_t* to) {
 alignas(64) constexpr float kNoPixel[kBlock] = {};
 
 // As `product`, to rows of `columns` pixels that are `out_row` elements apart.
-inline void product_tiles(const float* in, int64_t in_block, int64_t in_blocks, const float* w, float* out,
-                          int64_t out_block, int64_t out_blocks, int64_t out_row, int64_t columns, int64_t pixels,
-                          uint16_t* memory) {
+inline void amx_product(const float* in, int64_t in_block, int64_t in_blocks, const float* w, float* out,
+                        int64_t out_block, int64_t out_blocks, int64_t out_row, int64_t columns, int64_t pixels,
+                        uint16_t* memory) {
   const int64_t pairs = (in_blocks + 1) / 2, tiles = (pixels + 15) / 16;
   uint16_t *inputs = memory, *weights = memory + tiles * pairs * kTile;
   for (int64_t k = 0; k < pairs; ++k) {
@@ -154,15 +153,14 @@ inline void product_tiles(const float* in, int64_t in_block, int64_t in_blocks, 
 inline __m512 lost(const float* first, const float* second) {
   const __m512i pair = rounded(first, second);
   const auto wide = [](__m256i half) { return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16); };
-  return (load(first) - wide(_mm512_castsi512_si256(pair))) +
-         (load(second) - wide(_mm512_extracti64x4_epi64(pair, 1)));
+  return (load(first) - wide(_mm512_castsi512_si256(pair))) + (load(second) - wide(_mm512_extracti64x4_epi64(pair, 1)));
 }
 
 // As `outer`: the gradients' rows become columns of pixels. Gradients behind a batch norm have a mean of zero, which
 // rounding loses where they are multiples of a power of two but for a small constant; times a mean of `in` that is not
 // zero it would count more than all other errors. What it loses is added again, times the mean of the chunk's `in`.
-inline void outer_tiles(const float* g, int64_t g_block, int64_t out_blocks, const float* in, int64_t in_block,
-                        int64_t in_blocks, float* dw, int64_t pixels, uint16_t* memory) {
+inline void amx_outer_product(const float* g, int64_t g_block, int64_t out_blocks, const float* in, int64_t in_block,
+                              int64_t in_blocks, float* dw, int64_t pixels, uint16_t* memory) {
   const int64_t steps = (pixels + 31) / 32, dw_block = out_blocks * kBlock * kBlock;
   uint16_t *gradients = memory, *inputs = memory + steps * out_blocks * kTile;
   float *losses = reinterpret_cast<float*>(inputs + steps * in_blocks * kTile), *means = losses + out_blocks * kBlock;
@@ -243,67 +241,60 @@ namespace base_fast {
 namespace BF_ISA {
 namespace blocked {
 
-// A pass's hold on the matrix unit, if its plan uses it, and the memory for operands.
+// Pointwise products of chunks: on the matrix unit, which a pass holds as long as this lives, or as everywhere.
 template <class T>
-class Tiles {
+class Amx {
  public:
-  Tiles(const Plan<T>& plan, Scratch<T>& scratch)
-      : memory_(uses(plan) ? scratch.take(size(plan)) : nullptr) {
-#if BF_TILES
-    if (memory_ != nullptr) configure_tiles();
+  // For chunks of so many pixels and channels. A single block fills half a tile, and gains nothing.
+  Amx(bool rounds, int64_t pixels, int64_t channels, Scratch<T>& scratch)
+      : memory_(BF_AMX && std::is_same_v<T, float> && rounds && channels > kBlock && has_amx()
+                    ? scratch.take((pixels + 48) * (channels + kBlock))
+                    : nullptr) {
+#if BF_AMX
+    if (memory_ != nullptr) configure_amx();
 #endif
   }
-  Tiles(const Tiles&) = delete;
-  ~Tiles() {
-#if BF_TILES
-    if (memory_ != nullptr) release_tiles();
+  Amx(const Amx&) = delete;
+  ~Amx() {
+#if BF_AMX
+    if (memory_ != nullptr) release_amx();
 #endif
   }
 
-  // Elements of scratch memory for products of a chunk.
-  static int64_t size(const Plan<T>& plan) {
-    const int64_t pixels = plan.chunk_rows() * plan.out_width;
-    return uses(plan) ? (pixels + 48) * (plan.padded() + kBlock) : 0;
-  }
   // out[o][pixel] = Σ_c w[o][c]·in[c][pixel], see `product`; pixels lie in `rows` rows of `columns`.
   template <class A>
   void product(const T* in, int64_t in_block, int64_t in_blocks, const T* w, T* out, int64_t out_block,
-               int64_t out_blocks, int64_t out_row, int64_t rows, int64_t columns, A& ahead) const {
-#if BF_TILES
+               int64_t out_blocks, int64_t out_row, int64_t rows, int64_t columns, A& prefetch) const {
+#if BF_AMX
     if constexpr (std::is_same_v<T, float>) {
       if (memory_ != nullptr)
-        return product_tiles(in, in_block, in_blocks, w, out, out_block, out_blocks, out_row, columns, rows * columns,
-                             reinterpret_cast<uint16_t*>(memory_));
+        return amx_product(in, in_block, in_blocks, w, out, out_block, out_blocks, out_row, columns, rows * columns,
+                           reinterpret_cast<uint16_t*>(memory_));
     }
 #endif
     for (int64_t i = 0; i < rows; ++i)
       blocked::product(in + i * columns * kBlock, in_block, in_blocks, w, out + i * out_row, out_block, out_blocks,
-                    columns, ahead);
+                       columns, prefetch);
   }
   // dw[c][o] += Σ_pixel in[c][pixel]·g[o][pixel], see `outer`.
   template <class A>
-  void outer(const T* g, int64_t g_block, int64_t out_blocks, const T* in, int64_t in_block, int64_t in_blocks, T* dw,
-             int64_t pixels, A& ahead) const {
-#if BF_TILES
+  void outer_product(const T* g, int64_t g_block, int64_t out_blocks, const T* in, int64_t in_block, int64_t in_blocks,
+                     T* dw, int64_t pixels, A& prefetch) const {
+#if BF_AMX
     if constexpr (std::is_same_v<T, float>) {
       if (memory_ != nullptr)
-        return outer_tiles(g, g_block, out_blocks, in, in_block, in_blocks, dw, pixels,
-                           reinterpret_cast<uint16_t*>(memory_));
+        return amx_outer_product(g, g_block, out_blocks, in, in_block, in_blocks, dw, pixels,
+                                 reinterpret_cast<uint16_t*>(memory_));
     }
 #endif
-    blocked::outer(g, g_block, out_blocks, in, in_block, in_blocks, dw, pixels, ahead);
+    blocked::outer_product(g, g_block, out_blocks, in, in_block, in_blocks, dw, pixels, prefetch);
   }
 
  private:
-  // A single block fills half a tile, and gains nothing.
-  static bool uses(const Plan<T>& plan) {
-    return BF_TILES && std::is_same_v<T, float> && plan.image_storage == Storage::bfloat16 && plan.blocks > 1 &&
-           has_tiles();
-  }
   T* memory_;
 };
 
 }  // namespace blocked
 }  // namespace BF_ISA
 }  // namespace base_fast
-#undef BF_TILES
+#undef BF_AMX

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../isa/vector.h"
+#include "filters.h"
 #include "layout.h"
 
 namespace base_fast {
@@ -10,7 +11,8 @@ namespace blocked {
 
 using namespace simd;
 
-// What one row of input adds to rows [From, To) of a tile of outputs: an input is loaded once for all taps that it meets.
+// What one row of input adds to rows [From, To) of a tile of outputs: an input is loaded once for all taps that it
+// meets.
 template <class T, int K, int S, int D, int N, int From, int To>
 BF_INLINE void correlate_line(const T* in, const Vec<T> (*weight)[K], Vec<T> (*sum)[N]) {
 #pragma GCC unroll 32
@@ -30,8 +32,8 @@ BF_INLINE void correlate_line(const T* in, const Vec<T> (*weight)[K], Vec<T> (*s
 // R × N outputs. Two rows that are one dilation apart share the input rows between.
 template <class T, int K, int S, int D, int R, int N, class A>
 BF_INLINE void correlate_tile(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
-                              bool add, A& ahead) {
-  ahead();
+                              bool add, A& prefetch) {
+  prefetch();
   Vec<T> sum[R][N], weight[R][K];
 #pragma GCC unroll 2
   for (int q = 0; q < R; ++q) {
@@ -73,29 +75,29 @@ BF_INLINE void correlate_tile(const T* in, int64_t in_row, int taps, const T* w,
 
 template <class T, int K, int S, int D, int R, class A>
 BF_INLINE void correlate_width(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
-                               int64_t width, bool add, A& ahead) {
+                               int64_t width, bool add, A& prefetch) {
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const T* i = in + part;
     T* o = out + part;
     int64_t left = width;
     for (; left >= 8; left -= 8, i += 8 * S * kBlock, o += 8 * step)
-      correlate_tile<T, K, S, D, R, 8>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
+      correlate_tile<T, K, S, D, R, 8>(i, in_row, taps, w + part, o, out_row, step, add, prefetch);
     if (left >= 4) {
-      correlate_tile<T, K, S, D, R, 4>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
+      correlate_tile<T, K, S, D, R, 4>(i, in_row, taps, w + part, o, out_row, step, add, prefetch);
       left -= 4, i += 4 * S * kBlock, o += 4 * step;
     }
     if (left >= 2) {
-      correlate_tile<T, K, S, D, R, 2>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
+      correlate_tile<T, K, S, D, R, 2>(i, in_row, taps, w + part, o, out_row, step, add, prefetch);
       left -= 2, i += 2 * S * kBlock, o += 2 * step;
     }
-    if (left > 0) correlate_tile<T, K, S, D, R, 1>(i, in_row, taps, w + part, o, out_row, step, add, ahead);
+    if (left > 0) correlate_tile<T, K, S, D, R, 1>(i, in_row, taps, w + part, o, out_row, step, add, prefetch);
   }
 }
 
 // out[i][j] (+)= Σ_tu w[t][u]·in[i·S + t·D][j·S + u·D] for `taps` rows of K taps; outputs are `step` elements apart.
 template <class T, int K, int S, int D, class A>
 void correlate_rows(const T* in, int64_t in_row, int taps, const T* w, T* out, int64_t out_row, int64_t step,
-                    int64_t height, int64_t width, bool add, A& ahead) {
+                    int64_t height, int64_t width, bool add, A& prefetch) {
   constexpr bool kPairs = S == 1 && kRegisters == 32;
   for (int64_t i = 0; i < height; ++i) {
     const T* from = in + i * S * in_row;
@@ -103,44 +105,38 @@ void correlate_rows(const T* in, int64_t in_row, int taps, const T* w, T* out, i
     if (kPairs && i / D % 2 == 1) continue;
     if constexpr (kPairs) {
       if (i + D < height) {
-        correlate_width<T, K, S, D, 2>(from, in_row, taps, w, to, out_row, step, width, add, ahead);
+        correlate_width<T, K, S, D, 2>(from, in_row, taps, w, to, out_row, step, width, add, prefetch);
         continue;
       }
     }
-    correlate_width<T, K, S, D, 1>(from, in_row, taps, w, to, out_row, step, width, add, ahead);
+    correlate_width<T, K, S, D, 1>(from, in_row, taps, w, to, out_row, step, width, add, prefetch);
   }
 }
 
-// How often that asks for memory ahead; no more than it does.
+// How often that asks for memory prefetch; no more than it does.
 inline int64_t correlations(int64_t height, int64_t width) { return (height + 1) / 2 * (width / 8); }
 
 template <class T, class A>
 using CorrelateRows = void (*)(const T*, int64_t, int, const T*, T*, int64_t, int64_t, int64_t, int64_t, bool, A&);
 
+// Kernels 1, 2 and 4 are the taps that pixels of one parity meet, see `Parity`.
 template <class T, class A>
 CorrelateRows<T, A> correlate_of(int kernel, int stride, int dilation) {
-  if (dilation == 2) {
-    if (stride == 2) return kernel == 3 ? &correlate_rows<T, 3, 2, 2, A> : &correlate_rows<T, 5, 2, 2, A>;
-    return kernel == 3 ? &correlate_rows<T, 3, 1, 2, A> : &correlate_rows<T, 5, 1, 2, A>;
-  }
-  if (stride == 2) {
-    return kernel == 3   ? &correlate_rows<T, 3, 2, 1, A>
-           : kernel == 5 ? &correlate_rows<T, 5, 2, 1, A>
-                         : &correlate_rows<T, 7, 2, 1, A>;
-  }
-  switch (kernel) {
-    case 1:
-      return &correlate_rows<T, 1, 1, 1, A>;
-    case 2:
-      return &correlate_rows<T, 2, 1, 1, A>;
-    case 3:
-      return &correlate_rows<T, 3, 1, 1, A>;
-    case 4:
-      return &correlate_rows<T, 4, 1, 1, A>;
-    case 5:
-      return &correlate_rows<T, 5, 1, 1, A>;
-    default:
-      return &correlate_rows<T, 7, 1, 1, A>;
+  switch (filter_key(kernel, stride, dilation)) {
+    case filter_key(1, 1, 1): return &correlate_rows<T, 1, 1, 1, A>;
+    case filter_key(2, 1, 1): return &correlate_rows<T, 2, 1, 1, A>;
+    case filter_key(3, 1, 1): return &correlate_rows<T, 3, 1, 1, A>;
+    case filter_key(4, 1, 1): return &correlate_rows<T, 4, 1, 1, A>;
+    case filter_key(5, 1, 1): return &correlate_rows<T, 5, 1, 1, A>;
+    case filter_key(7, 1, 1): return &correlate_rows<T, 7, 1, 1, A>;
+    case filter_key(3, 2, 1): return &correlate_rows<T, 3, 2, 1, A>;
+    case filter_key(5, 2, 1): return &correlate_rows<T, 5, 2, 1, A>;
+    case filter_key(7, 2, 1): return &correlate_rows<T, 7, 2, 1, A>;
+    case filter_key(3, 1, 2): return &correlate_rows<T, 3, 1, 2, A>;
+    case filter_key(5, 1, 2): return &correlate_rows<T, 5, 1, 2, A>;
+    case filter_key(3, 2, 2): return &correlate_rows<T, 3, 2, 2, A>;
+    case filter_key(5, 2, 2): return &correlate_rows<T, 5, 2, 2, A>;
+    default: unknown_filter(kernel, stride, dilation);
   }
 }
 
@@ -178,7 +174,10 @@ BF_INLINE void weight_gradient_tile(const T* in, int64_t in_row, const T* g, int
 template <class T, int K, int S, int D, int G, int R>
 BF_INLINE void weight_gradient_width(const T* in, int64_t in_row, const T* g, int64_t g_row, int64_t columns,
                                      Vec<T>* sum) {
-  constexpr int kApart = S == 1 && K > 3 ? D : 1, kFree = kRegisters - G * K - 1, P = kFree / R >= 8 ? 8 : kFree / R >= 4 ? 4 : 2;
+  constexpr int kApart = S == 1 && K > 3 ? D : 1, kFree = kRegisters - G * K - 1,
+                P = kFree / R >= 8   ? 8
+                    : kFree / R >= 4 ? 4
+                                     : 2;
   for (int64_t phase = 0; phase < kApart; ++phase) {
     const T *p = in + phase * kBlock, *q = g + phase * kBlock;
     int64_t left = (columns - phase + kApart - 1) / kApart;
@@ -239,18 +238,19 @@ using WeightGradient = void (*)(const T*, int64_t, const T*, int64_t, int64_t, i
 
 template <class T>
 WeightGradient<T> weight_gradient_of(int kernel, int stride, int dilation) {
-  if (dilation == 2) {
-    if (stride == 2) return kernel == 3 ? &weight_gradient<T, 3, 2, 2> : &weight_gradient<T, 5, 2, 2>;
-    return kernel == 3 ? &weight_gradient<T, 3, 1, 2> : &weight_gradient<T, 5, 1, 2>;
+  switch (filter_key(kernel, stride, dilation)) {
+    case filter_key(3, 1, 1): return &weight_gradient<T, 3, 1, 1>;
+    case filter_key(5, 1, 1): return &weight_gradient<T, 5, 1, 1>;
+    case filter_key(7, 1, 1): return &weight_gradient<T, 7, 1, 1>;
+    case filter_key(3, 2, 1): return &weight_gradient<T, 3, 2, 1>;
+    case filter_key(5, 2, 1): return &weight_gradient<T, 5, 2, 1>;
+    case filter_key(7, 2, 1): return &weight_gradient<T, 7, 2, 1>;
+    case filter_key(3, 1, 2): return &weight_gradient<T, 3, 1, 2>;
+    case filter_key(5, 1, 2): return &weight_gradient<T, 5, 1, 2>;
+    case filter_key(3, 2, 2): return &weight_gradient<T, 3, 2, 2>;
+    case filter_key(5, 2, 2): return &weight_gradient<T, 5, 2, 2>;
+    default: unknown_filter(kernel, stride, dilation);
   }
-  if (stride == 2) {
-    return kernel == 3   ? &weight_gradient<T, 3, 2, 1>
-           : kernel == 5 ? &weight_gradient<T, 5, 2, 1>
-                         : &weight_gradient<T, 7, 2, 1>;
-  }
-  return kernel == 3   ? &weight_gradient<T, 3, 1, 1>
-         : kernel == 5 ? &weight_gradient<T, 5, 1, 1>
-                       : &weight_gradient<T, 7, 1, 1>;
 }
 
 }  // namespace blocked

@@ -1,4 +1,4 @@
-// Images in blocks of channels: as they lie in memory, and with a frame around them.
+// Images in blocks of channels: as they lie in memory, and padded.
 #pragma once
 
 #include "../isa/vector.h"
@@ -19,12 +19,12 @@ struct View {
   const S* at(int64_t b, int64_t p) const { return base + b * block + p * pixel; }
 };
 
-// Puts `count` pixels on the list of what is asked for ahead, unless nobody knows them yet.
+// Puts `count` pixels on the list of what is asked for prefetch, unless nobody knows them yet.
 template <class S>
-void add_view(Ahead& ahead, const View<S>& view, int64_t blocks, int64_t first, int64_t count) {
+void add_view(Prefetcher& prefetch, const View<S>& view, int64_t blocks, int64_t first, int64_t count) {
   if (view.base == nullptr) return;
-  if (view.block == kBlock) return ahead.add(view.at(0, first), count, view.pixel, blocks * kBlock);
-  for (int64_t b = 0; b < blocks; ++b) ahead.add(view.at(b, first), count, view.pixel, kBlock);
+  if (view.block == kBlock) return prefetch.add(view.at(0, first), count, view.pixel, blocks * kBlock);
+  for (int64_t b = 0; b < blocks; ++b) prefetch.add(view.at(b, first), count, view.pixel, kBlock);
 }
 
 // `count` pixels of a block, computed numbers from stored ones or the other way round.
@@ -51,44 +51,44 @@ Strided<E> in_place(Any* images, int64_t pixel, int64_t first, int64_t b) {
   return {images == nullptr ? nullptr : static_cast<E*>(images) + first * pixel + b * kBlock, pixel};
 }
 
-// An image with a frame around each block.
+// An image whose blocks are padded by a halo.
 template <class T>
-struct Framed {
+struct PaddedImage {
   T* base;
   int64_t row;    // elements from one row to the next
   int64_t block;  // and from one block to the next
-  int64_t frame;  // pixels
-  // Pixel (i, j), from −frame on.
-  T* at(int64_t b, int64_t i, int64_t j) const { return base + b * block + (i + frame) * row + (j + frame) * kBlock; }
+  int64_t halo;   // pixels
+  // Pixel (i, j), from −halo on.
+  T* at(int64_t b, int64_t i, int64_t j) const { return base + b * block + (i + halo) * row + (j + halo) * kBlock; }
 };
 
-// The frame holds `value`; the image is yet to be written.
+// The halo holds `value`, written once per pass; the image inside is yet to be written.
 template <class T>
-Framed<T> framed(Scratch<T>& scratch, int64_t blocks, int64_t height, int64_t width, int64_t frame, T value) {
-  const int64_t row = (width + 2 * frame) * kBlock, block = (height + 2 * frame) * row, side = frame * kBlock;
+PaddedImage<T> padded_image(Scratch<T>& scratch, int64_t blocks, int64_t height, int64_t width, int64_t halo, T value) {
+  const int64_t row = (width + 2 * halo) * kBlock, block = (height + 2 * halo) * row, side = halo * kBlock;
   T* base = scratch.take(blocks * block);
-  for (int64_t b = 0; b < blocks && scratch.fresh; ++b) {
-    for (int64_t i = -frame; i < height + frame; ++i) {
-      T* p = base + b * block + (i + frame) * row;
+  for (int64_t b = 0; b < blocks && scratch.fresh(); ++b) {
+    for (int64_t i = -halo; i < height + halo; ++i) {
+      T* p = base + b * block + (i + halo) * row;
       const bool outside = i < 0 || i >= height;
       for (int64_t j = 0; j < (outside ? row : side); ++j) p[j] = value;
       for (int64_t j = row - side; j < row && !outside; ++j) p[j] = value;
     }
   }
-  return {base, row, block, frame};
+  return {base, row, block, halo};
 }
 
-// f of every vector of an image, into a framed one.
+// f of every vector of an image, into a padded one.
 template <class T, class S, class F>
-BF_INLINE void fill(const Framed<T>& to, const View<S>& from, int64_t blocks, int64_t height, int64_t width, const F& f) {
+BF_INLINE void fill(const PaddedImage<T>& to, const View<S>& from, int64_t blocks, int64_t height, int64_t width,
+                    const F& f) {
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t i = 0; i < height; ++i) {
       const S* p = from.at(b, i * width);
       T* q = to.at(b, i, 0);
       for (int64_t j = 0; j < width; ++j, p += from.pixel, q += kBlock) {
 #pragma GCC unroll 8
-        for (int part = 0; part < kBlock; part += kWidth<T>)
-          store(q + part, f(load(p + part), b * kBlock + part));
+        for (int part = 0; part < kBlock; part += kWidth<T>) store(q + part, f(load(p + part), b * kBlock + part));
       }
     }
   }

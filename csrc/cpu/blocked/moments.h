@@ -3,6 +3,7 @@
 
 #include "../isa/vector.h"
 #include "../memory/scratch.h"
+#include "moments_merge.h"
 #include "stored.h"
 
 namespace base_fast {
@@ -22,7 +23,8 @@ BF_INLINE void add_to_sums(double* to, Vec<float> v) {
 }
 
 // Sums of x − shift and (x − shift)², where the shift is the first value: at a mean far from zero, plain sums would
-// have no digits left for the variance. In T within a chunk, in double over chunks.
+// have no digits left for the variance. In T within a chunk, in double over chunks. In the order: reset(), add() of the
+// first chunk of every block, `empty` = false, add() of others, merge().
 template <class T>
 struct Moments {
   T* shift;
@@ -66,13 +68,13 @@ struct Moments {
       add_to_sums(second + part, (square[0] + square[1]) + (square[2] + square[3]));
     }
   }
-  // Merge `count` values per channel into the mean and Σ(x − mean)² of `before` others (Chan et al. 1979).
+  // Merge `count` values per channel into the mean and Σ(x − mean)² of `before` others; of none, whatever they hold.
   void merge(double* mean, double* square, int64_t before, int64_t count) const {
+    const MomentsMerge merge(before, count);
     for (int64_t c = 0; c < padded; ++c) {
       const double m = shift[c] + first[c] / double(count), s = second[c] - first[c] * first[c] / double(count);
-      const double delta = m - mean[c], part = double(count) / double(before + count);
-      mean[c] = before == 0 ? m : mean[c] + delta * part;
-      square[c] = before == 0 ? s : square[c] + s + delta * delta * double(before) * part;
+      square[c] = before == 0 ? s : square[c] + s + merge.between(mean[c], m);
+      mean[c] = before == 0 ? m : merge.mean(mean[c], m);
     }
   }
 };

@@ -33,18 +33,18 @@ BF_INLINE void each_width(int64_t blocks, const F& f) {
   while (at < blocks) next(Constant<kTall<T>>{}, Constant<1>{});
 }
 
-// How often a product, or a gradient of its weights, asks for memory ahead; no more than it does.
+// How often a product, or a gradient of its weights, asks for memory prefetch; no more than it does.
 inline int64_t products(int64_t in_blocks, int64_t out_blocks, int64_t pixels) {
   return out_blocks == 1 ? pixels / 16 * in_blocks : pixels / 8 * in_blocks * (out_blocks / 2);
 }
-inline int64_t outers(int64_t in_blocks, int64_t out_blocks, int64_t pixels) {
+inline int64_t outer_products(int64_t in_blocks, int64_t out_blocks, int64_t pixels) {
   return pixels / 8 * out_blocks * (in_blocks == 1 ? 1 : 2 * (in_blocks / 2));
 }
 
 // N pixels × M blocks of output channels.
 template <class T, int N, int M, class A>
 BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const T* w, T* out, int64_t out_block,
-                            A& ahead) {
+                            A& prefetch) {
   constexpr int P = kParts<T>;
   const int64_t w_block = blocks * kBlock * kBlock;
   Vec<T> sum[N][M * P];
@@ -54,7 +54,7 @@ BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const
     for (int m = 0; m < M * P; ++m) sum[j][m] = Vec<T>{};
   }
   for (int64_t b = 0; b < blocks; ++b, in += in_block, w += kBlock * kBlock) {
-    ahead();
+    prefetch();
 #pragma GCC unroll 4
     for (int c = 0; c < kBlock; ++c) {
       Vec<T> weight[M * P];
@@ -71,21 +71,20 @@ BF_INLINE void product_tile(const T* in, int64_t in_block, int64_t blocks, const
 #pragma GCC unroll 16
   for (int j = 0; j < N; ++j) {
 #pragma GCC unroll 16
-    for (int m = 0; m < M * P; ++m)
-      store(out + (m / P) * out_block + j * kBlock + (m % P) * kWidth<T>, sum[j][m]);
+    for (int m = 0; m < M * P; ++m) store(out + (m / P) * out_block + j * kBlock + (m % P) * kWidth<T>, sum[j][m]);
   }
 }
 
 // out[o][pixel] = Σ_c w[o][c]·in[c][pixel]; w as [out block][in][16].
 template <class T, class A>
 void product(const T* in, int64_t in_block, int64_t in_blocks, const T* w, T* out, int64_t out_block,
-             int64_t out_blocks, int64_t pixels, A& ahead) {
+             int64_t out_blocks, int64_t pixels, A& prefetch) {
   each_width<T>(out_blocks, [&](auto tall, auto wide, int64_t o) __attribute__((always_inline)) {
     int64_t j = 0;
     const auto tiles = [&](auto n) __attribute__((always_inline)) {
       for (; j + n() <= pixels; j += n())
         product_tile<T, n(), wide()>(in + j * kBlock, in_block, in_blocks, w + o * in_blocks * kBlock * kBlock,
-                                     out + o * out_block + j * kBlock, out_block, ahead);
+                                     out + o * out_block + j * kBlock, out_block, prefetch);
     };
     tiles(tall);
     if constexpr (tall() > 8) tiles(Constant<8>{});
@@ -96,8 +95,8 @@ void product(const T* in, int64_t in_block, int64_t in_blocks, const T* w, T* ou
 
 // M output channels × L blocks of input channels; sums stay in registers over the pixels.
 template <class T, int M, int L, class A>
-BF_INLINE void outer_tile(const T* g, const T* in, int64_t in_block, T* dw, int64_t dw_block, int64_t pixels,
-                          A& ahead) {
+BF_INLINE void outer_product_tile(const T* g, const T* in, int64_t in_block, T* dw, int64_t dw_block, int64_t pixels,
+                                  A& prefetch) {
   constexpr int P = kParts<T>;
   Vec<T> sum[M][L * P];
 #pragma GCC unroll 16
@@ -106,7 +105,7 @@ BF_INLINE void outer_tile(const T* g, const T* in, int64_t in_block, T* dw, int6
     for (int l = 0; l < L * P; ++l) sum[m][l] = Vec<T>{};
   }
   for (int64_t j = 0; j < pixels; ++j, g += kBlock, in += kBlock) {
-    if (j % 8 == 0) ahead();
+    if (j % 8 == 0) prefetch();
     Vec<T> x[L * P];
 #pragma GCC unroll 16
     for (int l = 0; l < L * P; ++l) x[l] = load(in + (l / P) * in_block + (l % P) * kWidth<T>);
@@ -129,14 +128,15 @@ BF_INLINE void outer_tile(const T* g, const T* in, int64_t in_block, T* dw, int6
 
 // dw[c][o] += Σ_pixel in[c][pixel]·g[o][pixel]; dw as [in block][out][16].
 template <class T, class A>
-void outer(const T* g, int64_t g_block, int64_t out_blocks, const T* in, int64_t in_block, int64_t in_blocks, T* dw,
-           int64_t pixels, A& ahead) {
+void outer_product(const T* g, int64_t g_block, int64_t out_blocks, const T* in, int64_t in_block, int64_t in_blocks,
+                   T* dw, int64_t pixels, A& prefetch) {
   const int64_t dw_block = out_blocks * kBlock * kBlock;
   for (int64_t o = 0; o < out_blocks; ++o) {
     each_width<T>(in_blocks, [&](auto tall, auto wide, int64_t c) __attribute__((always_inline)) {
       for (int64_t m = 0; m < kBlock; m += tall())
-        outer_tile<T, tall(), wide()>(g + o * g_block + m, in + c * in_block, in_block,
-                                      dw + (o * kBlock + m) * kBlock + c * dw_block, dw_block, pixels, ahead);
+        outer_product_tile<T, tall(), wide()>(g + o * g_block + m, in + c * in_block, in_block,
+                                              dw + (o * kBlock + m) * kBlock + c * dw_block, dw_block, pixels,
+                                              prefetch);
     });
   }
 }

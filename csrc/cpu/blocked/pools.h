@@ -1,7 +1,6 @@
 // 3×3 maximum and average, padding 1, padded pixels not counted: both, or the one that is wanted, from one read.
 #pragma once
 
-#include "../edge/plan.h"
 #include "../isa/vector.h"
 #include "images.h"
 
@@ -47,13 +46,13 @@ inline Pools pools_of(bool max_pool, bool avg_pool) {
 
 // One part of row i of the pools. Returns whether a NaN may be among the values: only then must maxima be Careful.
 template <class T, int S, bool Careful, Pools P>
-BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t i, int part, T* maxima,
+BF_INLINE bool pool_part(const PoolShape& shape, const View<T>& x, int64_t b, int64_t i, int part, T* maxima,
                          T* averages) {
   alignas(64) static constexpr T kZeros[kBlock] = {};
   constexpr bool kMaximum = P != Pools::average, kAverage = P != Pools::maximum;
-  const int64_t top = S * i - 1, width = plan.width;
+  const int64_t top = S * i - 1, width = shape.width;
   // A missing row repeats the middle one for the maximum, and counts as zeros for the sum.
-  const bool above = top >= 0, below = top + 2 < plan.height;
+  const bool above = top >= 0, below = top + 2 < shape.height;
   const T* mid = x.at(b, (top + 1) * width) + part;
   const T* up = above ? x.at(b, top * width) + part : mid;
   const T* down = below ? x.at(b, (top + 2) * width) + part : mid;
@@ -71,9 +70,9 @@ BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64
     const Vec<T> sum = (load(up_sum + j * up_step) + m) + load(down_sum + j * down_step);
     return Column{kMaximum ? higher<Careful>(higher<Careful>(m, u), d) : m, sum};
   };
-  Ints<T> strange = {};
+  Ints<T> nans = {};
   const auto put = [&](int64_t j, Vec<T> high, Vec<T> sum, Vec<T> share) __attribute__((always_inline)) {
-    if (kMaximum && !Careful) strange |= sum != sum;
+    if (kMaximum && !Careful) nans |= sum != sum;
     if (kMaximum) store(maxima + j * kBlock + part, high);
     if (kAverage) store(averages + j * kBlock + part, sum * share);
   };
@@ -92,25 +91,25 @@ BF_INLINE bool pool_part(const Plan<T>& plan, const View<T>& x, int64_t b, int64
       const Vec<T> high = higher<Careful>(higher<Careful>(left.high, mid_column.high), right.high);
       put(j, high, (left.sum + mid_column.sum) + right.sum, inner);
     }
-    if (j < plan.out_width) {
+    if (j < shape.out_width) {
       left = S == 1 ? mid_column : right;
       mid_column = S == 1 ? right : column(S * j);
       put(j, higher<Careful>(left.high, mid_column.high), left.sum + mid_column.sum, outer);
     }
   }
-  return any(strange);
+  return any(nans);
 }
 
 template <class T, int S, Pools P>
-void pool_rows_of(const Plan<T>& plan, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
+void pool_rows_of(const PoolShape& shape, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
                   T* averages) {
   for (int64_t i = begin; i < end; ++i) {
     for (int part = 0; part < kBlock; part += kWidth<T>) {
-      if (pool_part<T, S, false, P>(plan, x, b, i, part, maxima, averages))
-        pool_part<T, S, true, P>(plan, x, b, i, part, maxima, averages);
+      if (pool_part<T, S, false, P>(shape, x, b, i, part, maxima, averages))
+        pool_part<T, S, true, P>(shape, x, b, i, part, maxima, averages);
     }
-    maxima += plan.out_width * kBlock;
-    averages += plan.out_width * kBlock;
+    maxima += shape.out_width * kBlock;
+    averages += shape.out_width * kBlock;
   }
 }
 
@@ -119,12 +118,9 @@ template <class F>
 auto with_pools(int stride, Pools pools, const F& f) {
   const auto strided = [&](auto s) {
     switch (pools) {
-      case Pools::maximum:
-        return f(s, std::integral_constant<Pools, Pools::maximum>{});
-      case Pools::average:
-        return f(s, std::integral_constant<Pools, Pools::average>{});
-      default:
-        return f(s, std::integral_constant<Pools, Pools::both>{});
+      case Pools::maximum: return f(s, std::integral_constant<Pools, Pools::maximum>{});
+      case Pools::average: return f(s, std::integral_constant<Pools, Pools::average>{});
+      default: return f(s, std::integral_constant<Pools, Pools::both>{});
     }
   };
   return stride == 1 ? strided(std::integral_constant<int, 1>{}) : strided(std::integral_constant<int, 2>{});
@@ -132,10 +128,10 @@ auto with_pools(int stride, Pools pools, const F& f) {
 
 // Rows [begin, end) of the pools of block b, dense.
 template <class T>
-void pool_rows(const Plan<T>& plan, Pools pools, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
+void pool_rows(const PoolShape& shape, Pools pools, const View<T>& x, int64_t b, int64_t begin, int64_t end, T* maxima,
                T* averages) {
-  with_pools(plan.stride, pools, [&](auto s, auto p) {
-    pool_rows_of<T, decltype(s)::value, decltype(p)::value>(plan, x, b, begin, end, maxima, averages);
+  with_pools(shape.stride, pools, [&](auto s, auto p) {
+    pool_rows_of<T, decltype(s)::value, decltype(p)::value>(shape, x, b, begin, end, maxima, averages);
   });
 }
 
@@ -165,11 +161,11 @@ struct Gradients {
 
 // Output row i's gradients to the three input rows of its windows: the maximum's to the first pixel that attains it, or
 // to the last NaN, the average's to all. `gradients(part)(j, maximum, average)` gives both of output j. Rows of x are
-// framed by a pixel of −∞, which nothing exceeds, rows of dx by one that nobody reads; those that no window has reached
+// padded by a pixel of −∞, which nothing exceeds, rows of dx by one that nobody reads; those that no window has reached
 // before are written, whatever they hold. `Careful`: x may hold NaN.
 template <class T, int S, bool Careful, Pools P, class F>
 BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T* const x[3], T* const dx[3],
-                                   const F& gradients) {
+                              const F& gradients) {
   alignas(64) static constexpr T kZeros[kBlock] = {};
   constexpr bool kMaximum = P != Pools::average, kAverage = P != Pools::maximum;
   const int64_t columns = (width + S - 1) / S;
@@ -177,7 +173,7 @@ BF_INLINE void scatter_row_of(int64_t height, int64_t width, int64_t i, const T*
   const T rows = T(1 + above + below);
   const Vec<T> inner = all(T(1) / (rows * 3)), outer = all(T(1) / (rows * 2)), only = all(T(1) / rows);
   for (int part = 0; part < kBlock; part += kWidth<T>) {
-    // Column c of the framed rows.
+    // Column c of the padded rows.
     const auto column = [&](int64_t c) __attribute__((always_inline)) {
       const int64_t p = c * kBlock + part;
       Column<T> all_rows{load(x[0] + p), Ints<T>{} + (above ? 0 : 3), {}};

@@ -12,7 +12,7 @@ using namespace simd;
 // Memory that is needed soon, asked for a few cache lines at a time by the arithmetic that comes before. Measured per
 // line of 30 GB/s memory: 3 ns if nobody asks, or asks for a hundred at once, as the processor then waits for them;
 // 1.4 ns by eights.
-class Ahead {
+class Prefetcher {
  public:
   // `count` pixels, `step` elements apart.
   template <class S>
@@ -46,7 +46,7 @@ class Ahead {
 };
 
 // For arithmetic that nothing follows.
-struct Nothing {
+struct NoPrefetch {
   BF_INLINE void operator()() const {}
 };
 

@@ -15,17 +15,17 @@ int64_t relu_conv_norm_scratch(const ConvPlan<S>& plan);
 
 // Forward 1: v = W·relu(x), its means and Σ(v − mean)².
 template <class S>
-void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory);
+void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>& memory);
 // Forward 2: y, the normalized v.
 template <class S>
-void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory);
+void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>& memory);
 
 // Backward 1: Σ dy and Σ dy·y.
 template <class S>
-void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory);
+void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>& memory);
 // Backward 2: dx, and the group's share of dW.
 template <class S>
-void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory);
+void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>& memory);
 
 )
 }  // namespace base_fast

@@ -64,68 +64,88 @@ void put_gradient(const ConvPlan<S>& plan, const Piece<T>& piece, const Chunk<T>
   });
 }
 
-// What a piece reads and writes, asked for ahead.
+// What a piece reads and writes, asked for prefetch.
 template <class S, class T>
-void add_x(const ConvPlan<S>& plan, const Piece<T>& piece, Ahead& ahead) {
+void add_x(const ConvPlan<S>& plan, const Piece<T>& piece, Prefetcher& prefetch) {
   each_run(plan, piece, [&](const Run& run) {
-    ahead.add(plan.x.at(run.image, run.in_row, run.in_column), run.inside, plan.stride * plan.x.pixel,
-              plan.in_channels);
+    prefetch.add(plan.x.at(run.image, run.in_row, run.in_column), run.inside, plan.stride * plan.x.pixel,
+                 plan.in_channels);
   });
 }
 template <class S, class T>
-void add_grad(const ConvPlan<S>& plan, const Piece<T>& piece, Ahead& ahead) {
+void add_grad(const ConvPlan<S>& plan, const Piece<T>& piece, Prefetcher& prefetch) {
   each_run(plan, piece, [&](const Run& run) {
-    ahead.add(plan.grad.at(run.image, run.row, run.column) + piece.part->begin, run.count, plan.grad.pixel,
-              piece.part->channels);
+    prefetch.add(plan.grad.at(run.image, run.row, run.column) + piece.part->begin, run.count, plan.grad.pixel,
+                 piece.part->channels);
   });
 }
 template <class S, class T>
-void add_dx(const ConvPlan<S>& plan, const Piece<T>& piece, Ahead& ahead) {
+void add_dx(const ConvPlan<S>& plan, const Piece<T>& piece, Prefetcher& prefetch) {
   each_run(plan, piece, [&](const Run& run) {
     const int64_t column = run.column * plan.stride, count = std::min(run.count * plan.stride, plan.width - column);
     if (run.in_row < plan.height)
-      ahead.add(plan.dx_at(run.image, run.in_row, column), count, plan.in_channels, plan.in_channels);
+      prefetch.add(plan.dx_at(run.image, run.in_row, column), count, plan.in_channels, plan.in_channels);
   });
 }
 template <class S, class From, class T>
-void add_output(const ConvPlan<S>& plan, const Piece<T>& piece, const From* output, Ahead& ahead) {
-  ahead.add(output + piece.first * plan.out_channels + piece.part->begin, piece.count, plan.out_channels,
-            piece.part->channels);
+void add_output(const ConvPlan<S>& plan, const Piece<T>& piece, const From* output, Prefetcher& prefetch) {
+  prefetch.add(output + piece.first * plan.out_channels + piece.part->begin, piece.count, plan.out_channels,
+               piece.part->channels);
 }
 
 template <class S>
-Chunk<Wide<S>> take_chunk(const ConvPlan<S>& plan, Scratch<Wide<S>>& scratch, int64_t channels) {
+Chunk<compute_t<S>> take_chunk(const ConvPlan<S>& plan, Scratch<compute_t<S>>& scratch, int64_t channels) {
   return {scratch.take(channels * plan.chunk()), plan.chunk() * kBlock};
 }
+
+// What the passes take of their thread's memory.
+template <class S>
+struct ConvolveScratch {
+  using T = compute_t<S>;
+  Chunk<T> rectified, v;
+  Moments<T> moments;
+  ConvolveScratch(const ConvPlan<S>& plan, Scratch<T>& scratch)
+      : rectified(take_chunk(plan, scratch, plan.in_padded())),
+        v(take_chunk(plan, scratch, plan.out_padded)),
+        moments(Moments<T>::take(scratch, plan.out_padded)) {}
+};
+template <class S>
+struct GradientsScratch {
+  using T = compute_t<S>;
+  Chunk<T> rectified, dx, dv;
+  GradientsScratch(const ConvPlan<S>& plan, Scratch<T>& scratch)
+      : rectified(take_chunk(plan, scratch, plan.in_padded())),
+        dx(take_chunk(plan, scratch, plan.in_padded())),
+        dv(take_chunk(plan, scratch, plan.out_padded)) {}
+};
 
 }  // namespace conv
 
 template <class S>
 int64_t relu_conv_norm_scratch(const ConvPlan<S>& plan) {
-  constexpr int64_t kMoments = 5 + 2 * sizeof(double) / sizeof(Wide<S>);
-  return (2 * plan.in_padded() + plan.out_padded) * plan.chunk() + kMoments * plan.out_padded +
-         8 * Scratch<Wide<S>>::kStagger;
+  return std::max(scratch_of<conv::ConvolveScratch<S>, compute_t<S>>(plan),
+                  scratch_of<conv::GradientsScratch<S>, compute_t<S>>(plan));
 }
 
 template <class S>
-void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory) {
+void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>& memory) {
   using namespace conv;
-  using T = Wide<S>;
+  using T = compute_t<S>;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  const Chunk<T> rectified = take_chunk(plan, scratch, plan.in_padded());
-  const Chunk<T> v = take_chunk(plan, scratch, plan.out_padded);
-  Moments<T> moments = Moments<T>::take(scratch, plan.out_padded);
+  ConvolveScratch<S> own(plan, scratch);
+  const Chunk<T>&rectified = own.rectified, &v = own.v;
+  Moments<T>& moments = own.moments;
   moments.reset();
   each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>& next) {
     const ConvPart<T>& part = *piece.part;
     fetch_rectified(plan, piece, rectified);
-    Ahead ahead;
-    add_output(plan, piece, plan.v, ahead);
-    add_x(plan, next, ahead);
-    ahead.spread(products(plan.in_blocks, part.blocks, piece.count));
+    Prefetcher prefetch;
+    add_output(plan, piece, plan.v, prefetch);
+    add_x(plan, next, prefetch);
+    prefetch.spread(products(plan.in_blocks, part.blocks, piece.count));
     product(rectified.base, rectified.block, plan.in_blocks, part.weight, v.base, v.block, part.blocks, piece.count,
-            ahead);
+            prefetch);
     moments.empty = piece.first == plan.begin(group);
     for (int64_t c = 0; c < part.blocks * kBlock; c += kBlock)
       moments.add((part.padded_begin + c) / kBlock, v.at(c, 0), piece.count);
@@ -136,9 +156,9 @@ void relu_conv_norm_convolve(const ConvPlan<S>& plan, int64_t group, const Works
 }
 
 template <class S>
-void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>&) {
+void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>&) {
   using namespace conv;
-  using T = Wide<S>;
+  using T = compute_t<S>;
   const FlushDenormals flush;
   each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>&) {
     const ConvPart<T>& part = *piece.part;
@@ -154,9 +174,9 @@ void relu_conv_norm_normalize(const ConvPlan<S>& plan, int64_t group, const Work
 }
 
 template <class S>
-void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>&) {
+void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>&) {
   using namespace conv;
-  using T = Wide<S>;
+  using T = compute_t<S>;
   const FlushDenormals flush;
   double* sums = plan.sums_of(group);
   std::memset(sums, 0, size_t(2 * plan.out_padded) * sizeof(double));
@@ -177,14 +197,13 @@ void relu_conv_norm_reduce(const ConvPlan<S>& plan, int64_t group, const Workspa
 }
 
 template <class S>
-void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, const Workspace<Wide<S>>& memory) {
+void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, const Workspace<compute_t<S>>& memory) {
   using namespace conv;
-  using T = Wide<S>;
+  using T = compute_t<S>;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  const Chunk<T> rectified = take_chunk(plan, scratch, plan.in_padded());
-  const Chunk<T> dx = take_chunk(plan, scratch, plan.in_padded());
-  const Chunk<T> dv = take_chunk(plan, scratch, plan.out_padded);
+  const GradientsScratch<S> own(plan, scratch);
+  const Chunk<T>&rectified = own.rectified, &dx = own.dx, &dv = own.dv;
   T* gradients = plan.weight_gradients + group * plan.weights;
   std::memset(gradients, 0, size_t(plan.weights) * sizeof(T));
   each_piece(plan, group, [&](const Piece<T>& piece, const Piece<T>& next) {
@@ -197,26 +216,26 @@ void relu_conv_norm_gradients(const ConvPlan<S>& plan, int64_t group, const Work
       });
     }
     fetch_rectified(plan, piece, rectified);
-    Ahead writes, reads;
+    Prefetcher writes, reads;
     add_dx(plan, piece, writes);
     add_grad(plan, next, reads);
     add_output(plan, next, plan.saved, reads);
     add_x(plan, next, reads);
-    writes.spread(outers(plan.in_blocks, part.blocks, piece.count));
-    outer(dv.base, dv.block, part.blocks, rectified.base, rectified.block, plan.in_blocks, gradients + part.weights_at,
-          piece.count, writes);
+    writes.spread(outer_products(plan.in_blocks, part.blocks, piece.count));
+    outer_product(dv.base, dv.block, part.blocks, rectified.base, rectified.block, plan.in_blocks,
+                  gradients + part.weights_at, piece.count, writes);
     reads.spread(products(part.blocks, plan.in_blocks, piece.count));
     product(dv.base, dv.block, part.blocks, part.transposed, dx.base, dx.block, plan.in_blocks, piece.count, reads);
     put_gradient(plan, piece, rectified, dx);
   });
 }
 
-#define BF_INSTANTIATE(S)                                                                \
-  template int64_t relu_conv_norm_scratch(const ConvPlan<S>&);                           \
-  template void relu_conv_norm_convolve(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);          \
-  template void relu_conv_norm_normalize(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);         \
-  template void relu_conv_norm_reduce(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);            \
-  template void relu_conv_norm_gradients(const ConvPlan<S>&, int64_t, const Workspace<Wide<S>>&);
+#define BF_INSTANTIATE(S)                                                                              \
+  template int64_t relu_conv_norm_scratch(const ConvPlan<S>&);                                         \
+  template void relu_conv_norm_convolve(const ConvPlan<S>&, int64_t, const Workspace<compute_t<S>>&);  \
+  template void relu_conv_norm_normalize(const ConvPlan<S>&, int64_t, const Workspace<compute_t<S>>&); \
+  template void relu_conv_norm_reduce(const ConvPlan<S>&, int64_t, const Workspace<compute_t<S>>&);    \
+  template void relu_conv_norm_gradients(const ConvPlan<S>&, int64_t, const Workspace<compute_t<S>>&);
 BF_INSTANTIATE(float)
 BF_INSTANTIATE(double)
 BF_INSTANTIATE(bfloat16)

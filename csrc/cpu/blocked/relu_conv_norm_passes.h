@@ -7,6 +7,8 @@
 
 #include "../memory/buffer.h"
 #include "../memory/groups.h"
+#include "moments_merge.h"
+#include "packing.h"
 #include "relu_conv_norm.h"
 #include "relu_conv_norm_plan.h"
 
@@ -21,7 +23,7 @@ struct ConvShape {
 template <class S>
 class Convolution {
  public:
-  using T = Wide<S>;
+  using T = compute_t<S>;
 
   // `weight`: (out, in) numbers, dense.
   template <class W>
@@ -57,12 +59,10 @@ class Convolution {
     each_channel([&](int64_t at, int64_t c) {
       double m = 0.0, square = 0.0;
       for (int64_t g = 0; g < plan.groups; ++g) {
-        // Chan et al. 1979.
         const double* sums = plan.sums_of(g);
-        const double before = double(plan.begin(g)), count = double(plan.begin(g + 1)) - before;
-        const double delta = sums[at] - m, part = count / (before + count);
-        m = g == 0 ? sums[at] : m + delta * part;
-        square += sums[padded + at] + (g == 0 ? 0.0 : delta * delta * before * part);
+        const MomentsMerge merge{double(plan.begin(g)), double(plan.begin(g + 1) - plan.begin(g))};
+        square += sums[padded + at] + (g == 0 ? 0.0 : merge.between(m, sums[at]));
+        m = g == 0 ? sums[at] : merge.mean(m, sums[at]);
       }
       const double r = 1.0 / std::sqrt(square / double(plan.pixels()) + eps);
       mean[at] = T(m), scale[at] = rstd[c] = T(r), offset[at] = T((double(mean[at]) - m) * r);
@@ -91,7 +91,12 @@ class Convolution {
   // The merged dW in its own form: (out, in) numbers, dense.
   template <class W>
   void unpack(const T* merged, W* weight_gradient) const {
-    each_weight([&](int64_t index, int64_t, int64_t transposed) { weight_gradient[index] = W(merged[transposed]); });
+    for (int p = 0; p < plan.count; ++p) {
+      const ConvPart<T>& part = plan.parts[p];
+      W* rows = weight_gradient + part.begin * plan.in_channels;
+      unpack_matrix(merged + part.weights_at, outputs_of(part), plan.in_channels,
+                    [rows](int64_t i, T value) { rows[i] = W(value); });
+    }
   }
 
   ConvPlan<S> plan{};
@@ -116,30 +121,21 @@ class Convolution {
     }
   }
 
-  // f(plain, packed, transposed) of the places of every weight.
-  template <class F>
-  void each_weight(const F& f) const {
-    for (int p = 0; p < plan.count; ++p) {
-      const ConvPart<T>& part = plan.parts[p];
-      for (int64_t o = 0; o < part.channels; ++o) {
-        for (int64_t c = 0; c < plan.in_channels; ++c)
-          f((part.begin + o) * plan.in_channels + c,
-            part.weights_at + (o / kBlock * plan.in_padded() + c) * kBlock + o % kBlock,
-            part.weights_at + (c / kBlock * part.blocks * kBlock + o) * kBlock + c % kBlock);
-      }
-    }
-  }
+  // What a part's channels of (out, in) weights, dense, are in blocks.
+  static ChannelRange outputs_of(const ConvPart<T>& part) { return {0, part.channels}; }
 
   template <class W>
   void pack(const W* weight) {
     packed_ = Buffer<T>::zeros(2 * plan.weights);
     T *forward = packed_.get(), *back = forward + plan.weights;
-    each_weight([&](int64_t index, int64_t packed, int64_t transposed) {
-      forward[packed] = back[transposed] = T(weight[index]);
-    });
     for (int p = 0; p < plan.count; ++p) {
-      plan.parts[p].weight = forward + plan.parts[p].weights_at;
-      plan.parts[p].transposed = back + plan.parts[p].weights_at;
+      ConvPart<T>& part = plan.parts[p];
+      const W* rows = weight + part.begin * plan.in_channels;
+      const auto at = [rows](int64_t i) { return T(rows[i]); };
+      pack_matrix(at, outputs_of(part), plan.in_channels, plan.in_padded(), forward + part.weights_at);
+      pack_matrix_transposed(at, outputs_of(part), plan.in_channels, back + part.weights_at);
+      part.weight = forward + part.weights_at;
+      part.transposed = back + part.weights_at;
     }
   }
 

@@ -26,13 +26,13 @@ BF_INLINE void read_pixel(const S* p, int64_t channels, const F& f) {
   int64_t c = 0;
   for (; c + kBlock <= channels; c += kBlock) {
 #pragma GCC unroll 8
-    for (int part = 0; part < kBlock; part += kWidth<Wide<S>>) f(c + part, load(p + c + part));
+    for (int part = 0; part < kBlock; part += kWidth<compute_t<S>>) f(c + part, load(p + c + part));
   }
   if (c == channels) return;
   S tail[kBlock] = {};
   for (int64_t k = 0; k < channels - c; ++k) tail[k] = p[c + k];
 #pragma GCC unroll 8
-  for (int part = 0; part < kBlock; part += kWidth<Wide<S>>) f(c + part, load(tail + part));
+  for (int part = 0; part < kBlock; part += kWidth<compute_t<S>>) f(c + part, load(tail + part));
 }
 
 // One pixel from f(channel), a vector of T.
@@ -52,16 +52,16 @@ BF_INLINE void write_pixel(S* p, int64_t channels, const F& f) {
 
 // The vector that begins with channel c, zeros beyond the channels; and back.
 template <class S>
-BF_INLINE Vec<Wide<S>> read_part(const S* p, int64_t c, int64_t channels) {
-  constexpr int64_t N = kWidth<Wide<S>>;
+BF_INLINE Vec<compute_t<S>> read_part(const S* p, int64_t c, int64_t channels) {
+  constexpr int64_t N = kWidth<compute_t<S>>;
   if (c + N <= channels) return load(p + c);
   S tail[N] = {};
   for (int64_t k = c; k < channels; ++k) tail[k - c] = p[k];
   return load(tail);
 }
 template <class S>
-BF_INLINE void write_part(S* p, int64_t c, int64_t channels, Vec<Wide<S>> v) {
-  constexpr int64_t N = kWidth<Wide<S>>;
+BF_INLINE void write_part(S* p, int64_t c, int64_t channels, Vec<compute_t<S>> v) {
+  constexpr int64_t N = kWidth<compute_t<S>>;
   if (c + N <= channels) return store(p + c, v);
   S tail[N];
   store(tail, v);
@@ -80,7 +80,7 @@ template <class S, class F>
 BF_INLINE void each_piece(const ConvPlan<S>& plan, int64_t group, const F& f) {
   const int64_t begin = plan.begin(group), end = plan.begin(group + 1), chunk = plan.chunk();
   const int64_t pieces = (end - begin + chunk - 1) / chunk * plan.count;
-  const auto piece = [&](int64_t p) -> Piece<Wide<S>> {
+  const auto piece = [&](int64_t p) -> Piece<compute_t<S>> {
     const int64_t first = begin + p / plan.count * chunk;
     return {plan.parts + p % plan.count, first, p < pieces ? std::min(chunk, end - first) : 0};
   };
@@ -96,7 +96,7 @@ struct Run {
 };
 
 template <class S, class F>
-BF_INLINE void each_run(const ConvPlan<S>& plan, const Piece<Wide<S>>& piece, const F& f) {
+BF_INLINE void each_run(const ConvPlan<S>& plan, const Piece<compute_t<S>>& piece, const F& f) {
   const int64_t row = piece.first / plan.out_width, shift = piece.part->shift;
   Run run{0, 0, row / plan.out_height, row % plan.out_height, piece.first % plan.out_width, 0, 0, 0};
   for (; run.k < piece.count; run.k += run.count, run.column = 0) {

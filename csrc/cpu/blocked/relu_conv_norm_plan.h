@@ -11,20 +11,6 @@
 
 namespace base_fast {
 
-constexpr int64_t kMostPixels = 128;  // of a chunk
-
-// What numbers stored as S are computed in.
-template <class S>
-struct WideOf {
-  using Type = S;
-};
-template <>
-struct WideOf<bfloat16> {
-  using Type = float;
-};
-template <class S>
-using Wide = typename WideOf<S>::Type;
-
 // The pixels of images; strides in elements.
 template <class S>
 struct Pixels {
@@ -48,7 +34,7 @@ struct ConvPart {
 
 template <class S>
 struct ConvPlan {
-  using T = Wide<S>;
+  using T = compute_t<S>;
 
   int64_t images, height, width;  // of x
   int64_t out_height, out_width;  // of y
@@ -89,11 +75,8 @@ struct ConvPlan {
     images = height = out_height = 1;
   }
   double* sums_of(int64_t group) const { return sums + group * 2 * out_padded; }
-  // Pixels that are worked on at once: about a first-level cache full, but enough to amortize fixed costs.
-  int64_t chunk() const {
-    const int64_t pixels = 6144 / in_padded() / 8 * 8;
-    return pixels < 32 ? 32 : pixels > kMostPixels ? kMostPixels : pixels;
-  }
+  // Pixels that are worked on at once.
+  int64_t chunk() const { return clamp_chunk(kChunkElements / in_padded() / 8 * 8); }
 };
 
 }  // namespace base_fast

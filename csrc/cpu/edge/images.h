@@ -1,6 +1,7 @@
 // An edge's images on their way from and to NHWC.
 #pragma once
 
+#include "../blocked/amx.h"
 #include "../blocked/images.h"
 #include "plan.h"
 
@@ -11,19 +12,39 @@ namespace edge {
 using namespace blocked;
 
 // An image of a group, and the one that the thread will come to next, or −1.
-struct Turn {
+struct CurrentImage {
   int64_t group, image, next;
 };
 template <class T, class F>
 void each_image(const Plan<T>& plan, int64_t group, const Workspace<T>& work, const F& f) {
   const int64_t end = plan.begin(group + 1), after = work.next_group < 0 ? -1 : plan.begin(work.next_group);
-  for (int64_t n = plan.begin(group); n < end; ++n) f(Turn{group, n, n + 1 < end ? n + 1 : after});
+  for (int64_t n = plan.begin(group); n < end; ++n) f(CurrentImage{group, n, n + 1 < end ? n + 1 : after});
 }
 
 // Where the channels fill their blocks, an NHWC image serves as it stands; else it is copied to scratch memory.
 template <class T>
 bool is_copied(const Plan<T>& plan) {
-  return plan.image_storage != Storage::own || plan.channels != plan.padded();
+  return plan.image_storage != Storage::own || plan.channels != plan.padded_channels();
+}
+
+// Memory for a copy of x, and for x and a stage's value padded.
+template <class T>
+T* take_x(const Plan<T>& plan, Scratch<T>& scratch) {
+  return scratch.take(plan.blocks * plan.pixels() * kBlock);
+}
+template <class T>
+PaddedImage<T> padded_x(const Plan<T>& plan, Scratch<T>& scratch) {
+  return padded_image(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
+}
+template <class T>
+PaddedImage<T> padded_value(const Plan<T>& plan, Scratch<T>& scratch) {
+  return padded_image(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0));
+}
+// Products of a plan's chunks; only bfloat16 edges may round their operands.
+template <class T>
+Amx<T> products_of(const Plan<T>& plan, Scratch<T>& scratch) {
+  return Amx<T>(plan.image_storage == Storage::bfloat16, plan.chunk_rows() * plan.out_width, plan.padded_channels(),
+                scratch);
 }
 
 // Image n of those at `images`, whose pixels are `pixel` elements apart, or of its copy.
@@ -56,23 +77,22 @@ View<T> view_of(const Plan<T>& plan, const void* images, int64_t pixel, int64_t 
   return view;
 }
 
-// The gradients that come back from the targets, of one image at a time.
+// The gradients that come back from the edges, of one image at a time.
 template <class T>
-class Incoming {
+class OutputGradients {
  public:
-  Incoming(const Plan<T>& plan, Scratch<T>& scratch) : plan_(plan), size_(plan.blocks * plan.out_pixels() * kBlock) {
-    copies_ = scratch.take(plan.count * size_);
-  }
-  void turn_to(int64_t n) {
+  OutputGradients(const Plan<T>& plan, Scratch<T>& scratch)
+      : plan_(plan), size_(plan.blocks * plan.out_pixels() * kBlock), copies_(scratch.take(plan.count * size_)) {}
+  void move_to(int64_t n) {
     image_ = n;
     for (int t = 0; t < plan_.count; ++t) {
-      const Target<T>& target = plan_.targets[t];
-      view_of(plan_, target.grad, target.grad_pixel, n, plan_.out_pixels(), copies_ + t * size_);
+      const EdgeOutput<T>& output = plan_.outputs[t];
+      view_of(plan_, output.grad, output.grad_pixel, n, plan_.out_pixels(), copies_ + t * size_);
     }
   }
   View<T> operator[](int t) const {
-    const Target<T>& target = plan_.targets[t];
-    return stored_view(plan_, target.grad, target.grad_pixel, image_, plan_.out_pixels(), copies_ + t * size_);
+    const EdgeOutput<T>& output = plan_.outputs[t];
+    return stored_view(plan_, output.grad, output.grad_pixel, image_, plan_.out_pixels(), copies_ + t * size_);
   }
 
  private:

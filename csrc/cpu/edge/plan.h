@@ -22,28 +22,26 @@ struct Norm {
   T* intercept;
 };
 
-// The output channels [begin, end) of a pointwise product, and the blocks that they lie in.
-struct Outputs {
-  int64_t begin, end;
-  int64_t count() const { return end - begin; }
-  int64_t first() const { return begin / kBlock; }
-  int64_t blocks() const { return (end + kBlock - 1) / kBlock - first(); }
+// What a stage computes of relu(input), in front of its batch norm.
+enum class StageKind {
+  // A depthwise filter and a pointwise product: half a separable convolution, or a dilated one.
+  convolution,
+  // Two pointwise products, of the even and of the odd pixels, for one half of the output channels each. It has no
+  // filter: its `kernel` is 0.
+  factorized_reduction,
 };
-// Those of one half of a factorized reduction. The second may begin in the block where the first ends.
-inline Outputs half_of(int64_t channels, int half) {
-  return half == 0 ? Outputs{0, channels / 2} : Outputs{channels / 2, channels};
-}
 
-// A spatial filter of relu(input), a pointwise product, a batch norm: half a separable convolution, or a dilated one.
-// kernel 0 is the factorized reduction: two pointwise products, of the even and of the odd pixels, for one half of the
-// output channels each.
+// Pointers are into memory of the `EdgeGroup` or of its caller, valid until the op returns. Of the weights, `depthwise`
+// and `pointwise` are there for whoever computes v, `scattered` and `transposed` in backward alone: see
+// EdgeGroup::pack.
 template <class T>
 struct Stage {
+  StageKind kind;
   int kernel;
   int dilation;
   int stride;
   int input;              // the stage that it continues, or −1: x
-  int target;             // where it leads
+  int output;             // the edge that it belongs to
   bool last;              // y sums it; no stage continues it
   const T* depthwise;     // [block][tap][16]
   const T* scattered;     // the same for the gradient of the input, see `Parity`
@@ -55,11 +53,18 @@ struct Stage {
   int64_t depthwise_at;   // where its weights' gradients lie in a group's: [block][tap][16] ...
   int64_t pointwise_at;   // ... and [in block][out][16], likewise
   Norm<T> norm;
+
+  int64_t taps() const { return int64_t(kernel) * kernel; }
+  int products() const { return kind == StageKind::factorized_reduction ? 2 : 1; }
+  // The output channels of one of its products.
+  ChannelRange outputs_of(int product, int64_t channels) const {
+    return kind == StageKind::factorized_reduction ? half_of(channels, product) : ChannelRange{0, channels};
+  }
 };
 
-// Where one edge of a fan leads: what it adds to, and the gradient that comes back.
+// Where one edge of a group leads: what it adds to, and the gradient that comes back.
 template <class T>
-struct Target {
+struct EdgeOutput {
   const int* stages;  // those that y sums, `count` of them
   int count;
   bool max_pool, avg_pool;
@@ -75,9 +80,10 @@ struct Target {
   int64_t y_addend_pixel;
 };
 
-// Edges that read the same x, on one batch. Norms are counted: stages first, then the targets' max pools, then their
-// average pools; the last rows of sums are the identities'. As all pools see the same x, the first target's rows hold
-// the moments of all.
+// Edges that read the same x, on one batch. A pass reads it and writes, per group of images: its rows of `sums`, its
+// `weight_gradients`, its images of v, y or dx; so groups may run on any threads, in any order. Norms are counted:
+// stages first, then the edges' max pools, then their average pools; the last rows of sums are the identities'. As all
+// pools see the same x, the first edge's rows hold the moments of all.
 template <class T>
 struct Plan {
   int64_t images, channels, blocks;
@@ -88,10 +94,10 @@ struct Plan {
 
   Stage<T>* stages;
   int first, second;  // the first `first` stages read x, the next `second` continue them
-  Target<T>* targets;
+  EdgeOutput<T>* outputs;
   int count;                             // of them
   bool max_pool, avg_pool, has_identity;  // whether any of them has it
-  Norm<T> max_norm, avg_norm;            // backward: slope and intercept of all targets together
+  Norm<T> max_norm, avg_norm;            // backward: slope and intercept of all edges together
 
   const void* x;
   void* dx;
@@ -103,11 +109,11 @@ struct Plan {
   bool recompute;         // whether backward computes any value again
 
   int64_t groups;       // the batch is cut into so many, whatever the number of threads
-  double* sums;         // [group][norm][2][padded channel]: mean and Σ(v − mean)², or two sums of backward
+  double* sums;  // [group][row][2][padded channel]: mean and Σ(v − mean)² forward, Σ g and Σ g·(v − mean) backward
   T* weight_gradients;  // [group][weights]; the passes clear what they add to
   int64_t weights;
 
-  int64_t padded() const { return blocks * kBlock; }
+  int64_t padded_channels() const { return blocks * kBlock; }
   int64_t pixels() const { return height * width; }
   int64_t out_pixels() const { return out_height * out_width; }
   int norms() const { return first + second + 2 * count; }
@@ -115,13 +121,14 @@ struct Plan {
   int max_row() const { return first + second; }
   int avg_row() const { return first + second + count; }
   int64_t begin(int64_t group) const { return images * group / groups; }
-  double* sums_of(int64_t group, int norm) const {
-    return sums + (group * rows() + norm) * 2 * padded();
-  }
-  // Rows of output that are worked on at once: about a first-level cache full, but enough to amortize fixed costs.
+  // Elements of a chunk of one block, and of all.
+  int64_t block_chunk() const { return chunk_rows() * out_width * kBlock; }
+  int64_t chunk() const { return padded_channels() * chunk_rows() * out_width; }
+  PoolShape pool_shape() const { return {height, width, out_width, stride}; }
+  double* sums_of(int64_t group, int norm) const { return sums + (group * rows() + norm) * 2 * padded_channels(); }
+  // Rows of output that are worked on at once.
   int64_t chunk_rows() const {
-    int64_t pixels = 6144 / padded();
-    pixels = pixels < 32 ? 32 : pixels > 128 ? 128 : pixels;
+    const int64_t pixels = clamp_chunk(kChunkElements / padded_channels());
     // Rows are computed in pairs, dilated ones two apart.
     const int64_t rows = pixels < 8 * out_width ? 4 : pixels / (4 * out_width) * 4;
     return rows < out_height ? rows : out_height;

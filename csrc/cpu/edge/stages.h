@@ -24,25 +24,25 @@ struct Normalized {
   }
 };
 
-// relu(x), framed by zeros; the frame of `to` is written once and stays.
+// relu(x), padded by zeros; the halo of `to` is written once and stays.
 template <class T>
-void fill_relu(const Plan<T>& plan, const Framed<T>& to, const View<T>& x) {
+void fill_relu(const Plan<T>& plan, const PaddedImage<T>& to, const View<T>& x) {
   fill(to, x, plan.blocks, plan.height, plan.width, Rectified<T>{});
 }
 
 // A block's rows [begin, end) of a stage's depthwise convolution, dense.
 template <class T, class A>
-void depthwise_rows(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, int64_t b, int64_t begin,
-                    int64_t end, T* out, A& ahead) {
+void depthwise_rows(const Plan<T>& plan, const Stage<T>& stage, const PaddedImage<T>& in, int64_t b, int64_t begin,
+                    int64_t end, T* out, A& prefetch) {
   const int k = stage.kernel, pad = stage.dilation * (k / 2);
   correlate_of<T, A>(k, stage.stride, stage.dilation)(
       in.at(b, begin * stage.stride - pad, -pad), in.row, k, stage.depthwise + b * k * k * kBlock, out,
-      plan.out_width * kBlock, kBlock, end - begin, plan.out_width, false, ahead);
+      plan.out_width * kBlock, kBlock, end - begin, plan.out_width, false, prefetch);
 }
 
 // Every other pixel of a block, from (shift, shift) on, rows [begin, end) of the output.
 template <class T>
-void gather_rows(const Plan<T>& plan, const Framed<T>& in, int64_t b, int64_t shift, int64_t begin, int64_t end,
+void gather_rows(const Plan<T>& plan, const PaddedImage<T>& in, int64_t b, int64_t shift, int64_t begin, int64_t end,
                  T* out) {
   for (int64_t i = begin; i < end; ++i) {
     const T* from = in.at(b, 2 * i + shift, shift);
@@ -65,20 +65,21 @@ void keep(T* from, int64_t from_block, int64_t blocks, int64_t count, S* to, int
   }
 }
 
-// Chunks of all blocks.
+// Chunks of all blocks, and the products over them.
 template <class T>
 struct Chunks {
   T *filtered, *other, *rounded;
-  Tiles<T> tiles;
-  static Chunks take(const Plan<T>& plan, Scratch<T>& scratch) {
-    const int64_t size = plan.padded() * plan.chunk_rows() * plan.out_width;
-    return {scratch.take(size), scratch.take(size), scratch.take(size), Tiles<T>(plan, scratch)};
-  }
+  Amx<T> products;
+  Chunks(const Plan<T>& plan, Scratch<T>& scratch)
+      : filtered(scratch.take(plan.chunk())),
+        other(scratch.take(plan.chunk())),
+        rounded(scratch.take(plan.chunk())),
+        products(products_of(plan, scratch)) {}
 };
 
 // A stage on one image: v and, unless they are known, its moments. Prefetching gained nothing here, measured.
 template <class T, class S>
-void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& in, S* v, const Chunks<T>& chunks,
+void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const PaddedImage<T>& in, S* v, const Chunks<T>& chunks,
                    Moments<T>* moments) {
   constexpr bool kRounds = !std::is_same_v<S, T>;
   const int64_t step = plan.chunk_rows(), columns = plan.out_width, pixels = plan.out_pixels();
@@ -89,29 +90,30 @@ void stage_forward(const Plan<T>& plan, const Stage<T>& stage, const Framed<T>& 
     const int64_t end = std::min(begin + step, plan.out_height), count = (end - begin) * columns;
     T* out = chunks.rounded;
     if constexpr (!kRounds) out = v + begin * columns * kBlock;
-    Nothing ahead;
-    if (stage.kernel > 0) {
+    NoPrefetch prefetch;
+    if (stage.kind == StageKind::convolution) {
       for (int64_t b = 0; b < plan.blocks; ++b)
-        depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block, ahead);
-      chunks.tiles.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, plan.blocks, 0, 1, count,
-                           ahead);
+        depthwise_rows(plan, stage, in, b, begin, end, chunk + b * chunk_block, prefetch);
+      chunks.products.product(chunk, chunk_block, plan.blocks, stage.pointwise, out, out_block, plan.blocks, 0, 1,
+                              count, prefetch);
     } else {
       // Each half apart, so that an infinity among the pixels of one does not meet zeros of the other.
       for (int h = 0; h < 2; ++h) {
-        const Outputs half = half_of(plan.channels, h);
-        const T* w = stage.pointwise + h * plan.padded() * plan.padded();
+        const ChannelRange half = half_of(plan.channels, h);
+        const T* w = stage.pointwise + h * plan.padded_channels() * plan.padded_channels();
         T* to = out + half.first() * out_block;
         for (int64_t b = 0; b < plan.blocks; ++b) gather_rows(plan, in, b, h, begin, end, chunk + b * chunk_block);
         int64_t shared = 0;
         // The block in which the first half ended.
         if (const int64_t taken = half.begin % kBlock; taken > 0) {
-          chunks.tiles.product(chunk, chunk_block, plan.blocks, w, chunks.other, chunk_block, 1, 0, 1, count, ahead);
+          chunks.products.product(chunk, chunk_block, plan.blocks, w, chunks.other, chunk_block, 1, 0, 1, count,
+                                  prefetch);
           for (int64_t j = 0; j < count * kBlock; j += kBlock)
             std::copy(chunks.other + j + taken, chunks.other + j + kBlock, to + j + taken);
           shared = 1;
         }
-        chunks.tiles.product(chunk, chunk_block, plan.blocks, w + shared * plan.padded() * kBlock,
-                             to + shared * out_block, out_block, half.blocks() - shared, 0, 1, count, ahead);
+        chunks.products.product(chunk, chunk_block, plan.blocks, w + shared * plan.padded_channels() * kBlock,
+                                to + shared * out_block, out_block, half.blocks() - shared, 0, 1, count, prefetch);
       }
     }
     if constexpr (kRounds) keep(out, out_block, plan.blocks, count, v + begin * columns * kBlock, pixels * kBlock);
@@ -140,89 +142,109 @@ S* values_at(const Plan<T>& plan, const Stage<T>& stage, int64_t n) {
 
 // The input of a second stage: the first's values of image n, normalized and rectified.
 template <class S, class T>
-void fill_normalized(const Plan<T>& plan, const Stage<T>& from, int64_t n, const Framed<T>& to) {
+void fill_normalized(const Plan<T>& plan, const Stage<T>& from, int64_t n, const PaddedImage<T>& to) {
   fill(to, values_of<S>(plan, from, n), plan.blocks, plan.out_height, plan.out_width, Normalized<T>{from.norm});
 }
 
 template <class T>
-void merge_moments(const Plan<T>& plan, const Turn& turn, const Moments<T>& moments, int norm) {
-  double* sums = plan.sums_of(turn.group, norm);
-  const int64_t before = turn.image - plan.begin(turn.group);
-  moments.merge(sums, sums + plan.padded(), before * plan.out_pixels(), plan.out_pixels());
+void merge_moments(const Plan<T>& plan, const CurrentImage& current, const Moments<T>& moments, int norm) {
+  double* sums = plan.sums_of(current.group, norm);
+  const int64_t before = current.image - plan.begin(current.group);
+  moments.merge(sums, sums + plan.padded_channels(), before * plan.out_pixels(), plan.out_pixels());
 }
 
 // The stages that read x, on image n. Moments are taken where there is a place for them.
 template <class S, class T>
-void first_stages(const Plan<T>& plan, const Turn& turn, const View<T>& x, const Framed<T>& rectified,
+void first_stages(const Plan<T>& plan, const CurrentImage& current, const View<T>& x, const PaddedImage<T>& rectified,
                   const Chunks<T>& chunks, Moments<T>* moments) {
   if (plan.first > 0) fill_relu(plan, rectified, x);
   for (int s = 0; s < plan.first; ++s) {
     const Stage<T>& stage = plan.stages[s];
     if (moments == nullptr && stage.kept) continue;
-    stage_forward(plan, stage, rectified, values_at<S>(plan, stage, turn.image), chunks, moments);
-    if (moments != nullptr) merge_moments(plan, turn, *moments, s);
+    stage_forward(plan, stage, rectified, values_at<S>(plan, stage, current.image), chunks, moments);
+    if (moments != nullptr) merge_moments(plan, current, *moments, s);
   }
 }
 
 // The stages that continue them.
 template <class S, class T>
-void second_stages(const Plan<T>& plan, const Turn& turn, const Framed<T>& hidden, const Chunks<T>& chunks,
-                   Moments<T>* moments) {
+void second_stages(const Plan<T>& plan, const CurrentImage& current, const PaddedImage<T>& hidden,
+                   const Chunks<T>& chunks, Moments<T>* moments) {
   for (int s = plan.first; s < plan.first + plan.second; ++s) {
     const Stage<T>& stage = plan.stages[s];
     if (moments == nullptr && stage.kept) continue;
-    fill_normalized<S>(plan, plan.stages[stage.input], turn.image, hidden);
-    stage_forward(plan, stage, hidden, values_at<S>(plan, stage, turn.image), chunks, moments);
-    if (moments != nullptr) merge_moments(plan, turn, *moments, s);
+    fill_normalized<S>(plan, plan.stages[stage.input], current.image, hidden);
+    stage_forward(plan, stage, hidden, values_at<S>(plan, stage, current.image), chunks, moments);
+    if (moments != nullptr) merge_moments(plan, current, *moments, s);
   }
 }
+
+// What the pass over the first stages takes of its thread's memory.
+template <class T>
+struct FirstStagesScratch {
+  T* x;  // an image's copy
+  PaddedImage<T> rectified;
+  Chunks<T> chunks;
+  Moments<T> moments, averages;
+  FirstStagesScratch(const Plan<T>& plan, Scratch<T>& scratch)
+      : x(take_x(plan, scratch)),
+        rectified(padded_x(plan, scratch)),
+        chunks(plan, scratch),
+        moments(Moments<T>::take(scratch, plan.padded_channels())),
+        averages(Moments<T>::take(scratch, plan.padded_channels())) {}
+};
+
+template <class T>
+struct SecondStagesScratch {
+  PaddedImage<T> input;
+  Chunks<T> chunks;
+  Moments<T> moments;
+  SecondStagesScratch(const Plan<T>& plan, Scratch<T>& scratch)
+      : input(padded_value(plan, scratch)),
+        chunks(plan, scratch),
+        moments(Moments<T>::take(scratch, plan.padded_channels())) {}
+};
 
 }  // namespace edge
 
 template <class T>
-void mixed_op_first(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
+void mixed_op_first_stages(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  T* dense = scratch.take(plan.blocks * plan.pixels() * kBlock);
-  const Framed<T> rectified = framed(scratch, plan.blocks, plan.height, plan.width, plan.halo, T(0));
-  const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
-  Moments<T> moments = Moments<T>::take(scratch, plan.padded());
-  Moments<T> averages = Moments<T>::take(scratch, plan.padded());
-  each_image(plan, group, memory, [&](const Turn& turn) {
-    const View<T> x = view_of(plan, plan.x, plan.x_pixel, turn.image, plan.pixels(), dense);
-    with_storage<T>(plan.value_storage, [&](auto* own) {
-      first_stages<std::remove_pointer_t<decltype(own)>>(plan, turn, x, rectified, chunks, &moments);
+  FirstStagesScratch<T> own(plan, scratch);
+  each_image(plan, group, memory, [&](const CurrentImage& current) {
+    const View<T> x = view_of(plan, plan.x, plan.x_pixel, current.image, plan.pixels(), own.x);
+    with_storage<T>(plan.value_storage, [&](auto* type) {
+      first_stages<std::remove_pointer_t<decltype(type)>>(plan, current, x, own.rectified, own.chunks, &own.moments);
     });
     if (!plan.max_pool && !plan.avg_pool) return;
-    T *maximum = chunks.filtered, *average = chunks.other;
-    moments.reset();
-    averages.reset();
+    T *maximum = own.chunks.filtered, *average = own.chunks.other;
+    own.moments.reset();
+    own.averages.reset();
     for (int64_t i = 0; i < plan.out_height; i += plan.chunk_rows()) {
       const int64_t end = std::min(i + plan.chunk_rows(), plan.out_height), count = (end - i) * plan.out_width;
       for (int64_t b = 0; b < plan.blocks; ++b) {
-        pool_rows(plan, pools_of(plan.max_pool, plan.avg_pool), x, b, i, end, maximum, average);
-        if (plan.max_pool) moments.add(b, maximum, count);
-        if (plan.avg_pool) averages.add(b, average, count);
+        pool_rows(plan.pool_shape(), pools_of(plan.max_pool, plan.avg_pool), x, b, i, end, maximum, average);
+        if (plan.max_pool) own.moments.add(b, maximum, count);
+        if (plan.avg_pool) own.averages.add(b, average, count);
       }
-      moments.empty = averages.empty = false;
+      own.moments.empty = own.averages.empty = false;
     }
-    if (plan.max_pool) merge_moments(plan, turn, moments, plan.max_row());
-    if (plan.avg_pool) merge_moments(plan, turn, averages, plan.avg_row());
+    if (plan.max_pool) merge_moments(plan, current, own.moments, plan.max_row());
+    if (plan.avg_pool) merge_moments(plan, current, own.averages, plan.avg_row());
   });
 }
 
 template <class T>
-void mixed_op_second(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
+void mixed_op_second_stages(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  const Framed<T> hidden = framed(scratch, plan.blocks, plan.out_height, plan.out_width, plan.halo, T(0));
-  const Chunks<T> chunks = Chunks<T>::take(plan, scratch);
-  Moments<T> moments = Moments<T>::take(scratch, plan.padded());
-  with_storage<T>(plan.value_storage, [&](auto* own) {
-    each_image(plan, group, memory, [&](const Turn& turn) {
-      second_stages<std::remove_pointer_t<decltype(own)>>(plan, turn, hidden, chunks, &moments);
+  SecondStagesScratch<T> own(plan, scratch);
+  with_storage<T>(plan.value_storage, [&](auto* type) {
+    each_image(plan, group, memory, [&](const CurrentImage& current) {
+      second_stages<std::remove_pointer_t<decltype(type)>>(plan, current, own.input, own.chunks, &own.moments);
     });
   });
 }

@@ -4,6 +4,7 @@
 #include "../blocked/pools.h"
 #include "images.h"
 #include "mixed_op.h"
+#include "primitives.h"
 #include "stages.h"
 
 namespace base_fast {
@@ -18,7 +19,7 @@ struct Terms {
     const Norm<T>* norm;
     int index;
   };
-  Term all[32 + 2];
+  Term all[kMostPrimitives + 2];
   int stored, count;
 
   void add(const void* row, const Norm<T>& norm, int index) { all[count++] = {row, &norm, index}; }
@@ -31,19 +32,19 @@ struct Terms {
   }
 };
 
-// What target t sums; the pools' rows are at `maxima` and `averages`.
+// What edge t sums; the pools' rows are at `maxima` and `averages`.
 template <class T, class S>
 void terms_of(const Plan<T>& plan, int t, int64_t n, int64_t b, int64_t begin, const T* maxima, const T* averages,
               Terms<T, S>& terms) {
-  const Target<T>& target = plan.targets[t];
+  const EdgeOutput<T>& output = plan.outputs[t];
   terms.count = 0;
-  for (int k = 0; k < target.count; ++k) {
-    const Stage<T>& stage = plan.stages[target.stages[k]];
-    terms.add(values_of<S>(plan, stage, n).at(b, begin * plan.out_width), stage.norm, target.stages[k]);
+  for (int k = 0; k < output.count; ++k) {
+    const Stage<T>& stage = plan.stages[output.stages[k]];
+    terms.add(values_of<S>(plan, stage, n).at(b, begin * plan.out_width), stage.norm, output.stages[k]);
   }
   terms.stored = terms.count;
-  if (target.max_pool) terms.add(maxima, target.max_norm, plan.max_row() + t);
-  if (target.avg_pool) terms.add(averages, target.avg_norm, plan.avg_row() + t);
+  if (output.max_pool) terms.add(maxima, output.max_norm, plan.max_row() + t);
+  if (output.avg_pool) terms.add(averages, output.avg_norm, plan.avg_row() + t);
 }
 
 // y: addend + (constant + Σ gain·(value − mean) + identity·x), N pixels at a time.
@@ -70,68 +71,67 @@ BF_INLINE void sum_tile(const Terms<T, S>& terms, int64_t c, int64_t at, Vec<T> 
 }
 
 template <class T, class S>
-void sum_pixels(const Target<T>& target, const Terms<T, S>& terms, int64_t b, const Strided<const T>& x,
+void sum_pixels(const EdgeOutput<T>& output, const Terms<T, S>& terms, int64_t b, const Strided<const T>& x,
                 const Strided<const T>& addend, const Strided<T>& y, int64_t count) {
   constexpr int N = kRegisters == 32 ? 8 : 4;
   for (int part = 0; part < kBlock; part += kWidth<T>) {
     const int64_t c = b * kBlock + part;
-    const Vec<T> constant = load(target.constant + c), identity = all(target.identity);
+    const Vec<T> constant = load(output.constant + c), identity = all(output.identity);
     int64_t j = 0;
-    for (; j + N <= count; j += N)
-      sum_tile<T, N>(terms, c, part + j * kBlock, constant, identity, x, addend, y, j);
+    for (; j + N <= count; j += N) sum_tile<T, N>(terms, c, part + j * kBlock, constant, identity, x, addend, y, j);
     for (; j < count; ++j) sum_tile<T, 1>(terms, c, part + j * kBlock, constant, identity, x, addend, y, j);
   }
 }
 
+// What the pass takes of its thread's memory.
+template <class T>
+struct WeightedSumScratch {
+  T *x, *maxima, *averages, *sums;
+  WeightedSumScratch(const Plan<T>& plan, Scratch<T>& scratch)
+      : x(take_x(plan, scratch)),
+        maxima(scratch.take(plan.block_chunk())),
+        averages(scratch.take(plan.block_chunk())),
+        sums(scratch.take(plan.block_chunk())) {}
+};
+
 }  // namespace edge
 
 template <class T>
-void mixed_op_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
+void mixed_op_weighted_sum(const Plan<T>& plan, int64_t group, const Workspace<T>& memory) {
   using namespace edge;
   const FlushDenormals flush;
   Scratch<T> scratch{memory};
-  T* dense = scratch.take(plan.blocks * plan.pixels() * kBlock);
+  const WeightedSumScratch<T> own(plan, scratch);
   const int64_t step = plan.chunk_rows(), columns = plan.out_width;
-  T *maxima = scratch.take(step * columns * kBlock), *averages = scratch.take(step * columns * kBlock);
-  T* sums = scratch.take(step * columns * kBlock);
   const bool reads_x = plan.max_pool || plan.avg_pool || plan.has_identity;
-  with_storage<T>(plan.value_storage, [&](auto* own) {
-    Terms<T, std::remove_pointer_t<decltype(own)>> terms;
+  with_storage<T>(plan.value_storage, [&](auto* type) {
+    Terms<T, std::remove_pointer_t<decltype(type)>> terms;
     for (int64_t n = plan.begin(group); n < plan.begin(group + 1); ++n) {
-      const View<T> x = reads_x ? view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), dense) : View<T>{};
+      const View<T> x = reads_x ? view_of(plan, plan.x, plan.x_pixel, n, plan.pixels(), own.x) : View<T>{};
       for (int64_t i = 0; i < plan.out_height; i += step) {
         const int64_t end = std::min(i + step, plan.out_height), count = (end - i) * columns;
         for (int64_t b = 0; b < plan.blocks; ++b) {
           if (plan.max_pool || plan.avg_pool)
-            pool_rows(plan, pools_of(plan.max_pool, plan.avg_pool), x, b, i, end, maxima, averages);
+            pool_rows(plan.pool_shape(), pools_of(plan.max_pool, plan.avg_pool), x, b, i, end, own.maxima,
+                      own.averages);
           for (int t = 0; t < plan.count; ++t) {
-            const Target<T>& target = plan.targets[t];
-            terms_of(plan, t, n, b, i, maxima, averages, terms);
+            const EdgeOutput<T>& output = plan.outputs[t];
+            terms_of(plan, t, n, b, i, own.maxima, own.averages, terms);
             const int64_t first = n * plan.out_pixels() + i * columns;
-            const Strided<const T> from{target.has_identity ? x.at(b, i * columns) : nullptr, x.pixel};
+            const Strided<const T> from{output.has_identity ? x.at(b, i * columns) : nullptr, x.pixel};
             if (is_copied(plan)) {
-              sum_pixels<T>(target, terms, b, from, {nullptr, 0}, {sums, kBlock}, count);
-              put_pixels(plan, sums, b, count, {target.y, target.y_pixel, target.y_addend, target.y_addend_pixel}, first);
+              sum_pixels<T>(output, terms, b, from, {nullptr, 0}, {own.sums, kBlock}, count);
+              put_pixels(plan, own.sums, b, count, {output.y, output.y_pixel, output.y_addend, output.y_addend_pixel},
+                         first);
               continue;
             }
-            sum_pixels(target, terms, b, from, in_place<const T>(target.y_addend, target.y_addend_pixel, first, b),
-                       in_place<T>(target.y, target.y_pixel, first, b), count);
+            sum_pixels(output, terms, b, from, in_place<const T>(output.y_addend, output.y_addend_pixel, first, b),
+                       in_place<T>(output.y, output.y_pixel, first, b), count);
           }
         }
       }
     }
   });
-}
-
-template <class T>
-int64_t mixed_op_scratch(const Plan<T>& plan) {
-  const int64_t padded = plan.padded(), frame = 2 * plan.halo;
-  const int64_t image = plan.pixels(), out = plan.out_pixels(), chunk = plan.chunk_rows() * plan.out_width;
-  const int64_t framed_in = (plan.height + frame) * (plan.width + frame) + 2 * (plan.height + 2) * (plan.width + 2);
-  const int64_t framed_out = 3 * (plan.out_height + frame) * (plan.out_width + frame);
-  const int64_t rows = 4 * plan.out_width + 6 * (plan.width + 2);
-  return (2 * image + plan.count * out + 8 * chunk + framed_in + framed_out + rows + 32) * padded +
-         blocked::Tiles<T>::size(plan) + 33 * Scratch<T>::kStagger;
 }
 
 }  // namespace BF_ISA

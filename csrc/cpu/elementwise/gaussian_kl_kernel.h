@@ -18,14 +18,17 @@ double gaussian_kl_sum(Gaussians<T> q, int64_t begin, int64_t end) {
   const PriorOf<T> prior(q);
   Sum sum;
   C terms[kNoiseBlock];
-  for_blocks(begin, end, [&](int64_t start, int count) {
-    for (int j = 0; j < count; ++j) {
-      const int64_t i = start + j;
-      const C rho = to_float(q.rho[i]);
-      terms[j] = gaussian_kl_term<C>(to_float(q.mu[i]), rho, softplus(rho), prior[i]);
-    }
-    sum.add(terms, count);
-  }, q.mu, q.rho);
+  for_blocks(
+      begin, end,
+      [&](int64_t start, int count) {
+        for (int j = 0; j < count; ++j) {
+          const int64_t i = start + j;
+          const C rho = to_float(q.rho[i]);
+          terms[j] = gaussian_kl_term<C>(to_float(q.mu[i]), rho, softplus(rho), prior[i]);
+        }
+        sum.add(terms, count);
+      },
+      q.mu, q.rho);
   return sum.total();
 }
 
@@ -39,30 +42,33 @@ void gaussian_kl_gradients(double grad, Gaussians<T> q, GaussianGradients<T> d, 
   using C = compute_t<T>;
   const PriorOf<T> prior(q);
   const C g = static_cast<C>(grad);
-  for_blocks(begin, end, [&](int64_t start, int count) {
+  for_blocks(
+      begin, end,
+      [&](int64_t start, int count) {
 #pragma GCC ivdep
-    for (int j = 0; j < count; ++j) {
-      const int64_t i = start + j;
-      const C mu = to_float(q.mu[i]), rho = to_float(q.rho[i]), sigma = softplus(rho);
-      const Prior<C> p = prior[i];
-      const C d_mu = g * gaussian_kl_d_mu(mu, p);
-      d.mu[i] = from_float<T>(d_mu);
-      d.rho[i] = from_float<T>(g * gaussian_kl_d_rho(rho, sigma, p));
-      if constexpr (kOfPrior) {
-        d.prior_mu[i] = from_float<T>(-d_mu);
-        d.prior_rho[i] = from_float<T>(g * gaussian_kl_d_prior_rho(mu, sigma, prior.rho(i), p));
-      }
-    }
-  }, q.mu, q.rho);
+        for (int j = 0; j < count; ++j) {
+          const int64_t i = start + j;
+          const C mu = to_float(q.mu[i]), rho = to_float(q.rho[i]), sigma = softplus(rho);
+          const Prior<C> p = prior[i];
+          const C d_mu = g * gaussian_kl_d_mu(mu, p);
+          d.mu[i] = from_float<T>(d_mu);
+          d.rho[i] = from_float<T>(g * gaussian_kl_d_rho(rho, sigma, p));
+          if constexpr (kOfPrior) {
+            d.prior_mu[i] = from_float<T>(-d_mu);
+            d.prior_rho[i] = from_float<T>(g * gaussian_kl_d_prior_rho(mu, sigma, prior.rho(i), p));
+          }
+        }
+      },
+      q.mu, q.rho);
 }
 
 template <class T>
 void gaussian_kl_backward(double grad, Gaussians<T> q, GaussianGradients<T> d, int64_t begin, int64_t end) {
   const bool of_prior = d.prior_mu != nullptr;
-  const auto kernel = q.shared_prior ? (of_prior ? &gaussian_kl_gradients<SharedPrior, true, T>
-                                                 : &gaussian_kl_gradients<SharedPrior, false, T>)
-                                     : (of_prior ? &gaussian_kl_gradients<OwnPrior, true, T>
-                                                 : &gaussian_kl_gradients<OwnPrior, false, T>);
+  const auto kernel =
+      q.shared_prior
+          ? (of_prior ? &gaussian_kl_gradients<SharedPrior, true, T> : &gaussian_kl_gradients<SharedPrior, false, T>)
+          : (of_prior ? &gaussian_kl_gradients<OwnPrior, true, T> : &gaussian_kl_gradients<OwnPrior, false, T>);
   kernel(grad, q, d, begin, end);
 }
 

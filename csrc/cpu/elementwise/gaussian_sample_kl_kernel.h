@@ -48,20 +48,23 @@ void gaussian_sample_kl_gradients(const T* grad_theta, double grad_kl, Gaussians
   using C = compute_t<T>;
   const PriorOf<T> prior(q);
   const C g = static_cast<C>(grad_kl);
-  for_noise_blocks<normal_block>(key, begin, end, [&](int64_t start, int count, const float* epsilon) {
+  for_noise_blocks<normal_block>(
+      key, begin, end,
+      [&](int64_t start, int count, const float* epsilon) {
 #pragma GCC ivdep
-    for (int j = 0; j < count; ++j) {
-      const int64_t i = start + j;
-      const C mu = to_float(q.mu[i]), rho = to_float(q.rho[i]), sigma = softplus(rho), t = to_float(grad_theta[i]);
-      const Prior<C> p = prior[i];
-      d.mu[i] = from_float<T>(gaussian_sample_kl_d_mu(t, g, mu, p));
-      d.rho[i] = from_float<T>(gaussian_sample_kl_d_rho<C>(t, g, rho, sigma, epsilon[j], p));
-      if constexpr (kOfPrior) {
-        d.prior_mu[i] = from_float<T>(-g * gaussian_kl_d_mu(mu, p));
-        d.prior_rho[i] = from_float<T>(g * gaussian_kl_d_prior_rho(mu, sigma, prior.rho(i), p));
-      }
-    }
-  }, q.mu, q.rho, grad_theta);
+        for (int j = 0; j < count; ++j) {
+          const int64_t i = start + j;
+          const C mu = to_float(q.mu[i]), rho = to_float(q.rho[i]), sigma = softplus(rho), t = to_float(grad_theta[i]);
+          const Prior<C> p = prior[i];
+          d.mu[i] = from_float<T>(gaussian_sample_kl_d_mu(t, g, mu, p));
+          d.rho[i] = from_float<T>(gaussian_sample_kl_d_rho<C>(t, g, rho, sigma, epsilon[j], p));
+          if constexpr (kOfPrior) {
+            d.prior_mu[i] = from_float<T>(-g * gaussian_kl_d_mu(mu, p));
+            d.prior_rho[i] = from_float<T>(g * gaussian_kl_d_prior_rho(mu, sigma, prior.rho(i), p));
+          }
+        }
+      },
+      q.mu, q.rho, grad_theta);
 }
 
 template <class T>
@@ -75,8 +78,8 @@ void gaussian_sample_kl_backward(const T* grad_theta, double grad_kl, Gaussians<
   kernel(grad_theta, grad_kl, q, d, begin, end, key);
 }
 
-#define BF_INSTANTIATE(T)                                                                                            \
-  template double gaussian_sample_kl<T>(Gaussians<T>, T*, int64_t, int64_t, Key);                                    \
+#define BF_INSTANTIATE(T)                                                                                              \
+  template double gaussian_sample_kl<T>(Gaussians<T>, T*, int64_t, int64_t, Key);                                      \
   template void gaussian_sample_kl_backward<T>(const T*, double, Gaussians<T>, GaussianGradients<T>, int64_t, int64_t, \
                                                Key);
 BF_INSTANTIATE(float)

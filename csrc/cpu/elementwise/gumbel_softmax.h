@@ -9,10 +9,10 @@
 namespace base_fast {
 BF_FOR_EACH_ISA(
 
-// Reads logits and writes z. `room`: a row, filled up to a multiple of 16 elements.
+// Reads logits and writes z. `scratch`: a row, filled up to a multiple of 16 elements.
 template <class T, class C>
 void gumbel_softmax(const T* logits, T* z, int64_t begin, int64_t end, int64_t length, Key key, double tau, bool hard,
-                    double noise, C* room);
+                    double noise, C* scratch);
 
 // Reads z and its gradient; writes the gradient for the logits.
 template <class T>

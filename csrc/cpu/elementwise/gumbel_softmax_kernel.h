@@ -31,11 +31,14 @@ struct Sampling {
     const auto* const from = logits;
     const C scale = inverse_tau;
     const float s = noise;
-    for_noise_blocks<gumbel_block>(key, begin, end, [&](int64_t start, int count, const float* xi) {
-      const int64_t at = start - begin;
+    for_noise_blocks<gumbel_block>(
+        key, begin, end,
+        [&](int64_t start, int count, const float* xi) {
+          const int64_t at = start - begin;
 #pragma GCC ivdep
-      for (int j = 0; j < count; ++j) scores[at + j] = gumbel_score<C>(to_float(from[start + j]), s * xi[j], scale);
-    }, from);
+          for (int j = 0; j < count; ++j) scores[at + j] = gumbel_score<C>(to_float(from[start + j]), s * xi[j], scale);
+        },
+        from);
   }
 };
 
@@ -63,26 +66,26 @@ void sample_short_rows(const Sampling<T>& sampling, int64_t begin, int64_t end) 
 }
 
 template <class T>
-void sample_long_rows(const Sampling<T>& sampling, int64_t begin, int64_t end, compute_t<T>* BF_RESTRICT room) {
+void sample_long_rows(const Sampling<T>& sampling, int64_t begin, int64_t end, compute_t<T>* BF_RESTRICT scratch) {
   using C = compute_t<T>;
   const int64_t length = sampling.length, padded = (length + kLanes - 1) / kLanes * kLanes;
   for (int64_t row = begin; row < end; ++row) {
-    sampling.score(row * length, (row + 1) * length, room);
-    for (int64_t i = length; i < padded; ++i) room[i] = -static_cast<C>(HUGE_VAL);
-    softmax_tile<0, true>(room, length);
-    if (sampling.hard) one_hot_tile<T, 0, true>(room, length);
+    sampling.score(row * length, (row + 1) * length, scratch);
+    for (int64_t i = length; i < padded; ++i) scratch[i] = -static_cast<C>(HUGE_VAL);
+    softmax_tile<0, true>(scratch, length);
+    if (sampling.hard) one_hot_tile<T, 0, true>(scratch, length);
     T* const z = sampling.z + row * length;
-    for (int64_t l = 0; l < length; ++l) z[l] = from_float<T>(room[l]);
+    for (int64_t l = 0; l < length; ++l) z[l] = from_float<T>(scratch[l]);
   }
 }
 
 template <class T, class C>
 void gumbel_softmax(const T* logits, T* z, int64_t begin, int64_t end, int64_t length, Key key, double tau, bool hard,
-                    double noise, C* room) {
+                    double noise, C* scratch) {
   const Sampling<T> sampling{logits, z, length, key, static_cast<C>(1.0 / tau), static_cast<float>(noise), hard};
   if (length == 8) return sample_short_rows<8>(sampling, begin, end);
   if (length <= kShort) return sample_short_rows<0>(sampling, begin, end);
-  sample_long_rows(sampling, begin, end, room);
+  sample_long_rows(sampling, begin, end, scratch);
 }
 
 // The gradient of rows: what is the same for all of them.

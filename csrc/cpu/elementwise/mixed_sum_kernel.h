@@ -70,14 +70,14 @@ void add_group(int64_t group, const T* const* x, const C* w, C* sums, T* y, int6
 
 template <class T, class C>
 void mixed_sum(const Block<const T>* x, const double* weights, int64_t branches, T* y, int64_t rows, int64_t columns,
-               T* room, C* sums) {
+               T* scratch, C* sums) {
   for (int64_t k = 0; k < branches; k += kSumAtOnce) {
     const int64_t group = branches - k < kSumAtOnce ? branches - k : kSumAtOnce;
     Block<const T> blocks[kSumAtOnce] = {};
     C w[kSumAtOnce] = {};
     bool dense = true;
     for (int64_t n = 0; n < group; ++n) {
-      blocks[n] = packed(x[k + n], rows, columns, room + n * rows * columns);
+      blocks[n] = packed(x[k + n], rows, columns, scratch + n * rows * columns);
       w[n] = static_cast<C>(weights[k + n]);
       dense = dense && dense_rows(blocks[n], rows, columns);
     }
@@ -116,10 +116,10 @@ void branch_gradient(const T* BF_RESTRICT grad, const T* BF_RESTRICT x, C weight
 
 template <class T, class C>
 void mixed_sum_backward(Block<const T> grad, const Block<const T>* x, const double* weights, int64_t branches,
-                        const Block<T>* dx, double* products, int64_t rows, int64_t columns, bool streamed, T* room,
+                        const Block<T>* dx, double* products, int64_t rows, int64_t columns, bool streamed, T* scratch,
                         C* sums) {
   const int64_t tile = rows * columns;
-  const Block<const T> g = packed(grad, rows, columns, room);
+  const Block<const T> g = packed(grad, rows, columns, scratch);
   bool dense = dense_rows(g, rows, columns);
   for (int64_t k = 0; k < branches; ++k) {
     for (const bool unit : {has_unit_columns(x[k], columns), has_unit_columns(dx[k], columns)}) dense = dense && unit;
@@ -130,15 +130,15 @@ void mixed_sum_backward(Block<const T> grad, const Block<const T>* x, const doub
   for (int64_t begin = 0; dense && begin < tile; begin += kPiece) {
     const int64_t count = tile - begin < kPiece ? tile - begin : kPiece;
     for (int64_t k = 0; k < branches; ++k) {
-      T* const to = streamed ? room + tile : dx[k].data + begin;
+      T* const to = streamed ? scratch + tile : dx[k].data + begin;
       branch_gradient(g.data + begin, x[k].data + begin, static_cast<C>(weights[k]), to, count,
                       sums + k * kProductLanes);
       if (streamed) stream(dx[k].data + begin, to, count * int64_t(sizeof(T)));
     }
   }
   for (int64_t k = 0; !dense && k < branches; ++k) {
-    const Block<const T> from = packed(x[k], rows, columns, room + tile);
-    const Block<T> to = written(dx[k], columns, streamed, room + 2 * tile);
+    const Block<const T> from = packed(x[k], rows, columns, scratch + tile);
+    const Block<T> to = written(dx[k], columns, streamed, scratch + 2 * tile);
     for (int64_t row = 0; row < rows; ++row) {
       branch_gradient(g.data + row * g.row, from.data + row * from.row, static_cast<C>(weights[k]),
                       to.data + row * to.row, columns, sums + k * kProductLanes);
@@ -152,9 +152,9 @@ void mixed_sum_backward(Block<const T> grad, const Block<const T>* x, const doub
   stream_fence();
 }
 
-#define BF_INSTANTIATE(T, C)                                                                                          \
-  template void mixed_sum<T, C>(const Block<const T>*, const double*, int64_t, T*, int64_t, int64_t, T*, C*);         \
-  template void mixed_sum_backward<T, C>(Block<const T>, const Block<const T>*, const double*, int64_t,               \
+#define BF_INSTANTIATE(T, C)                                                                                  \
+  template void mixed_sum<T, C>(const Block<const T>*, const double*, int64_t, T*, int64_t, int64_t, T*, C*); \
+  template void mixed_sum_backward<T, C>(Block<const T>, const Block<const T>*, const double*, int64_t,       \
                                          const Block<T>*, double*, int64_t, int64_t, bool, T*, C*);
 BF_INSTANTIATE(float, float)
 BF_INSTANTIATE(double, double)

@@ -26,19 +26,20 @@ bool has_unit_columns(const Block<T>& x, int64_t columns) {
   return x.column == 1 || columns == 1;
 }
 
-// x itself where its columns are neighbours, else a dense copy in `room`.
+// x itself where its columns are neighbours, else a dense copy in `scratch`.
 template <class T>
-Block<const T> packed(const Block<const T>& x, int64_t rows, int64_t columns, T* room) {
+Block<const T> packed(const Block<const T>& x, int64_t rows, int64_t columns, T* scratch) {
   if (has_unit_columns(x, columns)) return x;
-  for_strided(rows, columns, x.row, x.column, [&](int64_t dense, int64_t strided) { room[dense] = x.data[strided]; });
-  return {room, columns, 1};
+  for_strided(rows, columns, x.row, x.column,
+              [&](int64_t dense, int64_t strided) { scratch[dense] = x.data[strided]; });
+  return {scratch, columns, 1};
 }
 
-// Where to write y: y itself, or a dense block in `room` that deliver() takes to y, where y's columns are apart or it
-// is to be streamed past the caches.
+// Where to write y: y itself, or a dense block in `scratch` that deliver() takes to y, where y's columns are apart or
+// it is to be streamed past the caches.
 template <class T>
-Block<T> written(const Block<T>& y, int64_t columns, bool streamed, T* room) {
-  return has_unit_columns(y, columns) && !streamed ? y : Block<T>{room, columns, 1};
+Block<T> written(const Block<T>& y, int64_t columns, bool streamed, T* scratch) {
+  return has_unit_columns(y, columns) && !streamed ? y : Block<T>{scratch, columns, 1};
 }
 
 template <class T>

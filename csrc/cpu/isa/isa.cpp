@@ -22,12 +22,9 @@ bool supported(Isa isa) {
   switch (isa) {
     case Isa::avx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("fma");
-    case Isa::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case Isa::baseline:
-      return true;
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+    case Isa::avx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Isa::baseline: return true;
   }
 #endif
   return isa == Isa::baseline;
@@ -57,7 +54,7 @@ std::atomic<Isa>& current() {
   return isa;
 }
 
-bool ask_for_tiles() {
+bool ask_for_amx() {
   const char* wanted = std::getenv("BASE_FAST_AMX");
   const std::string choice = wanted == nullptr ? "" : wanted;
   if (choice != "" && choice != "0" && choice != "1")
@@ -77,8 +74,8 @@ bool ask_for_tiles() {
 
 }  // namespace
 
-bool has_tiles() {
-  static const bool has = ask_for_tiles();
+bool has_amx() {
+  static const bool has = ask_for_amx();
   return has;
 }
 
@@ -88,12 +85,9 @@ void select_isa(const char* name) { current().store(named(name), std::memory_ord
 
 const char* name_of(Isa isa) {
   switch (isa) {
-    case Isa::avx512:
-      return "avx512";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::baseline:
-      break;
+    case Isa::avx512: return "avx512";
+    case Isa::avx2: return "avx2";
+    case Isa::baseline: break;
   }
   return "baseline";
 }

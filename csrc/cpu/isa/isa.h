@@ -15,6 +15,6 @@ const char* name_of(Isa isa);
 
 // Whether this process may use the matrix unit for bfloat16 (AMX); asks the operating system once, and not at all where
 // BASE_FAST_AMX is 0. Throws std::runtime_error where that is neither 0 nor 1.
-bool has_tiles();
+bool has_amx();
 
 }  // namespace base_fast

@@ -19,17 +19,25 @@
 
 #if BF_MULTI_ISA
 // The declarations in each set's namespace.
-#define BF_FOR_EACH_ISA(...)         \
-  namespace avx512 { __VA_ARGS__ }   \
-  namespace avx2 { __VA_ARGS__ }     \
-  namespace baseline { __VA_ARGS__ }
+#define BF_FOR_EACH_ISA(...) \
+  namespace avx512 {         \
+  __VA_ARGS__                \
+  }                          \
+  namespace avx2 {           \
+  __VA_ARGS__                \
+  }                          \
+  namespace baseline {       \
+  __VA_ARGS__                \
+  }
 // The address of a kernel in the instruction set in use.
-#define BF_KERNEL(...)                                                                    \
-  (::base_fast::isa() == ::base_fast::Isa::avx512 ? &::base_fast::avx512::__VA_ARGS__     \
-   : ::base_fast::isa() == ::base_fast::Isa::avx2 ? &::base_fast::avx2::__VA_ARGS__       \
+#define BF_KERNEL(...)                                                                \
+  (::base_fast::isa() == ::base_fast::Isa::avx512 ? &::base_fast::avx512::__VA_ARGS__ \
+   : ::base_fast::isa() == ::base_fast::Isa::avx2 ? &::base_fast::avx2::__VA_ARGS__   \
                                                   : &::base_fast::baseline::__VA_ARGS__)
 #else
 #define BF_FOR_EACH_ISA(...) \
-  namespace baseline { __VA_ARGS__ }
+  namespace baseline {       \
+  __VA_ARGS__                \
+  }
 #define BF_KERNEL(...) (&::base_fast::baseline::__VA_ARGS__)
 #endif

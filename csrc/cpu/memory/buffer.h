@@ -36,7 +36,8 @@ class Buffer {
 };
 
 // Memory of one thread for one purpose. It grows to what the largest call needs and stays, as fresh memory would cost a
-// page fault for every 4 KiB of it in every pass. What it holds from the last call is no promise: `poison` overwrites it.
+// page fault for every 4 KiB of it in every pass. What it holds from the last call is no promise: `poison` overwrites
+// it.
 template <class Purpose, class T>
 T* thread_memory(int64_t count) {
   thread_local Buffer<T> buffer;

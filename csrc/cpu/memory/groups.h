@@ -1,15 +1,16 @@
-// A batch cut into groups, which threads work on one by one: by shape alone, so that sums over them do not depend on the
-// number of threads.
+// A batch cut into groups, which threads work on one by one: by shape alone, so that sums over them do not depend on
+// the number of threads.
 #pragma once
 
 #include <cstdint>
 
 namespace base_fast {
 
-// How many there are of so many images. Many small ones balance the threads, and a power of two most numbers of them;
-// partial weight gradients should stay small beside the activations.
+// How many there are of so many images: `kMostGroups` at most. Many small ones balance the threads, and a power of two
+// most numbers of them; partial weight gradients should stay small beside the activations.
+constexpr int64_t kMostGroups = 64;
 inline int64_t groups_of(int64_t images, int64_t weights) {
-  int64_t groups = 64;
+  int64_t groups = kMostGroups;
   while (groups > 8 && groups * weights > int64_t{1} << 19) groups /= 2;
   return images < groups ? images : groups;
 }

@@ -28,8 +28,8 @@ inline void prefer_huge_pages(void* data, size_t bytes) {
 #endif
 }
 
-// Whether `count` results of so many bytes each are written past the caches (elementwise/stream.h): together they are large, but
-// the memory of each was used before. Fresh memory has just been cleared by the system, and is near.
+// Whether `count` results of so many bytes each are written past the caches (elementwise/stream.h): together they are
+// large, but the memory of each was used before. Fresh memory has just been cleared by the system, and is near.
 inline bool is_streamed(size_t count, size_t bytes) { return count * bytes >= kLarge && bytes < kLarge; }
 
 }  // namespace base_fast

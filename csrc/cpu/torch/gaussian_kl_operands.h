@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../elementwise/gaussians.h"
-#include "parallel.h"
+#include "threads.h"
 #include "tensor.h"
 
 namespace base_fast {
@@ -67,7 +67,7 @@ double value_of(const Tensor& scalar) {
 
 template <class T>
 void set_value(const Tensor& scalar, double value) {
-  *mutable_data<T>(scalar) = host::from_float<T>(static_cast<host::compute_t<T>>(value));
+  *mutable_data<T>(scalar) = host::from_float<T>(static_cast<compute_t<T>>(value));
 }
 
 // Σ term(begin, end) over [0, count): one partial sum per cut, added in order.

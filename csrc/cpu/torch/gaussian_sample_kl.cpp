@@ -15,9 +15,8 @@ std::tuple<Tensor, Tensor> gaussian_sample_kl(const Tensor& mu, const Tensor& rh
     const auto kernel = BF_KERNEL(gaussian_sample_kl<T>);
     const Gaussians<T> data = q.data<T>();
     T* const out = mutable_data<T>(theta);
-    set_value<T>(kl, sum_of_cuts(q.count(), [&](int64_t begin, int64_t end) {
-                   return kernel(data, out, begin, end, k);
-                 }));
+    set_value<T>(kl,
+                 sum_of_cuts(q.count(), [&](int64_t begin, int64_t end) { return kernel(data, out, begin, end, k); }));
   });
   return {theta, kl};
 }

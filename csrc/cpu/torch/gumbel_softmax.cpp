@@ -1,6 +1,6 @@
 #include "../elementwise/gumbel_softmax.h"
 #include "../memory/buffer.h"
-#include "parallel.h"
+#include "threads.h"
 #include "registration.h"
 #include "tensor.h"
 
@@ -33,14 +33,14 @@ Tensor gumbel_softmax(const Tensor& logits, const Tensor& key, double tau, bool 
   const Key k = key_of(key);
   with_type(phi.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    using C = host::compute_t<T>;
+    using C = compute_t<T>;
     const auto kernel = BF_KERNEL(gumbel_softmax<T, C>);
     const T* const from = data<T>(phi);
     T* const to = mutable_data<T>(z);
     rows.parallel([&](int64_t begin, int64_t end) {
-      struct Room;
-      C* const room = thread_memory<Room, C>((rows.length + 15) / 16 * 16);
-      kernel(from, to, begin, end, rows.length, k, tau, hard, noise, room);
+      struct RowScratch;
+      C* const scratch = thread_memory<RowScratch, C>((rows.length + 15) / 16 * 16);
+      kernel(from, to, begin, end, rows.length, k, tau, hard, noise, scratch);
     });
   });
   return z;

@@ -3,6 +3,7 @@
 
 #include "runner.h"
 #include "tensor.h"
+#include "threads.h"
 
 #include "../../core/bfloat16.h"
 
@@ -18,7 +19,7 @@ inline Memory memory_of(int64_t number) {
 
 // What each thread's memory is for, see `thread_memory`.
 struct Values;
-struct HiddenGradients;
+struct FirstStageGradients;
 struct WeightGradients;
 
 // How the stages' values are stored, kept or not: what backward computes again is rounded as before.
@@ -63,8 +64,7 @@ class Numbers {
 template <class T>
 class Result {
  public:
-  explicit Result(const Tensor& like)
-      : tensor_(dense_like(like)), converted_(is_own() ? 0 : tensor_.numel()) {}
+  explicit Result(const Tensor& like) : tensor_(dense_like(like)), converted_(is_own() ? 0 : tensor_.numel()) {}
   T* get() const { return is_own() ? mutable_data<T>(tensor_) : converted_.get(); }
   Tensor finish() const {
     for (int64_t i = 0; !is_own() && i < tensor_.numel(); ++i)

@@ -1,6 +1,7 @@
 #include "../elementwise/mixed_sum.h"
 #include "operands.h"
 #include "registration.h"
+#include "threads.h"
 
 namespace base_fast {
 namespace {
@@ -38,23 +39,23 @@ Tensor mixed_sum(const std::vector<Tensor>& branches, const Tensor& weights, con
   const int count = static_cast<int>(branches.size());
   with_type(y.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    using C = host::compute_t<T>;
+    using C = compute_t<T>;
     const auto kernel = BF_KERNEL(mixed_sum<T, C>);
     const std::vector<const T*> from = data_of<T>(branches);
     T* const to = mutable_data<T>(y);
-    struct Room {
+    struct TileScratch {
       std::vector<Block<const T>> blocks;
       std::unique_ptr<T[]> packed;
       std::unique_ptr<C[]> sums;
     };
-    const auto new_room = [&] {
-      return Room{std::vector<Block<const T>>(count), uninitialized<T>(kSumAtOnce * tiles.elements()),
-                  uninitialized<C>(tiles.elements())};
+    const auto new_scratch = [&] {
+      return TileScratch{std::vector<Block<const T>>(count), uninitialized<T>(kSumAtOnce * tiles.elements()),
+                         uninitialized<C>(tiles.elements())};
     };
-    parallel_tiles(tiles, new_room, [&](const Tile& tile, Room& room) {
-      for (int k = 0; k < count; ++k) room.blocks[k] = block(tiles, tile, k + 1, from[k]);
-      kernel(room.blocks.data(), w.data(), count, to + tile.offset[0], tile.rows, tile.columns, room.packed.get(),
-             room.sums.get());
+    parallel_tiles(tiles, new_scratch, [&](const Tile& tile, TileScratch& scratch) {
+      for (int k = 0; k < count; ++k) scratch.blocks[k] = block(tiles, tile, k + 1, from[k]);
+      kernel(scratch.blocks.data(), w.data(), count, to + tile.offset[0], tile.rows, tile.columns, scratch.packed.get(),
+             scratch.sums.get());
     });
   });
   return y;
@@ -74,30 +75,30 @@ std::vector<Tensor> mixed_sum_backward(const Tensor& grad, const std::vector<Ten
   std::vector<double> products(tiles.count() * count);
   with_type(grad.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    using C = host::compute_t<T>;
+    using C = compute_t<T>;
     const auto kernel = BF_KERNEL(mixed_sum_backward<T, C>);
     const bool streamed = is_streamed(count, grad.numel() * sizeof(T));
     const T* const g = data<T>(grad);
     const std::vector<const T*> x = data_of<T>(branches);
     const std::vector<T*> dx = mutable_data_of<T>(gradients);
-    struct Room {
+    struct TileScratch {
       std::vector<Block<const T>> x;
       std::vector<Block<T>> dx;
       std::unique_ptr<T[]> packed;
       std::unique_ptr<C[]> sums;
     };
-    const auto new_room = [&] {
-      return Room{std::vector<Block<const T>>(count), std::vector<Block<T>>(count),
-                  uninitialized<T>(3 * tiles.elements()), uninitialized<C>(count * kProductLanes)};
+    const auto new_scratch = [&] {
+      return TileScratch{std::vector<Block<const T>>(count), std::vector<Block<T>>(count),
+                         uninitialized<T>(3 * tiles.elements()), uninitialized<C>(count * kProductLanes)};
     };
-    parallel_tiles(tiles, new_room, [&](const Tile& tile, Room& room) {
+    parallel_tiles(tiles, new_scratch, [&](const Tile& tile, TileScratch& scratch) {
       for (int k = 0; k < count; ++k) {
-        room.x[k] = block(tiles, tile, k + 2, x[k]);
-        room.dx[k] = block(tiles, tile, k == 0 ? 0 : count + 1 + k, dx[k]);
+        scratch.x[k] = block(tiles, tile, k + 2, x[k]);
+        scratch.dx[k] = block(tiles, tile, k == 0 ? 0 : count + 1 + k, dx[k]);
       }
-      kernel(block(tiles, tile, 1, g), room.x.data(), w.data(), count, room.dx.data(),
-             products.data() + tile.index * count, tile.rows, tile.columns, streamed, room.packed.get(),
-             room.sums.get());
+      kernel(block(tiles, tile, 1, g), scratch.x.data(), w.data(), count, scratch.dx.data(),
+             products.data() + tile.index * count, tile.rows, tile.columns, streamed, scratch.packed.get(),
+             scratch.sums.get());
     });
   });
   std::vector<double> totals(count, 0.0);

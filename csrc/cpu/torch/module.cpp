@@ -7,6 +7,7 @@
 #include <exception>
 #include <string>
 
+#include "../edge/primitives.h"
 #include "fresh_memory.h"
 #include "../isa/isa.h"
 #include "../memory/poison.h"
@@ -35,9 +36,10 @@ PyObject* guarded(const F& f) {
 
 PyObject* facts(PyObject*, PyObject*) {
   return guarded([] {
-    const std::string json = "{\"compiler\": \"" BF_COMPILER "\", \"matrix_unit\": " +
-                             std::string(base_fast::has_tiles() ? "true" : "false") +
-                             ", \"signatures\": " + base_fast::signatures_json() + "}";
+    const std::string json =
+        "{\"compiler\": \"" BF_COMPILER "\", \"matrix_unit\": " + std::string(base_fast::has_amx() ? "true" : "false") +
+        ", \"primitives\": " + base_fast::primitives_json(6) + ", \"signatures\": " + base_fast::signatures_json() +
+        "}";
     return PyUnicode_FromString(json.c_str());
   });
 }
@@ -71,7 +73,8 @@ PyObject* fresh_memory(PyObject*, PyObject*) {
 }
 
 PyMethodDef methods[] = {
-    {"facts", facts, METH_NOARGS, "Compiler, whether bfloat16 may use the matrix unit, and the kernels' signatures, as JSON."},
+    {"facts", facts, METH_NOARGS,
+     "Compiler, whether bfloat16 may use the matrix unit, primitives and the kernels' signatures, as JSON."},
     {"isa", isa, METH_NOARGS, "The instruction set in use: baseline, avx2 or avx512."},
     {"select_isa", select_isa, METH_O, "Use another instruction set, for tests and benchmarks."},
     {"poison", poison, METH_O, "Whether fresh memory, results' and kernels' own, is filled with NaN, for tests."},
@@ -79,8 +82,8 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C", "Compiled CPU kernels.", -1, methods, nullptr, nullptr,
-                          nullptr, nullptr};
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_C", "Compiled CPU kernels.", -1, methods, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
 

@@ -66,7 +66,7 @@ inline Tensor scattered(const std::vector<double>& values, const std::vector<int
   with_type(weights.scalar_type(), [&](auto type) {
     using T = decltype(type);
     for (size_t l = 0; l < sums.size(); ++l) {
-      mutable_data<T>(result)[l] = host::from_float<T>(static_cast<host::compute_t<T>>(sums[l]));
+      mutable_data<T>(result)[l] = host::from_float<T>(static_cast<compute_t<T>>(sums[l]));
     }
   });
   return result;
@@ -77,22 +77,6 @@ std::unique_ptr<T[]> uninitialized(int64_t count) {
   std::unique_ptr<T[]> memory(new T[count]);
   poison_fresh(memory.get(), size_t(count) * sizeof(T));
   return memory;
-}
-
-// f(tile, room) for every tile, where `room` comes from new_room(), one for each run of tiles of a thread.
-template <class R, class F>
-void parallel_tiles(const Tiles& tiles, const R& new_room, const F& f) {
-  constexpr int64_t grain = 16384;  // elements worth a thread
-  const auto run = [&](int64_t begin, int64_t end) {
-    auto room = new_room();
-    tiles.each(begin, end, [&](const Tile& tile) { f(tile, room); });
-  };
-  const int64_t least = std::max<int64_t>(1, grain / std::max<int64_t>(1, tiles.elements()));
-  if (tiles.count() > least) {
-    torch::stable::parallel_for(0, tiles.count(), least, run);
-  } else if (tiles.count() > 0) {
-    run(0, tiles.count());
-  }
 }
 
 // Where the tensors lie.

@@ -76,6 +76,6 @@ inline std::string signatures_json() {
 
 }  // namespace base_fast
 
-#define BF_REGISTER(library, op)                                          \
-  ::base_fast::signatures()[#op] = ::base_fast::signature_of(&op);        \
+#define BF_REGISTER(library, op)                                   \
+  ::base_fast::signatures()[#op] = ::base_fast::signature_of(&op); \
   library.impl(#op, TORCH_BOX(&op))

@@ -6,11 +6,10 @@
 #include "../blocked/relu_conv_norm_passes.h"
 #include "runner.h"
 #include "tensor.h"
+#include "threads.h"
 
 namespace base_fast {
 namespace {
-
-constexpr double kEpsilon = 1e-5;
 
 // Channels as neighbours in memory, whatever the strides of the pixels.
 Tensor channels_last(const Tensor& x) {
@@ -38,7 +37,7 @@ ScalarType wide(const Tensor& x) {
 
 template <class S, class W>
 std::tuple<Tensor, Tensor> forward(const Tensor& any, const Tensor& weight, int64_t stride) {
-  using T = Wide<S>;
+  using T = compute_t<S>;
   Convolution<S> convolution(shape_of(any, weight, stride), data<W>(weight));
   ConvPlan<S>& plan = convolution.plan;
   const Tensor x = channels_last(any);
@@ -50,14 +49,14 @@ std::tuple<Tensor, Tensor> forward(const Tensor& any, const Tensor& weight, int6
   plan.x = pixels_of<S>(x);
   plan.y = mutable_data<S>(y), plan.v = mutable_data<T>(v);
   Runner<ConvPlan<S>, T> runner(BF_KERNEL(relu_conv_norm_scratch<S>));
-  convolution.forward(kEpsilon, mutable_data<T>(rstd), [&](auto pass) { runner(pass, plan); });
+  convolution.forward(kBatchNormEpsilon, mutable_data<T>(rstd), [&](auto pass) { runner(pass, plan); });
   return {y, rstd};
 }
 
 template <class S, class W>
 std::tuple<Tensor, Tensor> backward(const Tensor& any_grad, const Tensor& any, const Tensor& weight, int64_t stride,
                                     const Tensor& y, const Tensor& rstd) {
-  using T = Wide<S>;
+  using T = compute_t<S>;
   Convolution<S> convolution(shape_of(any, weight, stride), data<W>(weight));
   ConvPlan<S>& plan = convolution.plan;
   for (const Tensor& t : {any_grad, y}) {
@@ -77,7 +76,7 @@ std::tuple<Tensor, Tensor> backward(const Tensor& any_grad, const Tensor& any, c
   Runner<ConvPlan<S>, T> runner(BF_KERNEL(relu_conv_norm_scratch<S>));
   T* shares = thread_memory<Shares, T>(plan.groups * plan.weights);
   convolution.backward(data<T>(rstd), shares, [&](auto pass) { runner(pass, plan); });
-  merge_on_threads(shares, plan.groups, plan.weights);
+  parallel_merge(shares, plan.groups, plan.weights);
   convolution.unpack(shares, mutable_data<W>(dw));
   return {dx, dw};
 }
@@ -98,9 +97,8 @@ auto with_types(const Tensor& x, const Tensor& weight, const F& f) {
 }
 
 std::tuple<Tensor, Tensor> relu_conv_norm(Tensor x, Tensor weight, int64_t stride) {
-  return with_types(x, weight, [&](auto s, auto w) {
-    return forward<decltype(s), decltype(w)>(x, dense(weight), stride);
-  });
+  return with_types(x, weight,
+                    [&](auto s, auto w) { return forward<decltype(s), decltype(w)>(x, dense(weight), stride); });
 }
 
 std::tuple<Tensor, Tensor> relu_conv_norm_backward(Tensor grad, Tensor x, Tensor weight, int64_t stride, Tensor y,

@@ -1,17 +1,17 @@
-// Runs passes over groups on PyTorch's threads.
+// Runs passes over groups of images or pixels on PyTorch's threads.
 #pragma once
 
 #include <atomic>
 
 #include "../memory/buffer.h"
 #include "../memory/groups.h"
-#include "tensor.h"
+#include "threads.h"
 
 namespace base_fast {
 
 // Each pass goes through the groups in the opposite order of the one before, and each thread keeps to its own as long
-// as there are some: what it touched last is still in its caches. Then it takes from the others. What a group gives does
-// not depend on who takes it.
+// as there are some: what it touched last is still in its caches. Then it takes from the others. What a group gives
+// does not depend on who takes it.
 template <class Plan, class T>
 class Runner {
  public:
@@ -24,6 +24,8 @@ class Runner {
   void operator()(Pass pass, const Plan& plan) {
     struct Scratch;
     const int64_t size = scratch_(plan), groups = plan.groups;
+    // One bit per group.
+    static_assert(kMostGroups <= 64, "groups: more than there are bits");
     std::atomic<uint64_t> taken{0};
     torch::stable::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
       Workspace<T> work{thread_memory<Scratch, T>(size), true, -1};
@@ -46,21 +48,5 @@ class Runner {
   int64_t (*scratch_)(const Plan&);
   bool last_first_;
 };
-
-// f(i) for all i < count; fewer than `grain` are not worth a thread.
-template <class F>
-void each_on_threads(int64_t count, int64_t grain, const F& f) {
-  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) f(i);
-  });
-}
-
-// `merge_groups` of all results.
-template <class T>
-void merge_on_threads(T* results, int64_t groups, int64_t size) {
-  constexpr int64_t kGrain = 1024;
-  torch::stable::parallel_for(0, size, kGrain,
-                              [&](int64_t begin, int64_t end) { merge_groups(results, groups, size, begin, end); });
-}
 
 }  // namespace base_fast

@@ -1,5 +1,5 @@
 #include "../elementwise/sgd_step.h"
-#include "parallel.h"
+#include "threads.h"
 #include "registration.h"
 #include "tensor.h"
 

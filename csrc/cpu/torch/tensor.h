@@ -1,5 +1,5 @@
-// What every binding needs from a tensor, on top of PyTorch's stable ABI. Arguments were checked in Python, where errors
-// can name them; the checks here only keep memory safe for callers of `torch.ops` itself.
+// What every binding needs from a tensor, on top of PyTorch's stable ABI. Arguments were checked in Python, where
+// errors can name them; the checks here only keep memory safe for callers of `torch.ops` itself.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -27,14 +27,10 @@ constexpr MemoryFormat kChannelsLast = MemoryFormat::ChannelsLast;
 template <class F>
 decltype(auto) with_type(ScalarType dtype, const F& f) {
   switch (dtype) {
-    case ScalarType::Float:
-      return f(float{});
-    case ScalarType::Double:
-      return f(double{});
-    case ScalarType::BFloat16:
-      return f(bfloat16{});
-    default:
-      STD_TORCH_CHECK(false, "expected float32, float64 or bfloat16");
+    case ScalarType::Float: return f(float{});
+    case ScalarType::Double: return f(double{});
+    case ScalarType::BFloat16: return f(bfloat16{});
+    default: STD_TORCH_CHECK(false, "expected float32, float64 or bfloat16");
   }
 }
 
