@@ -32,6 +32,7 @@ test: lint types build unit  ## everything a change has to pass
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(SOURCES)
 
 types: $(VENV)/.dev  ## static types
 	$(BIN)/mypy
