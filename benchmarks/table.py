@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
-from base_fast.reports.tables import ResultTable, Value, facts, to_markdown
+from base_fast.reports.tables import ResultTable, Value, origin, to_markdown
+from base_fast.runs import from_dict
+from base_fast.runs.artefacts import Provenance
 from benchmarks.aims import Aim
 from benchmarks.result import Result, Verdict
 from benchmarks.targets import OURS
@@ -139,7 +142,8 @@ def document(
 ) -> str:
     """The whole run as Markdown."""
     lines = ["# Benchmarks", ""]
-    lines += [f"- {name}: {text}" for name, text in facts({**machine, "kind": None})]
+    started = from_dict(Provenance, {field.name: machine[field.name] for field in fields(Provenance)})
+    lines += [f"- {name}: {text}" for name, text in origin(started)]
     lines.append(f"- threads: {machine['threads']}; torch uses {machine['cpu_capability']}")
     lines.append(f"- freed memory: {machine['freed_memory']}")
     bandwidth = machine["copy_bytes_per_second"] / 1e9

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from base_fast.errors import InputError
 from base_fast.reports.style import primitive_label
-from base_fast.runs.artefacts import RunInfo, Searched, Trained
+from base_fast.runs.artefacts import Provenance, RunInfo, Searched, Trained
 from base_fast.space import Candidate, UndecidedEdge
 
 if TYPE_CHECKING:
@@ -177,12 +177,16 @@ def undecided_table(genotypes: Mapping[str, Sequence[UndecidedEdge]]) -> ResultT
 
 def facts(info: RunInfo) -> list[tuple[str, str]]:
     """What run.json says, as (name, text), for the header of the report."""
-    started, machine = info.started, info.started.machine
+    return [("kind", info.kind), *origin(info.started)]
+
+
+def origin(started: Provenance) -> list[tuple[str, str]]:
+    """Where a result came from, as (name, text)."""
+    machine = started.machine
     parts = [machine.cpu]
     parts += [f"{machine.cores} cores"] if machine.cores else []
     parts += [f"{machine.memory_bytes / 2**30:.0f} GiB memory"] if machine.memory_bytes else []
     found = [
-        ("kind", info.kind),
         ("created", started.created),
         ("commit", started.commit),
         ("command", started.command),
