@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from base_fast.device import resolve
 from base_fast.errors import InputError
@@ -57,14 +57,14 @@ class SharedWeightsConfig:
     """The largest number of images in a batch."""
 
 
-KINDS = ("table", "shared_weights", "trained", "size", "latency")
+Kind = Literal["table", "shared_weights", "trained", "size", "latency"]
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """What is measured; of the tables below, those of other kinds are not looked at."""
 
-    kinds: tuple[Literal["table", "shared_weights", "trained", "size", "latency"], ...] = ("table",)
+    kinds: tuple[Kind, ...] = ("table",)
     """table: look it up. shared_weights: a supernet's weights on validation images. trained: a network trained for a
     budget. size: parameters and multiply-adds. latency: of one image, on this machine."""
     tables: tuple[TableConfig, ...] = (TableConfig(),)
@@ -78,7 +78,7 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         if not self.kinds or len(set(self.kinds)) != len(self.kinds):
-            raise InputError(f"kinds: got {list(self.kinds)}, expected different ones of {', '.join(KINDS)}")
+            raise InputError(f"kinds: got {list(self.kinds)}, expected different ones of {', '.join(get_args(Kind))}")
         if "table" in self.kinds and not self.tables:
             raise InputError("tables: got none, expected at least one for kind 'table'")
 
@@ -101,7 +101,7 @@ def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None =
     return Together([one for kind in config.kinds for one in _open(kind, config, space, task)])
 
 
-def _open(kind: str, config: ObjectiveConfig, space: AnySpace, task: Task | None) -> list[Objective]:
+def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | None) -> list[Objective]:
     if kind == "table":
         return [table.open(space) for table in config.tables]
     if not isinstance(space, Space):

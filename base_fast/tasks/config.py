@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from base_fast.errors import InputError
 from base_fast.tasks.digits import open_digits
@@ -16,6 +16,8 @@ from base_fast.tasks.shards import open_shards
 from base_fast.tasks.source import Source, select_classes
 from base_fast.tasks.torchvision_source import open_torchvision
 
+Kind = Literal["digits", "torchvision", "folder", "shards"]
+
 # What folders inside a data set are called when they are not classes.
 SPLITS = ("train", "val", "valid", "validation", "test")
 
@@ -24,7 +26,7 @@ SPLITS = ("train", "val", "valid", "validation", "test")
 class SourceConfig:
     """Labelled images, and where they are."""
 
-    kind: Literal["digits", "torchvision", "folder", "shards"] = "digits"
+    kind: Kind = "digits"
     """digits: scikit-learn's 8×8 digits, nothing to fetch. torchvision: one of its data sets. folder: one folder of
     images per class. shards: WebDataset .tar or .tar.gz files."""
     path: str = ""
@@ -94,7 +96,7 @@ def open_source(config: SourceConfig, resolution: int = 32) -> Source:
         cache_dir = config.cache_dir or None
         source = open_shards(paths, resolution, config.name or None, config.max_corrupt, cache_dir)
     else:
-        raise InputError(f"kind: {config.kind!r}, expected 'digits', 'torchvision', 'folder' or 'shards'")
+        raise InputError(f"kind: {config.kind!r}, expected one of {', '.join(get_args(Kind))}")
     return select_classes(source, parse_classes(config.classes)) if config.classes.strip() else source
 
 
