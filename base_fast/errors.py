@@ -15,4 +15,4 @@ class Diverged(RuntimeError):
 
 
 class Interrupted(Exception):
-    """Ctrl-C was honoured: the state is saved, and the message says how far the work got."""
+    """SIGINT (Ctrl-C) or SIGTERM came. With a run folder the state is saved; the message says how far the work got."""

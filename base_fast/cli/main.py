@@ -27,12 +27,12 @@ COMMANDS = {
     "doctor": ("Doctor", "say what is installed here and which kernel serves which op"),
 }
 
-# What a shell expects of a program that Ctrl-C ended.
+# What a shell expects of a program that Ctrl-C ended; SIGTERM, which saves as well, ends with the same.
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 (an error, explained in a line), 2 (bad usage) or 130 (Ctrl-C)."""
+    """Run one command; the exit status is 0, 1 (an error, explained in a line), 2 (bad usage) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())

@@ -74,7 +74,7 @@ def train(
 
     Raises:
         Diverged: loss, gradient or weights became NaN or infinite; the checkpoint before stays as it was.
-        Interrupted: Ctrl-C or SIGTERM; with a run the state is saved, and the same call continues it.
+        Interrupted: SIGINT or SIGTERM; with a run the state is saved, and the same call continues it.
         InputError: the network doesn't fit the task, or the checkpoint belongs to another training.
     """
     process = _Training(network, task, config)

@@ -62,7 +62,7 @@ def compare(config: CompareConfig, run: RunFolder, prepared: tuple[TaskDistribut
         prepared: what `prepare(config)` gave, if it was called before.
 
     Raises:
-        Interrupted: Ctrl-C; calling it again with the same run goes on.
+        Interrupted: SIGINT or SIGTERM; calling it again with the same run goes on.
         Diverged, InputError: from the stages.
     """
     tasks, target = prepared or prepare(config)

@@ -92,7 +92,7 @@ def adapt(
 
     Raises:
         Diverged: a loss became NaN or infinite; the last checkpoint is kept.
-        Interrupted: Ctrl-C; with a run the state is saved, and the same call continues it.
+        Interrupted: SIGINT or SIGTERM; with a run the state is saved, and the same call continues it.
         InputError: a task that does not fit the posterior and the head policy.
     """
     config = config or AdaptConfig()

@@ -67,7 +67,7 @@ class MetaTrainer:
 
         Raises:
             Diverged: a loss became NaN or infinite; the last checkpoint is kept.
-            Interrupted: Ctrl-C; with a run the state is saved, and the same call continues it.
+            Interrupted: SIGINT or SIGTERM; with a run the state is saved, and the same call continues it.
             InputError: tasks or `start` that do not fit the configuration.
         """
         initial = (start or self.initial()).to(resolve(self.config.device))

@@ -163,8 +163,8 @@ def mixed_cell(
 ) -> Tensor:
     """A cell of mixed edges: node_j = Σ_{i<j} mixed_op(node_i), and the concatenation of nodes (Liu et al. 2019).
 
-    On the CPU a cell of primitives that all have a number in `space.PRIMITIVES` is one kernel. The edges
-    that leave a node run together and add to their targets where these lie in the output; a node's gradient is written
+    On the CPU a cell of primitives that all have a number in `space.PRIMITIVES` is one kernel. The edges that leave a
+    node run together and add to the nodes that they enter where these lie in the output; a node's gradient is written
     once. It keeps its inputs, its output, and per edge what `memory` says. Elsewhere, and where the space has another
     primitive, the cell is its edges, one `mixed_op` each. Second derivatives recompute the cell by PyTorch's own
     operations.

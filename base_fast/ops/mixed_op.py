@@ -172,11 +172,11 @@ def mixed_op(
     identity and `none` have none.
 
     The primitives that have a number in `space.PRIMITIVES` are one kernel; PyTorch computes the others beside it, and
-    `mixed_sum` adds them up. On the CPU the kernel treats denormal numbers as zeros,
-    reads, writes and stores bfloat16 as it is and computes it in float32; on processors with a matrix unit the products
-    over more than 16 channels take their operands rounded to bfloat16. On CUDA they are a few Triton kernels (for
-    bfloat16 the products over channels are of TensorFloat-32). Where neither is there, the edge is PyTorch's own
-    operations. Second derivatives recompute the edge by PyTorch's own operations everywhere.
+    `mixed_sum` adds them up. On the CPU the kernel treats denormal numbers as zeros, reads, writes and stores bfloat16
+    as it is and computes it in float32; on processors with a matrix unit the products over more than 16 channels take
+    their operands rounded to bfloat16. On CUDA it is a few Triton kernels (for bfloat16 the products over channels are
+    of TensorFloat-32). Where neither is there, the edge is PyTorch's own operations. Second derivatives recompute the
+    edge by PyTorch's own operations everywhere.
 
     Under `torch.autocast(dtype=torch.bfloat16)` x is rounded to bfloat16 and the weights stay as they are; under other
     autocasts the edge is computed in the wider dtype of x and z.

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the current step finish, so that the run can write a checkpoint before it stops."""
+"""Ctrl-C or SIGTERM that lets the current step finish, so that the run can write a checkpoint before it stops."""
 
 from __future__ import annotations
 

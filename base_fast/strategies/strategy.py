@@ -68,7 +68,7 @@ class AskTell(ABC, Generic[S]):
     """A search that sees values only: which genotypes to measure next, and what follows from the values.
 
     An instance holds its settings, and all that changes is in the state, a NamedTuple of tensors, numbers and further
-    such tuples (`pack.pack`); the three methods are pure functions.
+    such tuples (`packing.pack`); the three methods are pure functions.
     """
 
     goals: ClassVar[int | None] = 1
