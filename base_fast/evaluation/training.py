@@ -18,7 +18,7 @@ from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import check_classes, evaluate
 from base_fast.random import fold_in, generator, key
 from base_fast.runs import Clock, RunFolder, Step, run_loop, to_dict
-from base_fast.runs.artefacts import Evaluated, Trained
+from base_fast.runs.artefacts import Evaluated, Trained, steps_to
 from base_fast.tasks import Task
 
 
@@ -52,7 +52,7 @@ class TrainResult:
 
     def steps_to(self, accuracy: float) -> int | None:
         """The first evaluated step that reached `accuracy` on the validation images, or None."""
-        return next((int(row["step"]) for row in self.history if row["accuracy"] >= accuracy), None)
+        return steps_to(self.evaluated, accuracy)
 
 
 def train(

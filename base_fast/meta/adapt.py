@@ -18,7 +18,7 @@ from base_fast.objectives.shared_weights import path_scores
 from base_fast.posterior import Posterior, mean_entropy
 from base_fast.random import key
 from base_fast.runs import Clock, RunFolder, Step, matching, run_loop
-from base_fast.runs.artefacts import Evaluated, Searched
+from base_fast.runs.artefacts import Evaluated, Searched, steps_to
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split, Task
 
@@ -56,7 +56,7 @@ class Adaptation:
 
     def steps_to(self, accuracy: float) -> int | None:
         """The first evaluated step at which the validation accuracy was reached; None if never."""
-        return next((int(row["step"]) for row in self.history if row["accuracy"] >= accuracy), None)
+        return steps_to(self.record.history, accuracy)
 
 
 def accuracy_and_loss(

@@ -32,11 +32,6 @@ def image(name: str, x: Tensor) -> None:
         raise InputError(f"{name}: got {describe(x)}, expected shape (B, C, H, W) with C, H, W ≥ 1")
 
 
-def one_or_two(name: str, value: int) -> None:
-    if value not in (1, 2):
-        raise InputError(f"{name}: got {value}, expected 1 or 2")
-
-
 def rows(name: str, x: Tensor) -> None:
     """Floating point (..., L) with L ≥ 1."""
     floating(name, x)

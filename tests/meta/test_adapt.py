@@ -116,7 +116,8 @@ def test_learns_held_out_digits() -> None:
 
 
 def test_steps_to() -> None:
-    history = [{"step": s, "accuracy": a} for s, a in ((0, 0.1), (5, 0.6), (10, 0.5), (15, 0.8))]
+    scores = ((0, 0.1), (5, 0.6), (10, 0.5), (15, 0.8))
+    history = [{"step": s, "accuracy": a, "loss": 1.0, "seconds": 0.0} for s, a in scores]
     adaptation = Adaptation(START, history, 15, 1.0, "steps")
     assert [adaptation.steps_to(a) for a in (0.1, 0.55, 0.6, 0.7, 0.9)] == [0, 5, 5, 15, None]
     assert adaptation.accuracy == 0.8
