@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from base_fast.cli.command import Flat, RunCommand
 from base_fast.posterior import derive
 from base_fast.reports import print_table
-from base_fast.reports.strategies import best_table
+from base_fast.reports.search import best_table
 from base_fast.space import Genotype
 from base_fast.strategies import SearchSettings, open_search, search, write_search
 

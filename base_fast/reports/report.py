@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
-from base_fast.reports import curves, search, strategies
+from base_fast.reports import curves, posterior, search
 from base_fast.reports.cells import draw_genotype
 from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
 from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
@@ -105,10 +105,10 @@ def _search(contents: Contents, write: _Writer) -> Section:
     if record is None:
         return section
     alt = f"Values of {record.goal.name} as they were measured, and the best so far, over the steps of the search"
-    section.blocks.append(write(strategies.best_so_far(record), "best so far", alt))
-    section.blocks.append(to_html(strategies.best_table(record), code=("genotype",)))
+    section.blocks.append(write(search.best_so_far(record), "best so far", alt))
+    section.blocks.append(to_html(search.best_table(record), code=("genotype",)))
     alt = "Probability of each primitive on each edge under the distribution that the search left. Heatmap."
-    section.blocks.append(write(strategies.marginals(record), "distribution", alt))
+    section.blocks.append(write(search.marginals(record), "distribution", alt))
     return section
 
 
@@ -123,10 +123,10 @@ def _meta(contents: Contents, write: _Writer) -> Section:
     small = _entropy(contents, contents.meta, write, "meta")
     if any(curves.has(groups, key) for key in ("max_probability", "none", "skip")):
         alt = "Largest probability and mean share of none and skip over meta-iterations"
-        small.append(write(search.shares(groups), "meta shares", alt))
+        small.append(write(posterior.shares(groups), "meta shares", alt))
     if curves.has(groups, "mu_moved") or curves.has(groups, "sigma_drift"):
         alt = "Movement of the weights' means and drift of sigma over meta-iterations"
-        small.append(write(search.movement(groups), "meta movement", alt))
+        small.append(write(posterior.movement(groups), "meta movement", alt))
     if small:
         section.blocks.append(grid_block(small))
     section.blocks += _probabilities(contents, contents.meta, write, "meta")
@@ -137,7 +137,7 @@ def _entropy(contents: Contents, runs: Runs, write: _Writer, kind: str) -> list[
     groups = by_group(runs)
     if not any(curves.has(groups, f"entropy.{cell}") for cell in contents.space.cell_types):
         return []
-    figure = search.entropy(groups, contents.space.cell_types, contents.space.num_primitives)
+    figure = posterior.entropy(groups, contents.space.cell_types, contents.space.num_primitives)
     return [write(figure, f"{kind} entropy", "Entropy of the choice per edge and cell type over steps")]
 
 
@@ -154,7 +154,7 @@ def _probabilities(contents: Contents, runs: Runs, write: _Writer, kind: str) ->
 
 
 def _probabilities_of_run(contents: Contents, rows: list[Row], write: _Writer, name: str, over_time: bool) -> list[str]:
-    steps, values = search.probabilities(rows)
+    steps, values = posterior.probabilities(rows)
     if not values.size:
         return []
     space = contents.space
@@ -162,12 +162,12 @@ def _probabilities_of_run(contents: Contents, rows: list[Row], write: _Writer, n
     if values.shape[1:] != (len(cell_types), len(edges), len(primitives)):
         raise InputError(f"metrics: probabilities of shape {values.shape[1:]} do not fit the space {space.name}")
     title = f"Probabilities at step {steps[-1]:g}: {name}"
-    figure = search.final_probabilities(values[-1], edges, primitives, cell_types, title)
+    figure = posterior.final_probabilities(values[-1], edges, primitives, cell_types, title)
     blocks = [write(figure, f"probabilities {name}", f"{title}. Heatmap of edges and primitives.")]
     panels = []
     for cell, cell_type in enumerate(cell_types if over_time and len(steps) > 1 else []):
         title = f"{name}, {cell_type} cell"
-        figure = search.edge_probabilities(steps, values[:, cell], edges, primitives, title)
+        figure = posterior.edge_probabilities(steps, values[:, cell], edges, primitives, title)
         alt = f"Probability of each primitive on each edge over steps: {title}"
         panels.append(write(figure, f"edges {name} {cell_type}", alt))
     if panels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from base_fast.reports import curves, search
+from base_fast.reports import curves, posterior
 from base_fast.reports.contents import by_group, series
 from base_fast.reports.lines import common_steps, running_mean, thin
 from base_fast.reports.style import family, group_colours, primitive_colour, short_label
@@ -58,13 +58,13 @@ def test_series_looks_into_mappings_and_ignores_words() -> None:
 def test_small_multiples_name_every_edge() -> None:
     values = np.full((3, 5, 2), 0.5)
     edges = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
-    figure = search.edge_probabilities(np.arange(3.0), values, edges, ["a", "b"])
+    figure = posterior.edge_probabilities(np.arange(3.0), values, edges, ["a", "b"])
     assert [axes.get_title("left") for axes in figure.axes] == [f"{p} → {node}" for p, node in edges]
 
 
 def test_largest_probability_of_an_edge_is_framed() -> None:
     values = np.array([[[0.1, 0.9], [0.7, 0.3]]])
-    axes = search.final_probabilities(values, [(0, 2), (1, 2)], ["none", "skip_connect"], ["normal"]).axes[0]
+    axes = posterior.final_probabilities(values, [(0, 2), (1, 2)], ["none", "skip_connect"], ["normal"]).axes[0]
     assert [int(patch.get_x()) for patch in axes.patches] == [1, 0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0 → 2", "1 → 2"]
 
