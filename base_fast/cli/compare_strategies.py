@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Literal
 
 from base_fast.cli.command import Command, Flat, required
 from base_fast.errors import InputError
-from base_fast.experiments.table_search import compare_on_table, scores_table
+from base_fast.experiments import compare_on_table
 from base_fast.objectives import TableConfig
 from base_fast.reports import print_table
+from base_fast.reports.scores import scores_table
 from base_fast.runs import atomic_write
 from base_fast.space import get_any
 from base_fast.strategies import AskTellConfig
@@ -67,6 +68,6 @@ class CompareStrategies(Command):
                 asdict(one) | {"mean": one.mean, "deviation": one.deviation, "median_rank": one.median_rank}
                 for one in scores
             ]
-            data = {"table": summary, "strategies": found}
+            data = {"table": asdict(summary), "strategies": found}
             atomic_write(self.out, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
         return 0

@@ -101,28 +101,3 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     drawn = torch.randint(len(x), (BOOTSTRAPS, len(x)), generator=torch.Generator().manual_seed(0))
     low, high = x[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
-
-
-def scores_table(scores: Sequence[Scores], table: Table, query: str, judge: str, queries: int) -> dict[str, Any]:
-    """The comparison in the form of `results.json`."""
-    unit = next(quantity.unit for quantity in table.quantities if quantity.name == judge)
-    seeds = len(scores[0].found)
-    rows = [
-        [
-            one.strategy,
-            f"{one.mean:.2f} ± {one.deviation:.2f}",
-            f"{one.interval[0]:.2f} to {one.interval[1]:.2f}",
-            f"{one.median_rank:g}",
-            f"{fmean(found.genotypes for found in one.found):.0f}",
-        ]
-        for one in scores
-    ]
-    return {
-        "title": f"{queries} queries of {query}, judged by {judge}",
-        "columns": ["strategy", f"mean ± sd ({unit})", "95 % interval of the mean", "median rank", "genotypes"],
-        "rows": rows,
-        "notes": [
-            f"Seeds: {seeds}. The genotype with the best {query} of those queried, and its rank by {judge} among "
-            f"{len(table):,}. A repeated query counts; genotypes: how many were different, on average."
-        ],
-    }

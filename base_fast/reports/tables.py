@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
 from base_fast.reports.style import primitive_label
@@ -35,20 +35,6 @@ class ResultTable:
             if len(row) != len(self.columns):
                 raise InputError(f"table {self.title!r}: a row has {len(row)} values, expected {len(self.columns)}")
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ResultTable:
-        """From a table in results.json: {"title", "columns", "rows", "notes"}."""
-        columns, rows = value.get("columns"), value.get("rows")
-        if not isinstance(columns, list) or not isinstance(rows, list) or not all(isinstance(r, list) for r in rows):
-            raise InputError("results: a table needs 'columns' and 'rows', lists of equal length")
-        notes = value.get("notes") or []
-        return cls(
-            str(value.get("title", "Results")),
-            tuple(str(column) for column in columns),
-            tuple(tuple(row) for row in rows),
-            tuple(str(note) for note in ([notes] if isinstance(notes, str) else notes)),
-        )
-
     @property
     def numeric(self) -> tuple[bool, ...]:
         """Which columns hold numbers (or nothing) only; text such as 93.1 ± 0.2 counts too."""
@@ -72,13 +58,8 @@ def format_value(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _table(table: ResultTable | Mapping[str, Any]) -> ResultTable:
-    return table if isinstance(table, ResultTable) else ResultTable.from_json(table)
-
-
-def to_markdown(table: ResultTable | Mapping[str, Any]) -> str:
+def to_markdown(table: ResultTable) -> str:
     """The table as GitHub Markdown: title in bold, table, notes."""
-    table = _table(table)
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
@@ -91,14 +72,13 @@ def to_markdown(table: ResultTable | Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def print_table(table: ResultTable | Mapping[str, Any], console: Console | None = None) -> None:
+def print_table(table: ResultTable, console: Console | None = None) -> None:
     """Print the table to the terminal (or to `console`)."""
     import rich.box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = _table(table)
     console = console or Console()
     # `Text` takes words as they are: brackets in them are no markup.
     out = Table(title=Text(table.title, "bold"), title_justify="left", box=rich.box.SIMPLE_HEAD)
@@ -111,9 +91,8 @@ def print_table(table: ResultTable | Mapping[str, Any], console: Console | None 
         console.print(Text(note, "dim"))
 
 
-def to_html(table: ResultTable | Mapping[str, Any], code: Sequence[str] = ()) -> str:
+def to_html(table: ResultTable, code: Sequence[str] = ()) -> str:
     """The table as HTML; values of the columns named in `code` are set in a fixed-width font."""
-    table = _table(table)
     kinds = [
         "number" if numeric else "code" if column in code else ""
         for column, numeric in zip(table.columns, table.numeric, strict=True)

@@ -13,12 +13,12 @@ from base_fast.reports.tables import candidates_table, facts, format_value, to_h
 from base_fast.runs.artefacts import Machine, Provenance, RunInfo
 from base_fast.space import Candidate, UndecidedEdge, genotypes
 
-TABLE = {
-    "title": "A [bold]b[/bold]",
-    "columns": ["way", "accuracy", "edge"],
-    "rows": [["x|y", "93.1 ± 0.2", "0 → 2"], ["<z>", None, "1 → 2"]],
-    "notes": "[note]",
-}
+TABLE = ResultTable(
+    "A [bold]b[/bold]",
+    ("way", "accuracy", "edge"),
+    (("x|y", "93.1 ± 0.2", "0 → 2"), ("<z>", None, "1 → 2")),
+    ("[note]",),
+)
 
 
 def test_markdown_aligns_numbers_and_escapes_bars() -> None:
@@ -36,7 +36,7 @@ def test_markdown_aligns_numbers_and_escapes_bars() -> None:
 
 def test_the_terminal_shows_brackets_as_they_are() -> None:
     out = io.StringIO()
-    print_table(ResultTable.from_json(TABLE), Console(file=out, width=100))
+    print_table(TABLE, Console(file=out, width=100))
     for words in ("A [bold]b[/bold]", "x|y", "93.1 ± 0.2", "[note]"):
         assert words in out.getvalue()
 
@@ -56,10 +56,9 @@ def test_values(value: float | None, text: str) -> None:
     assert format_value(value) == text
 
 
-@pytest.mark.parametrize("table", [{}, {"columns": ["a"], "rows": [1]}, {"columns": ["a"], "rows": [[1, 2]]}])
-def test_bad_tables_are_input_errors(table: dict[str, object]) -> None:
-    with pytest.raises(InputError):
-        to_markdown(table)
+def test_a_row_of_another_length_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="a row has 2 values, expected 1"):
+        ResultTable("t", ("a",), ((1, 2),))
 
 
 def test_candidates_come_in_order_of_probability() -> None:
