@@ -46,7 +46,10 @@ class Cell(nn.Module):
         states = [self.get_submodule(f"preprocess{i}")(state) for i, state in enumerate(inputs)]
         ops = iter(self._ops)
         for predecessors in self.predecessors:
-            terms = [drop_path(op := next(ops), op(states[i]), drop_probability) for i in predecessors]
+            terms = []
+            for i in predecessors:
+                op = next(ops)
+                terms.append(drop_path(op, op(states[i]), drop_probability))
             states.append(sum(terms[1:], start=terms[0]))
         return torch.cat([states[i] for i in self.concat], dim=1)
 

@@ -195,8 +195,9 @@ def mixed_cell(
             wide = torch.promote_types(states[0].dtype, z.dtype)
             states, z, weights = [x.to(wide) for x in states], z.to(wide), weights.to(wide)
     _check(states, z, weights, space, reduction, chosen, memory)
-    numbers = [number for p in space.primitives if (number := find(p).number) is not None]
-    known = len(numbers) == len(space.primitives) <= _MOST
+    # Without an assignment inside the comprehension, which torch.compile does not read.
+    numbers = [find(p).number for p in space.primitives]
+    known = None not in numbers and len(numbers) <= _MOST
     if device != "cpu" or extension.CPU.module is None or not known or states[0].numel() == 0:
         edge = partial(mixed_op, memory=memory)
         picks: list[int | None] = list(chosen) if chosen else [None] * len(z)

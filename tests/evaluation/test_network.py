@@ -163,3 +163,11 @@ def test_autocast_takes_reduced_precision() -> None:
     network = Network(genotypes.DARTS_V2, 4, 3, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert network(torch.randn(2, 3, 8, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_is_one_graph(training: bool) -> None:
+    network = Network(genotypes.DARTS_V2, 4, 3, 5).train(training)
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), network(x), rtol=0.0, atol=0.0)
