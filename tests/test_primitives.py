@@ -17,7 +17,7 @@ from base_fast.evaluation.primitives import build
 from base_fast.nn import MixedOp
 from base_fast.nn.darts_edge import darts_edges
 from base_fast.ops import extension
-from base_fast.ops.mixed_op import _CHEAPEST as CHEAPEST
+from base_fast.ops.memory import CHEAPEST
 from base_fast.reference.primitives import apply, weight_shapes
 from base_fast.reports.style import family, primitive_label
 from base_fast.space import DARTS, PRIMITIVES, Genotype, Primitive, register

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from base_fast import ops
 from base_fast.errors import InputError
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.memory import MEMORY
 from base_fast.reference.primitives import weight_shapes
 from base_fast.space import DARTS
 from base_fast.space.primitives import PRIMITIVES, check

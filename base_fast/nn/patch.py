@@ -15,7 +15,7 @@ from base_fast.errors import InputError
 from base_fast.nn.darts_edge import DartsEdge, darts_edges
 from base_fast.nn.mixed_op import MixedOp
 from base_fast.nn.parity import Errors, Parity, Probe
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.memory import MEMORY
 
 # What makes two edges equally fast.
 _Kind: TypeAlias = tuple[int, int, tuple[str, ...]]

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import checks, extension
-from base_fast.ops.mixed_op import _BLOCK, _MOST, _STORE_BF16, MEMORY, _kept, _names, _stages, mixed_op
+from base_fast.ops.memory import MEMORY, kept, kept_dtype, padded, stages
+from base_fast.ops.mixed_op import MOST, mixed_op
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference.mixed_cell import edge_shapes, strides
 from base_fast.reference.mixed_cell import mixed_cell as reference
 from base_fast.space import Space
-from base_fast.space.primitives import check, find
+from base_fast.space.primitives import check, find, numbered
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -35,8 +36,9 @@ def _plain(
     dtype = states[0].dtype
     wide = torch.float32 if dtype == torch.bfloat16 else dtype
     states, z, weights = [x.to(wide) for x in states], z.to(wide), weights.to(wide)
+    names = [numbered(i).name for i in primitives]
     with torch.autocast(states[0].device.type, enabled=False):
-        y = reference(states, z, weights, _names(primitives), concat, reduction, chosen or [None] * len(z))
+        y = reference(states, z, weights, names, concat, reduction, chosen or [None] * len(z))
     return y.to(dtype)
 
 
@@ -72,11 +74,9 @@ def _like_value(
         height, width = (height + 1) // 2, (width + 1) // 2
     edges = strides(len(states), len(z), reduction)
     run = [[primitives[l]] for l in chosen] if chosen else [primitives] * len(edges)
-    stages = sum(_stages(own, stride) for own, stride in zip(run, edges, strict=True))
-    kept = sum(_kept(own, stride, memory, x.device) for own, stride in zip(run, edges, strict=True))
-    padded = (channels + _BLOCK - 1) // _BLOCK * _BLOCK
-    values = kept * images * padded * height * width
-    short = memory == _STORE_BF16 and x.dtype == torch.float32
+    norms = sum(stages(own, stride) for own, stride in zip(run, edges, strict=True))
+    stored = sum(kept(own, stride, memory, x.device) for own, stride in zip(run, edges, strict=True))
+    values = stored * images * padded(channels) * height * width
     nodes = next(n for n in range(len(z) + 1) if sum(range(len(states), len(states) + n)) == len(z))
 
     def image(count: int) -> Tensor:
@@ -86,8 +86,8 @@ def _like_value(
     return (
         image(len(concat)),
         image(nodes - len(concat)),
-        x.new_empty(values, dtype=torch.bfloat16 if short else x.dtype),
-        x.new_empty(stages + 2 * len(edges), 2, padded, dtype=torch.float64),
+        x.new_empty(values, dtype=kept_dtype(x.dtype, memory)),
+        x.new_empty(norms + 2 * len(edges), 2, padded(channels), dtype=torch.float64),
     )
 
 
@@ -197,7 +197,7 @@ def mixed_cell(
     _check(states, z, weights, space, reduction, chosen, memory)
     # Without an assignment inside the comprehension, which torch.compile does not read.
     numbers = [find(p).number for p in space.primitives]
-    known = None not in numbers and len(numbers) <= _MOST
+    known = None not in numbers and len(numbers) <= MOST
     if device != "cpu" or extension.CPU.module is None or not known or states[0].numel() == 0:
         edge = partial(mixed_op, memory=memory)
         picks: list[int | None] = list(chosen) if chosen else [None] * len(z)

@@ -11,19 +11,15 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.ops import checks, extension
+from base_fast.ops.memory import MEMORY, kept, kept_dtype, padded, stages
 from base_fast.ops.mixed_sum import mixed_sum
-from base_fast.ops.registry import _registered, define_gradient, define_kernel
+from base_fast.ops.registry import define_gradient, define_kernel, registered
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import apply, weight_shapes
 from base_fast.space.primitives import check, find, numbered
 
-# What costs least to compute again.
-_CHEAPEST = find("dil_conv_3x3")
-_BLOCK = 16
-_MOST = 32
-# How much of the forward pass is kept for backward, by the kernel's numbers.
-MEMORY = ("store", "store_bf16", "recompute")
-_STORE_BF16, _RECOMPUTE = MEMORY.index("store_bf16"), MEMORY.index("recompute")
+MOST = 32
+"""Primitives of an edge, at most."""
 
 
 def _names(primitives: Sequence[int]) -> list[str]:
@@ -47,32 +43,15 @@ def _value(
     return y.contiguous(memory_format=torch.channels_last), values, statistics
 
 
-def _stages(primitives: Sequence[int], stride: int) -> int:
-    """How many norms follow a convolution: one per depthwise convolution and factorized reduction."""
-    return sum(numbered(i).convolution_norms(stride) for i in primitives)
-
-
-def _kept(primitives: Sequence[int], stride: int, memory: int, device: torch.device) -> int:
-    """How many stages' values are kept for backward; on the CPU not what costs least to compute again."""
-    if memory == _RECOMPUTE:
-        return 0
-    again = device.type == "cpu" and len(primitives) > 1
-    return _stages(primitives, stride) - sum(numbered(i) == _CHEAPEST for i in primitives) * again
-
-
 def _like_value(
     x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[int], stride: int, memory: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     images, channels, height, width = x.shape
     height, width = (height + stride - 1) // stride, (width + stride - 1) // stride
-    padded = (channels + _BLOCK - 1) // _BLOCK * _BLOCK
     y = x.new_empty(images, channels, height, width).contiguous(memory_format=torch.channels_last)
-    short = memory == _STORE_BF16 and x.dtype == torch.float32
-    values = x.new_empty(
-        _kept(primitives, stride, memory, x.device) * images * padded * height * width,
-        dtype=torch.bfloat16 if short else x.dtype,
-    )
-    return y, values, x.new_empty(_stages(primitives, stride) + 2, 2, padded, dtype=torch.float64)
+    count = kept(primitives, stride, memory, x.device) * images * padded(channels) * height * width
+    values = x.new_empty(count, dtype=kept_dtype(x.dtype, memory))
+    return y, values, x.new_empty(stages(primitives, stride) + 2, 2, padded(channels), dtype=torch.float64)
 
 
 def _again(
@@ -132,7 +111,7 @@ def _served(device: torch.device) -> bool:
     """Whether compiled kernels serve this device."""
     if device.type == "cpu":
         return extension.CPU.module is not None
-    return device.type == "cuda" and _registered("mixed_op", "CUDA")
+    return device.type == "cuda" and registered("mixed_op", "CUDA")
 
 
 def _fused(
@@ -212,8 +191,8 @@ def mixed_op(
     elif torch.is_autocast_enabled(device):
         wide = torch.promote_types(x.dtype, z.dtype)
         x, z, weights = x.to(wide), z.to(wide), [w.to(wide) for w in weights]
-    if len(primitives) > _MOST:
-        raise InputError(f"primitives: got {len(primitives)}, expected at most {_MOST}")
+    if len(primitives) > MOST:
+        raise InputError(f"primitives: got {len(primitives)}, expected at most {MOST}")
     if z.shape != (len(primitives),):
         raise InputError(f"z: got {checks.describe(z)}, expected shape ({len(primitives)},), one weight per primitive")
     fitting = (x.dtype, torch.float32 if x.dtype == torch.bfloat16 else x.dtype)

@@ -52,7 +52,7 @@ def define_kernel(
     name = _define(schema)
     _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(f"base_fast::{name}", fake, lib=_LIBRARY)
-    if not _registered(name, "CUDA"):
+    if not registered(name, "CUDA"):
         _CUDA[name] = _without_cuda(name, column)
     return _op(name)
 
@@ -183,12 +183,13 @@ def _triton(column: str, name: str) -> Callable[..., Any]:
     return launch
 
 
-def _registered(name: str, dispatch_key: str) -> bool:
+def registered(name: str, dispatch_key: str) -> bool:
+    """Whether an op has a kernel of its own under a dispatch key, "CPU" or "CUDA"."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(f"base_fast::{name}", dispatch_key))
 
 
 def _cpu(name: str) -> str:
-    if not _registered(name, "CPU"):
+    if not registered(name, "CPU"):
         return f"reference ({extension.CPU.missing or 'the extension has no kernel for it'})"
     assert extension.CPU.module is not None
     return f"C++ ({extension.CPU.module.isa()})"

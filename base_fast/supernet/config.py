@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from base_fast.errors import InputError
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.memory import MEMORY
 from base_fast.space import Space, get
 from base_fast.supernet.stems import STEMS
 

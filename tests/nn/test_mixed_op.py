@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import base_fast as bf
 from base_fast.errors import InputError
 from base_fast.nn import MixedOp
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.memory import MEMORY
 from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES, PlainMixedOp
 from tests import tolerances
 from tests.tolerances import assert_close

@@ -7,7 +7,7 @@ import torch
 
 from base_fast.errors import InputError
 from base_fast.ops import extension, mixed_op
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.memory import MEMORY
 from base_fast.space import PRIMITIVES as KNOWN
 from base_fast.space.primitives import FUSED
 from benchmarks.plain_darts import NAS_BENCH_201_PRIMITIVES, PRIMITIVES

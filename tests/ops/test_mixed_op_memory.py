@@ -11,7 +11,8 @@ from torch import Tensor
 from base_fast.errors import InputError
 from base_fast.nn import MixedOp
 from base_fast.ops import extension, mixed_op
-from base_fast.ops.mixed_op import MEMORY, _computed
+from base_fast.ops.memory import MEMORY
+from base_fast.ops.mixed_op import _computed
 from base_fast.reference.primitives import weight_shapes
 from benchmarks.plain_darts import PRIMITIVES
 from tests import tolerances

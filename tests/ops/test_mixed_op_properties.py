@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies
 from torch import Tensor
 
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.memory import MEMORY
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.space import PRIMITIVES
 from tests import tolerances

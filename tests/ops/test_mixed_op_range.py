@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from base_fast.ops.mixed_op import MEMORY
+from base_fast.ops.memory import MEMORY
 from benchmarks.plain_darts import PRIMITIVES
 from tests import tolerances
 from tests.ops.contract import gradients
