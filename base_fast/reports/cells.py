@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from base_fast.reports.cell_layout import (
     split_nodes,
 )
 from base_fast.reports.style import FAMILIES, INK, MUTED, PAPER, family, new_figure, short_label, styled
+from base_fast.space import Genotype
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,41 +30,22 @@ _WIDEST = 13.5
 _MARGIN, _BETWEEN, _TITLE, _LEGEND = 0.12, 0.55, 0.34, 0.36
 
 
-def genotype_dict(genotype: Any) -> dict[str, Any]:
-    """A genotype as plain data, from a `Genotype`, its JSON text or its parsed JSON."""
-    if hasattr(genotype, "to_json"):
-        genotype = genotype.to_json()
-    if isinstance(genotype, str):
-        try:
-            genotype = json.loads(genotype)
-        except json.JSONDecodeError as error:
-            raise InputError(f"genotype: not JSON ({error})") from None
-    if not isinstance(genotype, Mapping) or not genotype.get("normal"):
-        raise InputError("genotype: expected a mapping with the pairs of its cells under 'normal' and 'reduce'")
-    return dict(genotype)
-
-
-def cell_layouts(genotype: Any) -> dict[str, CellLayout]:
+def cell_layouts(genotype: Genotype) -> dict[str, CellLayout]:
     """The placed cells {"normal": ..., "reduce": ...}; an empty cell is left out.
 
-    Two inputs and two pairs per node (DARTS), unless the genotype has no reduction cell and its one cell takes every
-    earlier node once, from a single input (NAS-Bench-201).
+    Two inputs and two pairs per node (DARTS), unless the genotype keeps all edges (NAS-Bench-201): then one input, and
+    a pair from every earlier node.
+
+    Raises:
+        InputError: there is nothing to draw, or a node takes pairs or predecessors that it cannot have.
     """
-    data = genotype_dict(genotype)
+    if not genotype.normal:
+        raise InputError("genotype: no pairs in its normal cell; expected some for each node")
+    inputs, arity = (1, None) if genotype.keeps_all_edges else (2, 2)
     layouts = {}
-    for cell in ("normal", "reduce"):
-        try:
-            pairs = [(str(primitive), int(predecessor)) for primitive, predecessor in data.get(cell) or []]
-            concat = [int(number) for number in data.get(f"{cell}_concat") or []]
-        except (TypeError, ValueError):
-            raise InputError(f"genotype: {cell} must be a list of (primitive, predecessor) pairs") from None
+    for cell, pairs in genotype.cells.items():
         if not pairs:
             continue
-        nodes = 0
-        while nodes * (nodes + 1) // 2 < len(pairs):
-            nodes += 1
-        dense = [p for _, p in pairs] == [p for node in range(1, nodes + 1) for p in range(node)]
-        inputs, arity = (1, None) if dense and not data.get("reduce") else (2, 2)
         groups = split_nodes(pairs, inputs, arity)
         if arity is not None and len(groups[-1]) != arity:
             raise InputError(f"genotype: {cell} has {len(pairs)} pairs, expected {arity} per node")
@@ -72,6 +53,7 @@ def cell_layouts(genotype: Any) -> dict[str, CellLayout]:
             if not all(0 <= p < number for _, p in group):
                 raise InputError(f"genotype: node {number} of {cell} takes a node that does not come before it")
         last = inputs + len(groups) - 1
+        concat = genotype.concats[cell]
         if not all(0 <= number <= last for number in concat):
             raise InputError(f"genotype: {cell}_concat names a node that the cell lacks (it ends with node {last})")
         layouts[cell] = lay_out(groups, inputs, concat or [last])
@@ -79,7 +61,7 @@ def cell_layouts(genotype: Any) -> dict[str, CellLayout]:
 
 
 @styled
-def draw_genotype(genotype: Any, title: str = "") -> Figure:
+def draw_genotype(genotype: Genotype, title: str = "") -> Figure:
     """The cells of a genotype, normal left and reduction right (below, where that would be too wide)."""
     layouts = cell_layouts(genotype)
     sizes = [(layout.width, layout.extent[1] - layout.extent[0]) for layout in layouts.values()]
