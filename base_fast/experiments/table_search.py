@@ -45,14 +45,17 @@ class Scores:
 
     @property
     def mean(self) -> float:
+        """Of the values in the judging column."""
         return fmean(found.value for found in self.found)
 
     @property
     def deviation(self) -> float:
+        """Their standard deviation; 0 for a single seed."""
         return stdev([found.value for found in self.found]) if len(self.found) > 1 else 0.0
 
     @property
     def median_rank(self) -> float:
+        """Of the ranks; 1 is the best of the table."""
         return median(found.rank for found in self.found)
 
 

@@ -130,6 +130,7 @@ class Adapting:
 
     @classmethod
     def of(cls, posterior: Posterior, task: Task, config: AdaptConfig) -> Adapting:
+        """The adaptation of a posterior to a task, with the task's head; raises InputError where that does not fit."""
         whole = Supernet.for_posterior(posterior)
         supernet, prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
         return cls(posterior, task, config, InnerLoop(supernet, prior, task.train, key(config.seed), config.inner))

@@ -26,9 +26,11 @@ class Variables(NamedTuple):
 
     @classmethod
     def of(cls, posterior: Posterior) -> Variables:
+        """Those of a posterior, not copied."""
         return cls(posterior.mu, posterior.rho, posterior.alpha)
 
     def named(self) -> dict[Group, Tensor]:
+        """The same by group."""
         return {"mu": self.mu, "rho": self.rho, "alpha": self.alpha}
 
     def leaves(self, moving: Collection[Group] = GROUPS) -> Variables:
@@ -36,9 +38,11 @@ class Variables(NamedTuple):
         return Variables(**{group: x.detach().requires_grad_(group in moving) for group, x in self.named().items()})
 
     def detached(self) -> Variables:
+        """The same values, cut off from their graph."""
         return Variables(*(x.detach() for x in self))
 
     def finite(self) -> bool:
+        """Whether there is no NaN and no infinity among them."""
         return all(bool(torch.isfinite(x).all()) for x in self)
 
 

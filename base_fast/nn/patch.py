@@ -56,6 +56,7 @@ class PatchReport:
 
     @property
     def speed_up(self) -> float:
+        """Seconds before, over seconds after."""
         before, after = self.seconds
         return before / after
 

@@ -13,12 +13,14 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def describe(x: object) -> str:
+    """What came, in words: dtype, shape and device of a tensor."""
     if isinstance(x, Tensor):
         return f"{str(x.dtype).removeprefix('torch.')} tensor of shape {tuple(x.shape)} on {x.device}"
     return f"{type(x).__name__} {x!r}"
 
 
 def floating(name: str, x: Tensor, *, dims: int | None = None) -> None:
+    """One of DTYPES, with so many dimensions."""
     if not isinstance(x, Tensor) or x.dtype not in DTYPES:
         raise InputError(f"{name}: got {describe(x)}, expected a floating-point tensor (float32, float64 or bfloat16)")
     if dims is not None and x.dim() != dims:
@@ -46,17 +48,20 @@ def like(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
 
 
 def key_on(key: Tensor, device: torch.device) -> None:
+    """int64 (2,) on this device."""
     ok = isinstance(key, Tensor) and key.dtype == torch.int64 and tuple(key.shape) == (2,) and key.device == device
     if not ok:
         raise InputError(f"key: got {describe(key)}, expected an int64 tensor [seed, offset] on {device}")
 
 
 def positive(name: str, value: float) -> None:
+    """> 0, and no NaN."""
     if not value > 0.0:
         raise InputError(f"{name}: got {value!r}, expected a number > 0")
 
 
 def not_negative(name: str, value: float) -> None:
+    """≥ 0, and no NaN."""
     if not value >= 0.0:
         raise InputError(f"{name}: got {value!r}, expected a number ≥ 0")
 

@@ -67,6 +67,7 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: Tensor, prior_rho: Tensor) ->
 
 
 def check_posterior(mu: Tensor, rho: Tensor) -> None:
+    """Raises InputError unless μ and ρ are vectors of one length, dtype and device."""
     checks.floating("mu", mu, dims=1)
     checks.like("rho", rho, "mu", mu)
     checks.no_tangents(mu, rho)

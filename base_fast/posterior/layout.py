@@ -32,18 +32,22 @@ class Layout:
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
+        """From shapes by name, in this order."""
         return cls(tuple(shapes), tuple(tuple(shape) for shape in shapes.values()))
 
     @cached_property
     def sizes(self) -> list[int]:
+        """Elements of each tensor."""
         return [math.prod(shape) for shape in self.shapes]
 
     @cached_property
     def numel(self) -> int:
+        """P, elements of all."""
         return sum(self.sizes)
 
     @cached_property
     def slices(self) -> dict[str, slice]:
+        """Where each tensor lies in the vector, by name."""
         ends = list(accumulate(self.sizes))
         return {name: slice(end - size, end) for name, end, size in zip(self.names, ends, self.sizes, strict=True)}
 

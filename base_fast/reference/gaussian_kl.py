@@ -8,6 +8,7 @@ from torch.nn.functional import softplus
 
 
 def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: Tensor, prior_rho: Tensor) -> Tensor:
+    """Four vectors (P,) → a scalar in nats, summed in float64."""
     ratio, distance = _standardized(mu, rho, prior_mu, prior_rho)
     terms = 0.5 * (ratio.square() + distance.square() - 1.0) - torch.log(ratio)
     return terms.sum(dtype=torch.float64).to(mu.dtype)

@@ -10,6 +10,7 @@ from base_fast.reference import philox
 
 
 def gaussian_sample(mu: Tensor, rho: Tensor, key: Tensor) -> Tensor:
+    """μ, ρ (P,) and a key (2,) → θ (P,)."""
     return mu + softplus(rho) * philox.normal(key, mu.numel()).view(mu.shape).to(mu.dtype)
 
 

@@ -11,6 +11,7 @@ from base_fast.reference.gaussian_sample import gaussian_sample, gaussian_sample
 def gaussian_sample_kl(
     mu: Tensor, rho: Tensor, prior_mu: Tensor, prior_rho: Tensor, key: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """θ (P,), and the divergence in nats."""
     return gaussian_sample(mu, rho, key), gaussian_kl(mu, rho, prior_mu, prior_rho)
 
 

@@ -12,6 +12,7 @@ from base_fast.reference import philox
 
 
 def gumbel_softmax(logits: Tensor, key: Tensor, tau: float, hard: bool, noise: float) -> Tensor:
+    """φ (..., L), a key (2,), τ, whether z is one-hot, s → z (..., L)."""
     z = torch.softmax((logits + noise * _xi(logits, key)) / tau, dim=-1).to(logits.dtype)
     if not hard:
         return z
@@ -21,6 +22,7 @@ def gumbel_softmax(logits: Tensor, key: Tensor, tau: float, hard: bool, noise: f
 
 
 def gumbel_softmax_backward(grad: Tensor, z: Tensor, tau: float) -> Tensor:
+    """The gradient for the logits (..., L); of a hard sample, z is the soft one."""
     return (grad - (grad * z).sum(dim=-1, keepdim=True)) * z / tau
 
 

@@ -39,6 +39,11 @@ def mixed_cell(
     chosen: Sequence[int | None],
     edge: Callable[..., Tensor] = mixed_op,
 ) -> Tensor:
+    """States (B, C, H, W), z (E, L) and all edges' weights (W,) → the nodes `concat` side by side, (B, N·C, H', W').
+
+    chosen: per edge the primitive that is executed alone; None for all.
+    edge: what computes an edge, called as `reference.mixed_op` is.
+    """
     inputs, nodes = len(states), list(states)
     shapes = [edge_shapes(primitives, states[0].shape[1], stride) for stride in strides(inputs, len(z), reduction)]
     parts = iter(torch.split(weights, [math.prod(shape) for own in shapes for shape in own]))

@@ -11,6 +11,10 @@ from base_fast.reference.primitives import apply, weight_shapes
 def mixed_op(
     x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[str], stride: int, chosen: int | None
 ) -> Tensor:
+    """x (B, C, H, W), z (L,) and the primitives' weights in order → (B, C, ⌈H/stride⌉, ⌈W/stride⌉).
+
+    chosen: the primitive that is executed alone; None for all.
+    """
     channels = x.shape[1]
     taken = 0
     branches, indices = [], []

@@ -7,6 +7,7 @@ from torch import Tensor
 
 
 def mixed_sum(branches: list[Tensor], weights: Tensor, positions: list[int]) -> Tensor:
+    """K branches of one shape, weights (L,) and K positions in them → a tensor like a branch."""
     total = branches[0] * weights[positions[0]]
     for branch, l in zip(branches[1:], positions[1:], strict=True):
         total = total + branch * weights[l]

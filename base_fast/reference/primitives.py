@@ -44,10 +44,12 @@ def batch_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = No
 
 
 def relu_conv_bn(x: Tensor, weight: Tensor) -> Tensor:
+    """x (B, C_in, H, W) and a filter (C_out, C_in, k, k), k odd → (B, C_out, H, W)."""
     return batch_norm(F.conv2d(F.relu(x), weight, padding=weight.shape[-1] // 2))
 
 
 def factorized_reduce(x: Tensor, weights: list[Tensor]) -> Tensor:
+    """The batch norm of `factorized_convolution`: (B, C, H, W) → (B, C_out, ⌈H/2⌉, ⌈W/2⌉)."""
     return batch_norm(factorized_convolution(x, weights))
 
 

@@ -63,6 +63,7 @@ class Convolution:
 
     @property
     def padding(self) -> tuple[int, int]:
+        """Rows and columns on each side."""
         rows, columns = self.kernel
         return self.dilation * (rows // 2), self.dilation * (columns // 2)
 

@@ -40,6 +40,7 @@ class SearchRecord:
 
     @classmethod
     def of(cls, strategy: str, result: Result) -> SearchRecord:
+        """What a strategy of this name came to."""
         distribution = result.distribution
         return cls(
             strategy,

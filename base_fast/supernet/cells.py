@@ -36,6 +36,7 @@ class Cell:
         return self.channels * len(self.space.concat)
 
     def stride(self, predecessor: int) -> int:
+        """Of the edges that leave this node."""
         return 2 if self.reduction and predecessor < self.space.inputs else 1
 
     @property
@@ -49,6 +50,7 @@ class Cell:
         }
 
     def shapes(self) -> dict[str, Shape]:
+        """Names and shapes of all weights, in the order of the flat vector."""
         shapes: dict[str, Shape] = {}
         for i, stride in self.preprocessing.items():
             own: dict[str, Shape] = {"op.1.weight": (self.channels, self.channels_in[i], 1, 1)}
@@ -108,6 +110,7 @@ class ResidualReduction:
         return self.shapes()
 
     def apply(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """(B, C_in, H, W) → (B, C, ⌈H/2⌉, ⌈W/2⌉)."""
         conv_a, conv_b, downsample = weights
         y = F.conv2d(F.relu(x), conv_a, stride=2, padding=1)
         y = relu_conv_bn(batch_norm(y), conv_b)

@@ -53,6 +53,7 @@ class SupernetConfig:
 
     @property
     def reduction_cells(self) -> frozenset[int]:
+        """Indices of the blocks that halve the image."""
         if self.reductions is not None:
             return frozenset(self.reductions)
         return frozenset((self.layers // 3, 2 * self.layers // 3))

@@ -35,6 +35,7 @@ def stem_shapes(stem: str, in_channels: int, out_channels: int) -> dict[str, Sha
 
 
 def apply_stem(stem: str, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Images (B, 3, H, W) → what the first cell reads; weights as `stem_shapes` lists them."""
     for i, stride in enumerate(STEMS[stem]):
         conv, scale, shift = weights[3 * i : 3 * i + 3]
         x = F.conv2d(F.relu(x) if i else x, conv, stride=stride, padding=1)

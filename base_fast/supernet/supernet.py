@@ -93,6 +93,7 @@ class Supernet:
 
     @classmethod
     def from_config(cls, config: SupernetConfig) -> Supernet:
+        """The supernet that `config` describes, in one of the spaces that have a name."""
         return cls(**_arguments(config, config.build_space()))
 
     @classmethod
