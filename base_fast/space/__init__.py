@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from base_fast.space import genotypes
-from base_fast.space.choices import compact, configurations, decode, encode, from_dict_any, get_any, kept, neighbours
+from base_fast.space.choices import compact, configurations, decode, encode, kept, neighbours
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
 from base_fast.space.primitives import PRIMITIVES, Primitive, register
 from base_fast.space.space import DARTS, NAS_BENCH_201, Space, get
-from base_fast.space.stack import NAS_BENCH_MACRO, AnyGenotype, AnySpace, Stack, StackGenotype
+from base_fast.space.stack import NAS_BENCH_MACRO, AnyGenotype, AnySpace, Stack, StackGenotype, from_dict_any, get_any
 
 __all__ = [
     "DARTS",

@@ -6,35 +6,21 @@ This is the form in which searches draw, change and look genotypes up, many at a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from base_fast.errors import InputError
 from base_fast.space.genotype import Genotype
-from base_fast.space.lookup import lookup
-from base_fast.space.space import NONE, SPACES, Space
-from base_fast.space.stack import NAS_BENCH_MACRO, AnyGenotype, AnySpace, Stack, StackGenotype
+from base_fast.space.space import NONE, Space
+from base_fast.space.stack import AnyGenotype, AnySpace, Stack, StackGenotype
 
 Choices = NDArray[np.int64]
 
 _PRIMITIVES = re.compile(r"([A-Za-z0-9_]+)~")
-
-ALL_SPACES: dict[str, AnySpace] = {**SPACES, NAS_BENCH_MACRO.name: NAS_BENCH_MACRO}
-
-
-def get_any(name: str) -> AnySpace:
-    """The space called `name`, spaces without cells included; raises InputError with what there is."""
-    return lookup("space", name, ALL_SPACES)
-
-
-def from_dict_any(data: Mapping[str, Any]) -> AnySpace:
-    """The inverse of a space's `to_dict`, spaces without cells included."""
-    return Stack.from_dict(data) if "layers" in data else Space.from_dict(data)
 
 
 def encode(genotype: AnyGenotype | str, space: AnySpace) -> Choices:

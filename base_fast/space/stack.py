@@ -8,8 +8,9 @@ from typing import Any
 
 from base_fast.errors import InputError
 from base_fast.space.genotype import Genotype
+from base_fast.space.lookup import lookup
 from base_fast.space.primitives import is_primitive_name
-from base_fast.space.space import Space, check_fields
+from base_fast.space.space import SPACES, Space, check_fields
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,15 @@ AnyGenotype = Genotype | StackGenotype
 NAS_BENCH_MACRO = Stack("nas_bench_macro", ("identity", "mb3_k3", "mb6_k5"), 8)
 """Su et al., "Prioritized Architecture Sampling with Monte-Carlo Tree Search", CVPR 2021: 3^8 = 6,561 networks of eight
 layers, each an identity, or a MobileNetV2 block with kernel 3 and expansion 3, or with kernel 5 and expansion 6."""
+
+ALL_SPACES: dict[str, AnySpace] = {**SPACES, NAS_BENCH_MACRO.name: NAS_BENCH_MACRO}
+
+
+def get_any(name: str) -> AnySpace:
+    """The space called `name`, spaces without cells included; raises InputError with what there is."""
+    return lookup("space", name, ALL_SPACES)
+
+
+def from_dict_any(data: Mapping[str, Any]) -> AnySpace:
+    """The inverse of a space's `to_dict`, spaces without cells included."""
+    return Stack.from_dict(data) if "layers" in data else Space.from_dict(data)
