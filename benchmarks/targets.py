@@ -108,22 +108,6 @@ class AtMost(Target):
 
 
 @dataclass(frozen=True)
-class NearFloor(Target):
-    """At most a multiple of the time that moving the bytes takes."""
-
-    times: float
-
-    def __str__(self) -> str:
-        return f"≤ {self.times:.3g}× the floor"
-
-    def found(self, result: Measured) -> float | None:
-        return result.over_floor
-
-    def reached(self, found: float) -> bool:
-        return found <= self.times
-
-
-@dataclass(frozen=True)
 class NearLimit(Target):
     """At most a multiple of the time that a contender's multiply-adds take."""
 
