@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base_fast.evaluation.config import NetworkConfig
-from base_fast.evaluation.counts import Latency, MacCount, count_macs, count_parameters, measure_latency
+from base_fast.evaluation.counts import MacCount, Timing, count_macs, count_parameters, measure_latency
 from base_fast.evaluation.network import Network, initialize
 from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import Evaluation, evaluate
@@ -11,10 +11,10 @@ from base_fast.evaluation.training import TrainResult, train, trained
 
 __all__ = [
     "Evaluation",
-    "Latency",
     "MacCount",
     "Network",
     "NetworkConfig",
+    "Timing",
     "TrainConfig",
     "TrainResult",
     "count_macs",

@@ -71,7 +71,7 @@ class MacCount:
 
 
 @dataclass(frozen=True)
-class Latency:
+class Timing:
     """Seconds for one forward pass: median, 10 % and 90 % quantiles, and the fastest of `repeats` passes."""
 
     median: float
@@ -116,7 +116,7 @@ def count_macs(module: nn.Module, input_shape: Sequence[int]) -> MacCount:
     return MacCount(**counts, modules=modules)
 
 
-def measure_latency(module: nn.Module, input_shape: Sequence[int], batch_size: int = 1, repeats: int = 50) -> Latency:
+def measure_latency(module: nn.Module, input_shape: Sequence[int], batch_size: int = 1, repeats: int = 50) -> Timing:
     """Time forward passes of `batch_size` images (C, H, W) in evaluation mode, on the device that holds the module.
 
     Every timed pass follows two that are not, as `torch.utils.benchmark` has it; on a GPU each is waited for. The
@@ -137,7 +137,7 @@ def measure_latency(module: nn.Module, input_shape: Sequence[int], batch_size: i
         timed = torch.tensor([timer.timeit(1).median for _ in range(repeats)], dtype=torch.float64)
     module.train(training)
     low, median, high = timed.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
-    return Latency(median, low, high, timed.min().item(), repeats)
+    return Timing(median, low, high, timed.min().item(), repeats)
 
 
 def _amounts(layer: nn.Module, x: Tensor, out: Tensor) -> dict[str, int]:

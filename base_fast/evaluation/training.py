@@ -18,7 +18,7 @@ from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import check_classes, evaluate
 from base_fast.random import fold_in, generator, key
 from base_fast.runs import Clock, RunFolder, Step, run_loop, to_dict
-from base_fast.runs.artefacts import Evaluated, Trained, steps_to
+from base_fast.runs.artefacts import Evaluated, TrainedNetwork, steps_to
 from base_fast.tasks import Task
 
 
@@ -90,9 +90,9 @@ def train(
     return TrainResult(finished.state.history, finished.steps, finished.seconds)
 
 
-def trained(network: nn.Module, task: Task, result: TrainResult) -> Trained:
+def trained(network: nn.Module, task: Task, result: TrainResult) -> TrainedNetwork:
     """What stays of a training in a run folder, besides the weights: the result, and the network's size."""
-    return Trained(
+    return TrainedNetwork(
         task.name,
         result.accuracy,
         result.loss,

@@ -20,7 +20,7 @@ from base_fast.meta.variables import for_task
 from base_fast.posterior import Posterior, derive
 from base_fast.random import key
 from base_fast.runs import RunFolder, interruptible
-from base_fast.runs.artefacts import WAYS, Compared, Contender, MetaTrained, Repetition, Searched, Trained, Way
+from base_fast.runs.artefacts import WAYS, Compared, Contender, MetaTrained, Repetition, Searched, TrainedNetwork, Way
 from base_fast.space import Genotype
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.supernet.cells import Cell
@@ -103,7 +103,7 @@ class _Comparison:
         for i in range(self.config.random_genotypes):
             number = seed * self.config.random_genotypes + i
             found[Contender("random", seed, i)] = Genotype.random(prior.space, number)
-        networks: dict[Way, tuple[Trained, ...]] = {way: () for way in WAYS}
+        networks: dict[Way, tuple[TrainedNetwork, ...]] = {way: () for way in WAYS}
         for contender, genotype in found.items():
             self.run.write(f"genotypes/{contender.name}", genotype)
             networks[contender.way] = (*networks[contender.way], self._train(genotype, contender))
@@ -137,15 +137,15 @@ class _Comparison:
         self.run.write(f"derivations/{name}", derivation)
         return record, derivation.genotype
 
-    def _train(self, genotype: Genotype, contender: Contender) -> Trained:
+    def _train(self, genotype: Genotype, contender: Contender) -> TrainedNetwork:
         config, target = self.config, self.target
 
-        def training() -> Trained:
+        def training() -> TrainedNetwork:
             settings = replace(config.train, seed=config.train.seed + contender.seed)
             network = config.network.build(genotype, target.num_classes, settings.seed)
             return trained(network, target, train(network, target, settings, run=self.run, name=contender.name))
 
-        return self._stage(f"train-{contender.name}", Trained, training)
+        return self._stage(f"train-{contender.name}", TrainedNetwork, training)
 
     def _stage(self, name: str, cls: type[T], work: Callable[[], T]) -> T:
         """What the stage came to: from its file if it is done, else by doing it."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from base_fast.reports.tables import ResultTable
-from base_fast.runs.artefacts import WAYS, Compared, Searched, Trained, Way, steps_to
+from base_fast.runs.artefacts import WAYS, Compared, Searched, TrainedNetwork, Way, steps_to
 
 IN_WORDS: dict[Way, str] = {
     "prior": "adapted from the prior",
@@ -97,7 +97,7 @@ def _searches(compared: Compared, way: Way) -> list[Searched]:
     return [] if way == "random" else [getattr(seed, way) for seed in compared.seeds]
 
 
-def _networks(compared: Compared, way: Way) -> list[Trained]:
+def _networks(compared: Compared, way: Way) -> list[TrainedNetwork]:
     return [network for seed in compared.seeds for network in seed.networks[way]]
 
 

@@ -12,7 +12,7 @@ from base_fast.posterior import Derivation
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.tables import ResultTable, searched_table, trained_table
 from base_fast.runs import RunFolder
-from base_fast.runs.artefacts import Compared, Contender, RunInfo, Searched, Trained
+from base_fast.runs.artefacts import Compared, Contender, RunInfo, Searched, TrainedNetwork
 from base_fast.space import Genotype, Space
 from base_fast.strategies import SearchRecord, read_search
 
@@ -87,7 +87,7 @@ def read_contents(path: str | Path) -> Contents:
         contents.search = read_search(run)
     if run.kind == "adapt" and (searched := _found(run, "results", Searched)) is not None:
         contents.results = [searched_table(searched)]
-    if run.kind == "train" and (trained := _found(run, "results", Trained)) is not None:
+    if run.kind == "train" and (trained := _found(run, "results", TrainedNetwork)) is not None:
         contents.results = [trained_table(trained)]
     if not any((rows, contents.genotypes, contents.results, contents.search)):
         raise InputError(f"run: {folder} has no metrics, genotypes or results yet, so there is nothing to report")

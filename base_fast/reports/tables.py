@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
 from base_fast.reports.style import primitive_label
-from base_fast.runs.artefacts import Provenance, RunInfo, Searched, Trained
+from base_fast.runs.artefacts import Provenance, RunInfo, Searched, TrainedNetwork
 from base_fast.space import Candidate, UndecidedEdge
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def searched_table(searched: Searched) -> ResultTable:
     return ResultTable("Adapted supernet", columns, ((*row, searched.history[-1].loss),), (note,))
 
 
-def trained_table(trained: Trained) -> ResultTable:
+def trained_table(trained: TrainedNetwork) -> ResultTable:
     """A trained network: how good it is, and how large."""
     columns = ("accuracy", "loss", "steps", "seconds", "parameters", "MACs")
     row = (trained.accuracy, trained.loss, trained.steps, trained.seconds, trained.parameters, trained.macs)

@@ -4,9 +4,9 @@
     space.json               space.Space                     meta-train, adapt, compare: what is searched
     genotype.json            space.Genotype                  meta-train, adapt, train, search: for `train --genotype`
     derivation.json          posterior.Derivation            meta-train, adapt, search: also candidates, undecided edges
-    results.json             Searched, Trained, Compared     adapt; train; compare
+    results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
     search.json              strategies.SearchRecord         search
-    stages/<stage>.json      MetaTrained, Searched, Trained  compare: what is done already
+    stages/<stage>.json      MetaTrained, Searched, TrainedNetwork  compare: what is done already
     genotypes/<name>.json    space.Genotype                  compare: `Contender.name`; for `train --genotype`
     derivations/<name>.json  posterior.Derivation            compare: of those that were searched
 
@@ -90,7 +90,7 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """A derived network was trained; parameters without the auxiliary head, MACs of convolutions and linear layers."""
 
     task: str
@@ -111,7 +111,7 @@ class Repetition:
     meta: MetaTrained
     prior: Searched
     scratch: Searched
-    networks: dict[Way, tuple[Trained, ...]]
+    networks: dict[Way, tuple[TrainedNetwork, ...]]
 
 
 @dataclass(frozen=True)

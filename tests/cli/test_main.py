@@ -21,7 +21,7 @@ from base_fast.meta import Elbo
 from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.posterior import Posterior
 from base_fast.runs import RunFolder, load_config, load_tensors, save_tensors
-from base_fast.runs.artefacts import Searched, Trained
+from base_fast.runs.artefacts import Searched, TrainedNetwork
 from base_fast.space import DARTS, NAS_BENCH_201, Genotype, genotypes
 from base_fast.supernet import Supernet
 
@@ -111,7 +111,7 @@ def test_from_images_to_a_network(files: Path, capsys: pytest.CaptureFixture[str
     assert "4 steps" in trained
     assert run("evaluate", "--run", files / "network", "--latency") == 0
     evaluated = capsys.readouterr().out
-    result = RunFolder.open(files / "network").read("results", Trained)
+    result = RunFolder.open(files / "network").read("results", TrainedNetwork)
     assert f"accuracy    {result.accuracy:.4f}" in evaluated
     assert f"{result.parameters:,} without" in evaluated
     assert RunFolder.open(files / "adapted").read("results", Searched).steps == 4

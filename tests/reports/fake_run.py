@@ -21,7 +21,7 @@ from base_fast.runs.artefacts import (
     Repetition,
     RunInfo,
     Searched,
-    Trained,
+    TrainedNetwork,
     Way,
 )
 from base_fast.space import DARTS, Candidate, Genotype, UndecidedEdge, genotypes
@@ -86,8 +86,8 @@ def train_rows(rng: np.random.Generator, phase: str, best: float) -> list[dict[s
     return rows
 
 
-def trained(accuracy: float) -> Trained:
-    return Trained("digits-8px", accuracy, 0.5, 60, 9.0, 3169414, 5000000, (Evaluated(60, accuracy, 0.5, 9.0),))
+def trained(accuracy: float) -> TrainedNetwork:
+    return TrainedNetwork("digits-8px", accuracy, 0.5, 60, 9.0, 3169414, 5000000, (Evaluated(60, accuracy, 0.5, 9.0),))
 
 
 def searched(accuracy: float) -> Searched:
@@ -96,7 +96,7 @@ def searched(accuracy: float) -> Searched:
 
 
 def repetition(seed: int, randoms: int) -> Repetition:
-    networks: dict[Way, tuple[Trained, ...]] = {"prior": (trained(0.86),), "scratch": (trained(0.84),)}
+    networks: dict[Way, tuple[TrainedNetwork, ...]] = {"prior": (trained(0.86),), "scratch": (trained(0.84),)}
     networks["random"] = tuple(trained(0.8 + 0.01 * i) for i in range(randoms))
     return Repetition(seed, MetaTrained(100, 12.0), searched(0.6), searched(0.4), networks)
 
