@@ -1,16 +1,17 @@
 """The JSON files of a run folder, one dataclass each, written by `RunFolder.write` and checked by `RunFolder.read`.
 
-    run.json                 RunInfo                         every run
-    space.json               space.Space                     meta-train, adapt, compare: what is searched
-    genotype.json            space.Genotype                  meta-train, adapt, train, search: for `train --genotype`
-    derivation.json          posterior.Derivation            meta-train, adapt, search: also candidates, undecided edges
+    run.json                 RunInfo                                every run
+    space.json               space.Space                            meta-train, adapt, compare: what is searched
+    genotype.json            space.Genotype                         meta-train, adapt, train, search
+    derivation.json          posterior.Derivation                   meta-train, adapt, search: also candidates
     results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
-    search.json              strategies.SearchRecord         search
+    search.json              strategies.SearchRecord                search
     stages/<stage>.json      MetaTrained, Searched, TrainedNetwork  compare: what is done already
-    genotypes/<name>.json    space.Genotype                  compare: `Contender.name`; for `train --genotype`
-    derivations/<name>.json  posterior.Derivation            compare: of those that were searched
+    genotypes/<name>.json    space.Genotype                         compare: `Contender.name`
+    derivations/<name>.json  posterior.Derivation                   compare: of those that were searched
 
-Accuracies and probabilities are shares from 0 to 1, losses are in nats, times in seconds, everywhere.
+Accuracies and probabilities are shares from 0 to 1, losses are in nats, times in seconds; what search.json measured has
+the units that it names.
 """
 
 from __future__ import annotations
