@@ -28,7 +28,7 @@ Tensor mixed_sum(const std::vector<Tensor>& branches, const Tensor& weights, con
   const std::vector<Group> groups = groups_of(branches.size());
   with_type(y.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    using C = cuda::compute_t<T>;
+    using C = compute_t<T>;
     // What a launch passes on to the next: in bfloat16 the sum is rounded once.
     const Tensor sums = groups.size() > 1 ? empty_like(y, scalar_type_of<C>()) : y;
     for (const Group& group : groups) {

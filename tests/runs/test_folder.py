@@ -204,8 +204,12 @@ def test_a_value_that_json_cannot_hold_leaves_no_row(folder):
     assert folder.rows() == []
 
 
-def test_scalars_go_to_tensorboard_and_purged_steps_do_not_come_back(folder):
+def test_scalars_go_to_tensorboard_and_purged_steps_do_not_come_back(folder, monkeypatch):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    # Files are read in the order of their names: second, host, process, and how many the process has made before. Of
+    # one second, the tenth would come before the ninth.
+    writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(0))
     for step in range(4):
         folder.log("adapt/a", step, loss=float(step), entropy={"normal": 1.0}, probabilities=[0.5], name="x")
     folder.truncate("adapt/a", 1)
