@@ -88,12 +88,12 @@ def test_every_header_of_the_kernels_compiles_by_itself():
 
 
 @pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the sources; its object files stay in their folder `build`."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, made of the object files in `build` where they are newer than their sources."""
     folder = tmp_path_factory.mktemp("wheel")
     run(
         sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder,
-        source, BASE_FAST_EXTENSION="1", BASE_FAST_CUDA="0",
+        ROOT, BASE_FAST_EXTENSION="1", BASE_FAST_CUDA="0",
     )  # fmt: skip
     (made,) = folder.glob("*.whl")
     return made
@@ -109,9 +109,9 @@ def test_the_wheel_holds_the_extension_and_serves_every_python(wheel):
 
 @pytest.mark.xdist_group("wheel")
 @pytest.mark.parametrize("isa", ["avx512", "avx2"])
-def test_instruction_sets_do_not_leak_through_inline_functions(wheel, source, isa):
+def test_instruction_sets_do_not_leak_through_inline_functions(wheel, isa):
     """An inline function of the standard library compiled for AVX-512 could be the copy that everybody calls."""
-    (compiled,) = source.glob(f"build/temp*/**/isa/{isa}.o")
+    (compiled,) = ROOT.glob(f"build/temp*/**/isa/{isa}.o")
     weak = [line for line in run(tool("nm"), "-C", compiled).splitlines() if " W " in line]
     assert [line for line in weak if f"base_fast::{isa}::" not in line] == []
 
