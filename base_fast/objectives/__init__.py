@@ -1,18 +1,35 @@
-"""What a genotype is worth: looked up, judged by shared weights, trained, or timed; several at once."""
+"""What a genotype is worth: looked up, judged by shared weights, trained, untrained, or timed; several at once."""
 
 from __future__ import annotations
 
-from base_fast.objectives.config import ObjectiveConfig, SharedWeightsConfig, TableConfig, open_objective
+from base_fast.objectives.config import (
+    EvidenceConfig,
+    ObjectiveConfig,
+    PartConfig,
+    SharedWeightsConfig,
+    TableConfig,
+    open_objective,
+)
+from base_fast.objectives.correlation import Correlation, Quality, evidence_quality, rank_correlation
+from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Measurements, Objective, Quantity, Together
+from base_fast.objectives.ranks import normal_scores
 from base_fast.objectives.shared_weights import SharedWeights
 from base_fast.objectives.table import Table
+from base_fast.objectives.training_free import TrainingFree, TrainingFreeConfig
 
 __all__ = [
+    "Correlation",
+    "Evidence",
+    "EvidenceConfig",
     "Latency",
     "Measurements",
     "Objective",
     "ObjectiveConfig",
+    "Part",
+    "PartConfig",
+    "Quality",
     "Quantity",
     "SharedWeights",
     "SharedWeightsConfig",
@@ -21,5 +38,10 @@ __all__ = [
     "TableConfig",
     "Together",
     "Trained",
+    "TrainingFree",
+    "TrainingFreeConfig",
+    "evidence_quality",
+    "normal_scores",
     "open_objective",
+    "rank_correlation",
 ]

@@ -9,10 +9,12 @@ from typing import Literal, get_args
 from base_fast.device import resolve
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig
+from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Objective, Quantity, Together
 from base_fast.objectives.shared_weights import SharedWeights
 from base_fast.objectives.table import Table
+from base_fast.objectives.training_free import TrainingFree, TrainingFreeConfig
 from base_fast.posterior import Posterior
 from base_fast.space import AnySpace, Space
 from base_fast.supernet import Supernet
@@ -57,7 +59,30 @@ class SharedWeightsConfig:
     """The largest number of images in a batch."""
 
 
-Kind = Literal["table", "shared_weights", "trained", "size", "latency"]
+Measured = Literal["table", "shared_weights", "trained", "training_free", "size", "latency"]
+Kind = Literal[Measured, "evidence"]
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """A part of the evidence."""
+
+    objective: Measured
+    """What measures it, with the settings that it has among the objectives."""
+    quantity: str
+    """Which of its quantities."""
+    weight: float = 1.0
+    """What a standard deviation of it counts."""
+    name: str = ""
+    """What its raw values are called; as the quantity, if empty."""
+
+
+@dataclass(frozen=True)
+class EvidenceConfig:
+    """Several quantities as one: a weighted sum of their normal scores."""
+
+    parts: tuple[PartConfig, ...] = ()
+    """Its parts, which are measured beside it; those of one objective at once."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +91,37 @@ class ObjectiveConfig:
 
     kinds: tuple[Kind, ...] = ("table",)
     """table: look it up. shared_weights: a supernet's weights on validation images. trained: a network trained for a
-    budget. size: parameters and multiply-adds. latency: of one image, on this machine."""
+    budget. training_free: scores of an untrained network. size: parameters and multiply-adds. latency: of one image,
+    on this machine. evidence: a weighted sum of others, comparable among genotypes measured at once."""
     tables: tuple[TableConfig, ...] = (TableConfig(),)
     shared_weights: SharedWeightsConfig = SharedWeightsConfig()
     network: NetworkConfig = NetworkConfig()
-    """The network of a genotype (trained, size, latency)."""
+    """The network of a genotype (trained, training_free, size, latency)."""
     train: TrainConfig = TrainConfig(epochs=1)
     """Its training (trained)."""
+    training_free: TrainingFreeConfig = TrainingFreeConfig()
     latency_repeats: int = 50
     """Forward passes of which the median is taken (latency)."""
+    evidence: EvidenceConfig = EvidenceConfig()
 
     def __post_init__(self) -> None:
         if not self.kinds or len(set(self.kinds)) != len(self.kinds):
             raise InputError(f"kinds: got {list(self.kinds)}, expected different ones of {', '.join(get_args(Kind))}")
-        if "table" in self.kinds and not self.tables:
+        if "evidence" in self.kinds and not self.evidence.parts:
+            raise InputError("evidence.parts: got none, expected at least one for kind 'evidence'")
+        if "table" in self.measured and not self.tables:
             raise InputError("tables: got none, expected at least one for kind 'table'")
+
+    @property
+    def measured(self) -> set[Kind]:
+        """Kinds that measure something themselves, whether named in `kinds` or by a part of the evidence."""
+        parts = self.evidence.parts if "evidence" in self.kinds else ()
+        return {*self.kinds, *(part.objective for part in parts)} - {"evidence"}
 
     @property
     def needs_task(self) -> bool:
         """Whether images are needed."""
-        return any(kind != "table" for kind in self.kinds)
+        return bool(self.measured - {"table"})
 
 
 def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None = None) -> Objective:
@@ -96,7 +132,8 @@ def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None =
         task: the images, which all kinds but table need.
 
     Raises:
-        InputError: a file is missing or holds something else, or a kind doesn't fit the space.
+        InputError: a file is missing or holds something else, a kind doesn't fit the space, or a part of the evidence
+            is no quantity of its objective.
     """
     return Together([one for kind in config.kinds for one in _open(kind, config, space, task)])
 
@@ -104,6 +141,8 @@ def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None =
 def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | None) -> list[Objective]:
     if kind == "table":
         return [table.open(space) for table in config.tables]
+    if kind == "evidence":
+        return [_open_evidence(config, space, task)]
     if not isinstance(space, Space):
         raise InputError(f"kinds: got {kind!r} for space {space.name!r}, expected 'table': it has no cells to build")
     if task is None:
@@ -112,6 +151,8 @@ def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | Non
         return [_open_shared_weights(config.shared_weights, config.network.device, space, task)]
     if kind == "trained":
         return [Trained(space, task, config.network, config.train)]
+    if kind == "training_free":
+        return [TrainingFree(space, task, config.network, config.training_free)]
     if kind == "size":
         return [Size(space, config.network, task.num_classes, task.resolution)]
     return [Latency(space, config.network, task.num_classes, task.resolution, config.latency_repeats)]
@@ -132,3 +173,9 @@ def _open_shared_weights(config: SharedWeightsConfig, device: str, space: Space,
             f"{task.num_classes} classes"
         )
     return SharedWeights(supernet, posterior.mu, task.valid, config.images, config.batch_size)
+
+
+def _open_evidence(config: ObjectiveConfig, space: AnySpace, task: Task | None) -> Evidence:
+    parts = config.evidence.parts
+    opened = {part.objective: Together(_open(part.objective, config, space, task)) for part in parts}
+    return Evidence([Part(opened[part.objective], part.quantity, part.weight, part.name) for part in parts])

@@ -46,11 +46,13 @@ class Objective(ABC):
     quantities: what is measured (Q).
     costs: the units in which it costs something (K), such as "training steps"; costs are exact counts, not times, so
         that a resumed search has the same bits.
+    relative: whether values are comparable within one call of `measure` only.
     """
 
     space: AnySpace
     quantities: tuple[Quantity, ...]
     costs: tuple[str, ...]
+    relative: bool = False
 
     @abstractmethod
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
@@ -84,6 +86,7 @@ class Together(Objective):
                 )
         self.quantities = tuple(quantity for objective in objectives for quantity in objective.quantities)
         self.costs = tuple(cost for objective in objectives for cost in objective.costs)
+        self.relative = any(objective.relative for objective in objectives)
         names = [quantity.name for quantity in self.quantities]
         for name in names:
             if names.count(name) > 1:

@@ -47,7 +47,8 @@ class AskTellSearch(Generic[S]):
             others are measured and recorded.
 
     Raises:
-        InputError: a goal that the objective does not measure, or another number of goals than the strategy takes.
+        InputError: a goal that the objective does not measure, another number of goals than the strategy takes, or an
+            objective whose values are comparable within one call only: genotypes are measured one by one.
     """
 
     unit = "query"
@@ -58,6 +59,11 @@ class AskTellSearch(Generic[S]):
     ) -> None:
         if queries < 1:
             raise InputError(f"queries: got {queries}, expected an integer ≥ 1")
+        if objective.relative:
+            raise InputError(
+                "objective: got evidence, whose values are comparable among genotypes measured at once, expected an "
+                "objective that judges each by itself: this search measures one at a time"
+            )
         self.strategy, self.objective, self.total = strategy, objective, queries
         self._strategy_key, self._measuring_key = fold_in(key, 0), fold_in(key, 1)
         names = [quantity.name for quantity in objective.quantities]
