@@ -29,6 +29,7 @@ import torch
 import torch.utils.tensorboard
 
 import base_fast.cli.adapt
+import base_fast.cli.collect
 import base_fast.cli.compare
 import base_fast.cli.meta_train
 import base_fast.cli.search
@@ -107,6 +108,16 @@ space = "nas_bench_201"
 channels = 2
 layers = 2
 """
+COLLECT = """
+cells = 6
+[network]
+channels = 2
+layers = 2
+[train]
+steps = 3
+batch_size = 16
+augmentation = "none"
+"""
 SUPERNET_OF_ADAPT = SupernetConfig(nodes=1, channels=2, layers=2, reductions=(1,), num_classes=5)
 COMPARE = """
 seeds = 1
@@ -120,6 +131,7 @@ CONFIGS = {
     "train": TRAIN + DIGITS,
     "compare": COMPARE + META + ADAPT + TRAIN,
     "search": SEARCH + DIGITS,
+    "collect": COLLECT + DIGITS,
 }
 
 
@@ -188,7 +200,7 @@ def difference(whole: Path, resumed: Path) -> str | None:
         {
             str(path.relative_to(folder))
             for path in folder.rglob("*")
-            if path.suffix in (".json", ".safetensors", ".tmp")
+            if path.suffix in (".json", ".safetensors", ".csv", ".tmp")
         }
         for folder in (whole, resumed)
     ]

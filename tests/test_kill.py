@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ["meta-train", "adapt", "train", "compare", "search"]
+KINDS = ["meta-train", "adapt", "train", "compare", "search", "collect"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the clocks of other processes")

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": ("Evaluate", "score a trained network; count its parameters and multiply-adds"),
     "compare": ("Compare", "prior against scratch against random genotypes: all of the above, in one table"),
     "search": ("Search", "run a search strategy on an objective: a table, shared weights, trained networks"),
+    "collect": ("Collect", "train random genotypes alike: a database to place cells in"),
     "compare-strategies": ("CompareStrategies", "compare searches on a benchmark's table of all genotypes"),
     "report": ("Report", "write a run's HTML page and pictures"),
     "doctor": ("Doctor", "say what is installed here and which kernel serves which op"),

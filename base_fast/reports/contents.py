@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from base_fast.errors import InputError
+from base_fast.experiments.collect import FILE, read_cells
+from base_fast.objectives import Table
 from base_fast.posterior import Derivation
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.tables import ResultTable, searched_table, trained_table
@@ -41,6 +43,7 @@ class Contents:
     results: list[ResultTable] = field(default_factory=list)
     target_accuracy: float | None = None
     search: SearchRecord | None = None
+    collected: Table | None = None
 
     @property
     def space(self) -> Space:
@@ -78,6 +81,9 @@ def read_contents(path: str | Path) -> Contents:
         compared = _found(run, "results", Compared)
         if compared is not None:
             contents.results, contents.target_accuracy = comparison_tables(compared), compared.search_accuracy
+    elif run.kind == "collect":
+        if (folder / FILE).is_file():
+            contents.collected = read_cells(folder / FILE, contents.space)
     elif run.kind in ("meta-train", "adapt", "train", "search"):
         contents.genotypes = _single(run, "genotype", Genotype, name)
         contents.derivations = _single(run, "derivation", Derivation, name)
@@ -89,7 +95,7 @@ def read_contents(path: str | Path) -> Contents:
         contents.results = [searched_table(searched)]
     if run.kind == "train" and (trained := _found(run, "results", TrainedNetwork)) is not None:
         contents.results = [trained_table(trained)]
-    if not any((rows, contents.genotypes, contents.results, contents.search)):
+    if not any((rows, contents.genotypes, contents.results, contents.search, contents.collected)):
         raise InputError(f"run: {folder} has no metrics, genotypes or results yet, so there is nothing to report")
     return contents
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
-from base_fast.reports import curves, posterior, search
+from base_fast.reports import collection, curves, posterior, search
 from base_fast.reports.cells import draw_genotype
 from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
 from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
@@ -23,6 +23,7 @@ _TITLES = {
     "adapt": "Adaptation",
     "train": "Trained network",
     "search": "Search",
+    "collect": "Random cells",
     "compare": "Comparison: prior, scratch, random",
 }
 _OPEN = 3  # genotypes that are shown unfolded
@@ -41,6 +42,7 @@ def write_report(run_path: str | Path) -> Path:
         _cells(contents, writer),
         _genotypes(contents),
         _search(contents, writer),
+        _collection(contents, writer),
         _meta(contents, writer),
         _adaptation(contents, writer),
         _training(contents, writer),
@@ -109,6 +111,15 @@ def _search(contents: Contents, write: _Writer) -> Section:
     section.blocks.append(to_html(search.best_table(record), code=("genotype",)))
     alt = "Probability of each primitive on each edge under the distribution that the search left. Heatmap."
     section.blocks.append(write(search.marginals(record), "distribution", alt))
+    return section
+
+
+def _collection(contents: Contents, write: _Writer) -> Section:
+    section, cells = Section("collection", "Random cells"), contents.collected
+    if cells is not None:
+        alt = f"Accuracy of {len(cells)} random cells against their multiply-adds. Scatter."
+        section.blocks.append(write(collection.accuracy_by_cost(cells), "accuracy by cost", alt))
+        section.blocks.append(to_html(collection.collection_table(cells)))
     return section
 
 

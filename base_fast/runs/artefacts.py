@@ -1,7 +1,7 @@
 """The JSON files of a run folder, one dataclass each, written by `RunFolder.write` and checked by `RunFolder.read`.
 
     run.json                 RunInfo                                every run
-    space.json               space.Space                            meta-train, adapt, compare: what is searched
+    space.json               space.Space                            meta-train, adapt, compare, collect: the space
     genotype.json            space.Genotype                         meta-train, adapt, train, search
     derivation.json          posterior.Derivation                   meta-train, adapt, search: also candidates
     results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
