@@ -13,6 +13,7 @@ from torch import Tensor
 from base_fast.errors import InputError
 from base_fast.ops import checks, extension
 from base_fast.ops.memory import MEMORY, kept, kept_dtype, padded, stages
+from base_fast.ops.mixed_cell_path import mixed_cell_path, serves
 from base_fast.ops.mixed_op import MOST, mixed_op
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference.mixed_cell import edge_shapes, strides
@@ -198,7 +199,11 @@ def mixed_cell(
     # Without an assignment inside the comprehension, which torch.compile does not read.
     numbers = [find(p).number for p in space.primitives]
     known = None not in numbers and len(numbers) <= MOST
-    if device != "cpu" or extension.CPU.module is None or not known or states[0].numel() == 0:
+    compiled = device == "cpu" and extension.CPU.module is not None and states[0].numel() > 0
+    if compiled and not known and chosen is not None and serves(space, reduction):
+        checks.no_tangents(*states, z, weights)
+        return mixed_cell_path(states, z, weights, space.primitives, chosen)
+    if not compiled or not known:
         edge = partial(mixed_op, memory=memory)
         picks: list[int | None] = list(chosen) if chosen else [None] * len(z)
         return reference(states, z, weights, list(space.primitives), list(space.concat), reduction, picks, edge)

@@ -61,10 +61,7 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
     """Give a kernel op its gradient, as `torch.library.register_autograd` takes it."""
     name = str(op).rpartition(".")[2]
     schema = torch._C._get_schema(f"base_fast::{name}", "")
-    if any(str(r.type) == "List[Tensor]" for r in schema.returns):
-        # A function gives tensors, no lists of them. PyTorch's own way costs more than the one below.
-        torch.library.register_autograd(f"base_fast::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
-        return
+    gives_list = [str(r.type) for r in schema.returns] == ["List[Tensor]"]
     is_list = [str(a.type) == "List[Tensor]" for a in schema.arguments]
 
     class Gradient(torch.autograd.Function):
@@ -80,7 +77,7 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
             with torch._C._AutoDispatchBelowAutograd():
                 output = op(*args)
             setup_context(ctx, args, output)
-            return output
+            return tuple(output) if gives_list else output
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
@@ -99,7 +96,8 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
             lengths = [len(a) if of_tensors else -1 for a, of_tensors in zip(args, is_list, strict=False)]
             flat = [x for a, n in zip(args, lengths, strict=True) for x in (a if n >= 0 else (a,))]
             if torch._C._any_requires_grad(*flat):
-                return Gradient.apply(*flat, lengths)
+                found = Gradient.apply(*flat, lengths)
+                return list(found) if gives_list else found
         with torch._C._AutoDispatchBelowAutograd():
             return op(*args)
 

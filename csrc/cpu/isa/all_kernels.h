@@ -3,6 +3,7 @@
 
 #include "../blocked/relu_conv_norm_kernel.h"
 #include "../edge/mixed_op_kernel.h"
+#include "../elementwise/channels_kernel.h"
 #include "../elementwise/gaussian_kl_kernel.h"
 #include "../elementwise/gaussian_sample_kernel.h"
 #include "../elementwise/gaussian_sample_kl_kernel.h"
