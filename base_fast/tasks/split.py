@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -85,13 +86,11 @@ class Split:
             raise InputError(f"step: {step}, expected 0 or more")
         size = min(batch_size, len(self))
         epoch, place = divmod(step, len(self) // size)
-        epoch_key = fold_in(key, epoch)
-        order = torch.randperm(len(self), generator=generator(epoch_key))
-        chosen = order[place * size : (place + 1) * size]
+        chosen = _order(*key.tolist(), epoch, len(self))[place * size : (place + 1) * size]
         images, labels = self.images[chosen], self.labels[chosen]
         if augmentation is None:
             return self._normalized(images), labels
-        draws = generator(fold_in(epoch_key, 1 + place))
+        draws = generator(fold_in(fold_in(key, epoch), 1 + place))
         images = random_crop_flip(images, augmentation, draws)
         return random_cutout(self._normalized(images), augmentation, draws), labels
 
@@ -110,6 +109,13 @@ class Split:
     def _normalized(self, images: Tensor) -> Tensor:
         scale = 1 / (255 * self.std)
         return images.float().mul_(scale.view(3, 1, 1)).sub_((self.mean / self.std).view(3, 1, 1))
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, offset: int, epoch: int, count: int) -> Tensor:
+    """The permutation of an epoch: its batches ask for it one after another. Nobody writes to it."""
+    epoch_key = fold_in(torch.tensor([seed, offset]), epoch)
+    return torch.randperm(count, generator=generator(epoch_key))
 
 
 def channel_statistics(source: Source, resolution: int) -> tuple[Tensor, Tensor]:
