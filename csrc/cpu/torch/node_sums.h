@@ -276,6 +276,8 @@ typename NodeSums<T>::Gradients NodeSums<T>::backward(const Tensor& grad, const 
   // Every tensor that these point to.
   std::vector<Tensor> alive{grad};
   const double count = double(pixels_);
+  // Of the values before one norm after another, near as it stays.
+  const Tensor dv = image();
   for (int64_t n = nodes_; n-- > 0;) {
     Tensor g = grad;
     if (n + 1 < nodes_) {
@@ -316,7 +318,6 @@ typename NodeSums<T>::Gradients NodeSums<T>::backward(const Tensor& grad, const 
       parts.add(
           before_norm_[t], [&](int64_t c) { return -term.scale * rstd[c] * rstd[c] * rstd[c] * product[c] / count; },
           [&](int64_t c) { return mean[c]; });
-      const Tensor dv = image();
       sum({parts.data_of(), parts.count(), nullptr, 0, nullptr, mutable_data<T>(dv), nullptr});
       if (term.kind == Term::average) {
         alive.push_back(pooled(dv, true));
