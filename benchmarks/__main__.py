@@ -39,6 +39,7 @@ NAMES = (
     "mixed_op",
     "relu_conv_norm",
     "supernet_step",
+    "path_step",
     "sgd_step",
     "bayesian_layers",
     "inner_step",
