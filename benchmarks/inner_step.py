@@ -19,7 +19,7 @@ from base_fast.meta.inner import InnerLoop, InnerState
 from base_fast.meta.variables import Variables
 from base_fast.random import fold_in, key
 from base_fast.supernet import Supernet
-from base_fast.tasks import Split
+from base_fast.tasks import Split, Task
 from benchmarks.case import Case, Contender, Outputs, Run
 from benchmarks.harness import pytest_benchmark
 from benchmarks.plain_darts import PlainDarts, name_in_supernet
@@ -44,14 +44,21 @@ class Networks:
         labels = torch.arange(len(images)) % CLASSES
         split = Split(images, labels, CLASSES, torch.full((3,), 0.5), torch.full((3,), 0.25))
         config = InnerConfig(
-            batch_size=batch, mu=StepRule("sgd", LR), alpha=StepRule("sgd", LR), clip=0.0, sample_theta=False
+            z="soft",
+            beta_z=0.0,
+            batch_size=batch,
+            mu=StepRule("sgd", LR),
+            alpha=StepRule("sgd", LR),
+            clip=0.0,
+            sample_theta=False,
         )
         plain = PlainDarts(channels, layers, CLASSES)
         named = supernet.layout.named(prior.mu)
         with torch.no_grad():
             for name, parameter in plain.named_parameters():
                 parameter.copy_(named[name_in_supernet(name)])
-        loop = InnerLoop(supernet, prior, split, key(1), config)
+        task = Task("noise", split, split, CLASSES, height, tuple(map(str, range(CLASSES))))
+        loop = InnerLoop(supernet, prior, task, key(1), config)
         return cls(loop, plain.to(memory_format=torch.channels_last), prior.alpha.clone().requires_grad_())
 
 
@@ -76,7 +83,7 @@ def modules(n: Networks) -> Run:
     optimizer = torch.optim.SGD([*n.plain.parameters(), n.alpha], lr=0.0, foreach=True)
 
     def step() -> Tensor:
-        x, y = n.loop.train.batch(fold_in(n.loop.key, 0), 0, n.loop.config.batch_size)
+        x, y = n.loop.task.train.batch(fold_in(n.loop.key, 0), 0, n.loop.config.batch_size)
         loss = F.cross_entropy(n.plain(x, torch.softmax(n.alpha, dim=-1)), y)
         optimizer.zero_grad()
         loss.backward()
@@ -98,7 +105,7 @@ def read_modules(n: Networks, loss: Tensor) -> Outputs:
 
 def expected(n: Networks) -> Outputs:
     """The modules in float64."""
-    x, y = n.loop.train.batch(fold_in(n.loop.key, 0), 0, n.loop.config.batch_size)
+    x, y = n.loop.task.train.batch(fold_in(n.loop.key, 0), 0, n.loop.config.batch_size)
     double = Networks(n.loop, copy.deepcopy(n.plain).double(), n.alpha.detach().double().requires_grad_())
     loss = F.cross_entropy(double.plain(x.double(), torch.softmax(double.alpha, dim=-1)), y)
     loss.backward()

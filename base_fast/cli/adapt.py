@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar
 
 from base_fast.cli.command import Flat, RunCommand, required
 from base_fast.cli.derive import print_derivation, write_derivation
-from base_fast.meta import AdaptConfig, Variables, adapt
+from base_fast.meta import AdaptConfig, PlayOffConfig, Rule, Variables, adapt, derived
 from base_fast.meta.variables import for_task
-from base_fast.posterior import Posterior, derive
+from base_fast.posterior import Posterior
 from base_fast.supernet import Supernet
 from base_fast.tasks import TargetConfig, open_target
 
@@ -21,6 +21,10 @@ class AdaptSettings:
     """How to adapt, and to what."""
 
     adapt: AdaptConfig = AdaptConfig()
+    rule: Rule = "play_off"
+    """How the genotype is derived: by a play-off of the most probable cells, or read off q(z) as `derive` does."""
+    play_off: PlayOffConfig = PlayOffConfig()
+    """Rounds of the play-off."""
     target: TargetConfig = TargetConfig()
 
 
@@ -42,7 +46,8 @@ class Adapt(RunCommand):
             run.write("space", prior.space)
             result = adapt(prior, target, self.settings.adapt, run=run)
             result.posterior.save(run.path / "posterior.safetensors")
-            derivation = derive(result.posterior)
+            settings = self.settings
+            derivation = derived(result, target, settings.rule, settings.play_off, settings.adapt, run)
             write_derivation(run, derivation)
             run.write("results", result.record)
             first = result.history[0]["accuracy"]

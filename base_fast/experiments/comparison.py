@@ -6,7 +6,7 @@ continues from its own checkpoint. So a comparison that was killed at any moment
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,13 +15,15 @@ import torch
 from base_fast.errors import InputError
 from base_fast.evaluation import train, trained
 from base_fast.experiments.config import CompareConfig
-from base_fast.meta import MetaTrainer, Variables, adapt
+from base_fast.experiments.ground_truth import Placed, Placements, open_tables, placed
+from base_fast.meta import MetaTrainer, Variables, adapt, derived
 from base_fast.meta.variables import for_task
-from base_fast.posterior import Posterior, derive
+from base_fast.objectives import Table
+from base_fast.posterior import Derivation, Posterior
 from base_fast.random import key
 from base_fast.runs import RunFolder, interruptible
 from base_fast.runs.artefacts import WAYS, Compared, Contender, MetaTrained, Repetition, Searched, TrainedNetwork, Way
-from base_fast.space import Genotype
+from base_fast.space import Genotype, decode
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.supernet.cells import Cell
 from base_fast.tasks import Task, TaskDistribution, open_target, open_tasks
@@ -37,6 +39,7 @@ def prepare(config: CompareConfig) -> tuple[TaskDistribution, Task]:
     """
     tasks, target = open_tasks(config.tasks), open_target(config.target)
     supernet = Supernet.from_config(config.meta.supernet)
+    open_tables(config.tables, supernet.space)
     searched = {block.cell_type for block in supernet.blocks if isinstance(block, Cell)}
     reductions = SupernetConfig(layers=config.network.layers).reduction_cells
     used = {int(i in reductions) for i in range(config.network.layers)} & set(range(len(supernet.space.cell_types)))
@@ -82,12 +85,17 @@ class _Comparison:
         config = self.config
         assert config.adapt.budget.steps is not None
         seeds: tuple[Repetition, ...] = ()
+        placements: tuple[Placed, ...] = ()
+        tables = open_tables(config.tables, Supernet.from_config(config.meta.supernet).space)
         for seed in range(config.seeds):
             seeds = (*seeds, self._repetition(seed))
             steps, title = config.adapt.budget.steps, config.title
             compared = Compared(title, steps, config.search_accuracy, config.network_accuracy, seeds)
             # After each seed, so that a report of the first ones can be looked at while the others run.
             self.run.write("results", compared)
+            if tables:
+                placements = (*placements, *self._placed(tables, seed))
+                self.run.write("placements", Placements(len(tables[0]), placements))
         return compared
 
     def _repetition(self, seed: int) -> Repetition:
@@ -108,6 +116,18 @@ class _Comparison:
             self.run.write(f"genotypes/{contender.name}", genotype)
             networks[contender.way] = (*networks[contender.way], self._train(genotype, contender))
         return Repetition(seed, meta, searches["prior"], searches["scratch"], networks)
+
+    def _placed(self, tables: list[Table], seed: int) -> Iterator[Placed]:
+        """Where the prior, and every genotype of a seed with what it was read off, stand in the tables."""
+        prior = Posterior.load(self.run.path / f"posteriors/meta-seed{seed}.safetensors")
+        mode = decode(prior.architecture.mode().numpy(), prior.space)
+        yield from placed(tables, f"meta-seed{seed}", mode, prior.architecture)
+        for way in WAYS:
+            for i in range(self.config.random_genotypes if way == "random" else 1):
+                name = Contender(way, seed, i if way == "random" else None).name
+                path = self.run.path / f"posteriors/{name}.safetensors"
+                q = Posterior.load(path).architecture if way != "random" else None
+                yield from placed(tables, name, self.run.read(f"genotypes/{name}", Genotype), q)
 
     def _meta_train(self, trainer: MetaTrainer, seed: int) -> tuple[Posterior, MetaTrained]:
         path = self.run.path / f"posteriors/meta-seed{seed}.safetensors"
@@ -130,12 +150,14 @@ class _Comparison:
             settings = replace(config.adapt, seed=config.adapt.seed + contender.seed)
             adaptation = adapt(start, self.target, settings, run=self.run, name=f"adapt/{name}")
             adaptation.posterior.save(path)
+            derivation = derived(
+                adaptation, self.target, config.rule, config.play_off, settings, self.run, f"play_offs/{name}"
+            )
+            self.run.write(f"derivations/{name}", derivation)
             return adaptation.record
 
         record = self._stage(name, Searched, search)
-        derivation = derive(Posterior.load(path), config.rule)
-        self.run.write(f"derivations/{name}", derivation)
-        return record, derivation.genotype
+        return record, self.run.read(f"derivations/{name}", Derivation).genotype
 
     def _train(self, genotype: Genotype, contender: Contender) -> TrainedNetwork:
         config, target = self.config, self.target

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig
-from base_fast.meta import AdaptConfig, MetaConfig
+from base_fast.meta import AdaptConfig, MetaConfig, PlayOffConfig, Rule
+from base_fast.objectives import TableConfig
 from base_fast.tasks import TargetConfig, TaskConfig
 
 
@@ -24,8 +24,13 @@ class CompareConfig:
     """The data set that it is adapted to."""
     adapt: AdaptConfig = AdaptConfig()
     """The search on the target, the same from the prior and from scratch."""
-    rule: Literal["darts", "pairs"] = "darts"
-    """How a genotype is derived."""
+    rule: Rule = "play_off"
+    """How a genotype is derived: by a play-off of the most probable cells, or read off q(z)."""
+    play_off: PlayOffConfig = PlayOffConfig()
+    """Rounds of the play-off."""
+    tables: tuple[TableConfig, ...] = ()
+    """Benchmark tables of the space's cells: none of the stages sees them; derived and random cells are placed in each
+    of their columns, and so are cells sampled from the prior and the posteriors."""
     network: NetworkConfig = NetworkConfig()
     train: TrainConfig = TrainConfig()
     """How derived and random genotypes are trained, all alike."""

@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from base_fast.device import resolve
+from base_fast.distributions import IndependentEdges
 from base_fast.meta import monitors
+from base_fast.meta.architecture import Draws
 from base_fast.meta.checkpoint import pack, unpack
 from base_fast.meta.config import AdaptConfig, Schedule
-from base_fast.meta.inner import InnerLoop, InnerState
+from base_fast.meta.inner import Drawn, InnerLoop, InnerState
 from base_fast.meta.variables import Variables, for_task
 from base_fast.objectives.shared_weights import path_scores
 from base_fast.posterior import Posterior, mean_entropy
@@ -35,6 +38,7 @@ class Adaptation:
         steps: gradient steps taken.
         seconds: wall-clock time, over all resumptions of a run.
         stopped: which limit ended it: "steps", "seconds" or "entropy".
+        draws: cells that were measured lately.
     """
 
     posterior: Posterior
@@ -42,6 +46,7 @@ class Adaptation:
     steps: int
     seconds: float
     stopped: str
+    draws: Draws
 
     @property
     def record(self) -> Searched:
@@ -60,17 +65,19 @@ class Adaptation:
 
 
 def accuracy_and_loss(
-    supernet: Supernet, q: Variables, split: Split, *, hard: bool = False, images: int | None = None
+    supernet: Supernet, q: Variables, split: Split, *, at: str = "soft", images: int | None = None
 ) -> tuple[float, float]:
-    """Accuracy and cross-entropy of the supernet at θ = μ, z = softmax(φ) (its one-hot if `hard`).
+    """Accuracy and cross-entropy of the supernet at θ = μ, and z = softmax(φ), its one-hot, or the most probable cell.
 
     Args:
+        at: "soft", "hard" or "single", as in `InnerConfig.z`.
         images: how many images to evaluate, the first of a split, which is in random order; None for all.
     """
     z = torch.softmax(q.alpha, dim=-1)
-    if hard:
-        z = torch.zeros_like(z).scatter(-1, z.argmax(dim=-1, keepdim=True), 1.0)
-    return path_scores(supernet, q.mu, z, split, hard, images, EVALUATION_BATCH)
+    if at != "soft":
+        path = IndependentEdges(supernet.space, q.alpha).mode() if at == "single" else z.argmax(dim=-1)
+        z = F.one_hot(path, supernet.space.num_primitives).to(q.mu)
+    return path_scores(supernet, q.mu, z, split, at != "soft", images, EVALUATION_BATCH)
 
 
 def adapt(
@@ -107,7 +114,9 @@ def adapt(
         checkpoint_every=config.checkpoint_every,
     )
     adapted = process.posterior_at(finished.state)
-    return Adaptation(adapted, finished.state.history, finished.steps, finished.seconds, finished.stopped)
+    return Adaptation(
+        adapted, finished.state.history, finished.steps, finished.seconds, finished.stopped, finished.state.inner.draws
+    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,7 @@ class Adapting:
         """The adaptation of a posterior to a task, with the task's head; raises InputError where that does not fit."""
         whole = Supernet.for_posterior(posterior)
         supernet, prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
-        return cls(posterior, task, config, InnerLoop(supernet, prior, task.train, key(config.seed), config.inner))
+        return cls(posterior, task, config, InnerLoop(supernet, prior, task, key(config.seed), config.inner))
 
     @property
     def prior(self) -> Variables:
@@ -147,8 +156,18 @@ class Adapting:
     def step(self, state: AdaptState, clock: Clock) -> Step[AdaptState]:
         config, before = self.config, state.inner
         tau, noise = self._scheduled(config.tau, before, clock), self._scheduled(config.noise, before, clock)
-        loop = replace(self.loop, tau=tau, noise=noise, alpha_moves=before.step >= config.warmup)
+        loop = replace(
+            self.loop,
+            step_scale=config.step_size(self._share(before.step, 0, clock)),
+            tau=tau,
+            noise=noise,
+            alpha_moves=before.step >= config.warmup,
+        )
         inner, terms, norm = loop.step(before)
+        drawn: list[Drawn] = []
+        if loop.draws_now(inner, last=clock.limit() is not None):
+            inner, found = loop.draw(inner)
+            drawn.append(found)
         row: dict[str, Any] = {
             "loss": terms.loss.item(),
             "nll": terms.nll.item(),
@@ -158,6 +177,7 @@ class Adapting:
             "gradient_norm": norm,
             **monitors.architecture(self.loop.supernet.space, inner.q.alpha),
             **monitors.movement(inner.q, self.prior),
+            **monitors.draws(drawn),
         }
         entropies = state.entropies
         if inner.step > config.warmup:
@@ -173,10 +193,14 @@ class Adapting:
         return Step(AdaptState(inner, history, entropies), row, shown=shown, stopped=stopped)
 
     def _scheduled(self, schedule: Schedule, state: InnerState, clock: Clock) -> float:
-        budget, warmup = self.config.budget, self.config.warmup
+        return schedule(self._share(state.step, self.config.warmup, clock))
+
+    def _share(self, step: int, warmup: int, clock: Clock) -> float:
+        """How much of the budget beyond a warm-up is spent."""
+        budget = self.config.budget
         if budget.steps is not None:
-            return schedule((state.step - warmup) / max(budget.steps - warmup - 1, 1))
-        return schedule(clock.seconds / budget.seconds if budget.seconds is not None else 0.0)
+            return (step - warmup) / max(budget.steps - warmup - 1, 1)
+        return clock.seconds / budget.seconds if budget.seconds is not None else 0.0
 
     def _settled(self, entropies: list[float]) -> bool:
         budget = self.config.budget
@@ -187,7 +211,7 @@ class Adapting:
     def _scores(self, state: InnerState) -> dict[str, float]:
         config = self.config
         accuracy, loss = accuracy_and_loss(
-            self.loop.supernet, state.q, self.task.valid, hard=config.inner.hard, images=config.evaluate_images
+            self.loop.supernet, state.q, self.task.valid, at=config.inner.z, images=config.evaluate_images
         )
         return {"accuracy": accuracy, "valid_loss": loss}
 
@@ -211,9 +235,16 @@ class Adapting:
 
     def pack(self, state: AdaptState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = {"step": state.inner.step, "history": state.history, "entropies": state.entropies}
-        return pack(state.inner.q, state.inner.slots), header
+        draws = {f"draws.{name}": x for name, x in state.inner.draws._asdict().items()}
+        return pack(state.inner.q, state.inner.slots) | draws, header
 
     def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> AdaptState:
         fresh = self.loop.start()
+        found = {name: tensors.pop(f"draws.{name}") for name in Draws._fields}
+        empty = Draws.none(self.loop.supernet.space)
+        # Any number of cells, each like those of this space.
+        rows = {name: x[:0] for name, x in found.items()}
+        matching(rows, empty._asdict())
         q, slots = unpack(matching(tensors, pack(fresh.q, fresh.slots)), fresh.slots)
-        return AdaptState(InnerState(q, slots, header["step"]), header["history"], header["entropies"])
+        inner = InnerState(q, slots, header["step"], Draws(**found))
+        return AdaptState(inner, header["history"], header["entropies"])

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from base_fast.errors import InputError
+from base_fast.meta.architecture import ArchitectureConfig
+from base_fast.meta.evidence import CellEvidenceConfig
 from base_fast.meta.variables import Group
 from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Augmentation
@@ -21,7 +23,8 @@ class StepRule:
     lr: float = 0.3
     """Step size η; 0 freezes the group."""
     momentum: float = 0.0
-    """Heavy-ball momentum of sgd and natural."""
+    """Heavy-ball momentum of sgd and natural. Where a gradient is exactly zero, as off a single path, nothing moves and
+    the momentum waits."""
     beta1: float = 0.9
     """Adam's decay of the gradient's mean."""
     beta2: float = 0.999
@@ -64,26 +67,35 @@ class Schedule:
 class InnerConfig:
     """The per-task inner loop: T gradient steps on the negative ELBO."""
 
-    batch_size: int = 32
+    z: Literal["single", "soft", "hard"] = "single"
+    """What runs in a step. single: one drawn genotype, on which the weights learn; q(z) moves by what whole cells turn
+    out to be worth (`architecture`, `evidence`). soft, hard: a Gumbel-Softmax sample or its straight-through one-hot;
+    the edge logits move along its gradient."""
+    uniform: float = 0.5
+    """single: share of the steps whose genotype is drawn uniformly; the others' come from q."""
+    architecture: ArchitectureConfig = ArchitectureConfig()
+    """single: when cells are drawn, and how they move q(z)."""
+    evidence: CellEvidenceConfig = CellEvidenceConfig()
+    """single: what the drawn cells are worth."""
+    batch_size: int = 64
     """Images a step."""
-    mu: StepRule = StepRule("sgd", 0.3)
+    mu: StepRule = StepRule("sgd", 0.1, momentum=0.9)
     """How the weights' means move."""
     rho: StepRule = StepRule("adam", 0.0)
     """How the weights' (inverse-softplus) deviations move; sgd hardly moves them, for their gradient carries a σ."""
     alpha: StepRule = StepRule("sgd", 1.0)
-    """How the edge logits move; their gradient is small: steps of 1 to 3 (sgd) or 0.01 (adam) move them."""
+    """soft, hard: how the edge logits move; their gradient is small: steps of 1 to 3 (sgd) or 0.01 (adam) move them.
+    A step size of 0 freezes them with every kind of z."""
     clip: float = 5.0
     """Largest norm of the weights' gradient (mu and rho together); 0 turns clipping off."""
     beta_theta: float = 0.0
     """Weight β_θ of the KL of the weights."""
-    beta_z: float = 0.0
+    beta_z: float = 1.0
     """Weight β_z of the KL of the architecture."""
     kl_z: Literal["categorical", "concrete"] = "categorical"
-    """Closed form, or the log-ratio of the two Concrete densities at the drawn z."""
+    """soft, hard: closed form, or the log-ratio of the two Concrete densities at the drawn z."""
     sample_theta: bool = True
     """Draw θ ~ N(μ, σ²); otherwise θ = μ."""
-    hard: bool = False
-    """Straight-through one-hot z: one primitive runs on each edge."""
     head: Literal["zeroed", "kept", "own"] = "zeroed"
     """Classifier head at a task's start: zeroed; kept (part of the prior); own (zeroed, as many outputs as classes)."""
     augmentation: Augmentation | None = None
@@ -101,6 +113,10 @@ class InnerConfig:
             raise InputError("mu.lr, rho.lr, alpha.lr: got 0 for all, expected at least one group that moves")
         if self.alpha.rule == "natural":
             raise InputError("alpha.rule: got 'natural', expected 'sgd' or 'adam' (natural is for mu and rho)")
+        if not 0.0 <= self.uniform <= 1.0:
+            raise InputError(f"uniform: got {self.uniform!r}, expected a share from 0 to 1")
+        if self.z == "single" and self.beta_z == 0.0:
+            raise InputError("beta_z: got 0 with z = 'single', expected a number > 0: q(z) is held to its prior")
         for name in ("clip", "beta_theta", "beta_z"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: got {getattr(self, name)!r}, expected a finite number ≥ 0")
@@ -116,12 +132,20 @@ class OuterConfig:
     """What turns the (pseudo-)gradient into a step."""
     lr: float = 1.0
     """λ; with reptile and sgd, the share of the way towards the mean of the tasks' posteriors."""
+    z_rate: float = 0.25
+    """single paths: share of the way that the prior's probabilities move towards the tasks' posteriors."""
+    z_floor: float = 0.002
+    """single paths: the least probability of a primitive on an edge."""
     step_size_lr: float = 0.0
     """unrolled only: learning rate (Adam) of the logarithms of the inner step sizes; 0 keeps them fixed."""
 
     def __post_init__(self) -> None:
         if not (self.lr > 0.0 and math.isfinite(self.lr)):
             raise InputError(f"lr: got {self.lr!r}, expected a finite number > 0")
+        if not 0.0 < self.z_rate <= 1.0:
+            raise InputError(f"z_rate: got {self.z_rate!r}, expected a share in (0, 1]")
+        if not 0.0 < self.z_floor < 0.1:
+            raise InputError(f"z_floor: got {self.z_floor!r}, expected a probability in (0, 0.1)")
         if not 0.0 <= self.step_size_lr < math.inf or (self.step_size_lr > 0.0 and self.rule != "unrolled"):
             raise InputError(f"step_size_lr: got {self.step_size_lr!r} with {self.rule}, expected 0, or unrolled")
 
@@ -132,11 +156,11 @@ def _check_relaxation(inner: InnerConfig, tau: Schedule, noise: Schedule) -> Non
         raise InputError(f"tau: got {tau.start} → {tau.end}, expected numbers > 0")
     if not (noise.start >= 0.0 and noise.end >= 0.0):
         raise InputError(f"noise: got {noise.start} → {noise.end}, expected numbers ≥ 0")
-    if inner.hard and min(noise.start, noise.end) == 0.0:
+    if inner.z == "hard" and min(noise.start, noise.end) == 0.0:
         raise InputError(
-            f"hard: got noise {noise.start} → {noise.end}, expected noise > 0: without it a sample never changes"
+            f"z: got 'hard' with noise {noise.start} → {noise.end}, expected noise > 0, or a sample never changes"
         )
-    if inner.kl_z == "concrete" and inner.beta_z > 0.0 and not noise.start == noise.end == 1.0:
+    if inner.z != "single" and inner.kl_z == "concrete" and inner.beta_z > 0.0 and not noise.start == noise.end == 1.0:
         raise InputError(
             f"kl_z: got 'concrete' with noise {noise.start} → {noise.end}, expected noise 1 → 1, or 'categorical'"
         )
@@ -149,14 +173,17 @@ class MetaConfig:
     supernet: SupernetConfig = SupernetConfig()
     inner: InnerConfig = InnerConfig()
     outer: OuterConfig = OuterConfig()
-    iterations: int = 100
+    iterations: int = 16
     """E, meta-iterations."""
     tasks: int = 1
     """C, tasks per meta-iteration."""
-    inner_steps: int = 20
+    inner_steps: int = 300
     """T, gradient steps per task."""
-    warmup: int = 50
-    """Meta-iterations before the edge logits move: cold weights mislead them."""
+    warmup: int = 4
+    """Meta-iterations in which q(z) is moved by training-free scores alone (single), or not at all (soft, hard): cold
+    weights mislead."""
+    step_size: Schedule = Schedule(1.0, 0.1, "cosine")
+    """Factor of the weights' inner step sizes, over all meta-iterations."""
     tau: Schedule = Schedule(1.0, 1.0)
     """Temperature of the Gumbel-Softmax."""
     noise: Schedule = Schedule(0.0, 0.0)
@@ -169,9 +196,9 @@ class MetaConfig:
     """Seed of everything random."""
     device: str = "auto"
     """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
-    record_every: int = 5
+    record_every: int = 1
     """Meta-iterations between records of all edge probabilities."""
-    checkpoint_every: int = 10
+    checkpoint_every: int = 1
     """Meta-iterations between checkpoints."""
 
     def __post_init__(self) -> None:
@@ -190,7 +217,7 @@ class MetaConfig:
 class Budget:
     """When an adaptation stops: at the first limit it meets."""
 
-    steps: int | None = 200
+    steps: int | None = 900
     """Gradient steps."""
     seconds: float | None = None
     """Wall-clock seconds."""
@@ -217,12 +244,14 @@ class AdaptConfig:
     inner: InnerConfig = InnerConfig()
     budget: Budget = Budget()
     warmup: int = 0
-    """Steps before the edge logits move."""
+    """Steps in which q(z) is moved by training-free scores alone (single), or not at all (soft, hard)."""
+    step_size: Schedule = Schedule(1.0, 0.1, "cosine")
+    """Factor of the weights' step sizes, over the budget."""
     tau: Schedule = Schedule(1.0, 1.0)
     """Temperature, over the budget's steps."""
     noise: Schedule = Schedule(0.0, 0.0)
     """Scale of the Gumbel noise, over the budget's steps."""
-    evaluate_every: int = 10
+    evaluate_every: int = 100
     """Steps between evaluations on the validation split; 0 evaluates at the end alone."""
     evaluate_images: int | None = 2000
     """The largest number of validation images; all if unset."""

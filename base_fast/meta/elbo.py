@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast import ops
+from base_fast.meta.architecture import draw_cells
 from base_fast.meta.config import InnerConfig
 from base_fast.meta.variables import Variables
 from base_fast.random import fold_in
@@ -16,7 +17,9 @@ from base_fast.supernet import Supernet
 
 
 class Elbo(NamedTuple):
-    """loss = nll + β_z/N·kl_z + β_θ/N·kl_theta, all in nats; the share of the batch classified right."""
+    """loss = nll + β_z/N·kl_z + β_θ/N·kl_theta, all in nats; the share of the batch classified right.
+
+    On a single path z is drawn without a gradient, and its KL is no part of the weights' loss."""
 
     loss: Tensor
     nll: Tensor
@@ -54,13 +57,17 @@ def elbo(
         theta = ops.gaussian_sample(q.mu, q.rho, theta_key)
     elif config.beta_theta > 0.0:
         kl_theta = ops.gaussian_kl(q.mu, q.rho, prior.mu, prior.rho)
-    z = ops.gumbel_softmax(q.alpha, z_key, tau, config.hard, noise)
-    logits = supernet(x, theta, z, config.hard)
+    if config.z == "single":
+        path, _ = draw_cells(supernet.space, q.alpha, config.uniform, z_key.cpu(), 1)
+        z = F.one_hot(path[0], supernet.space.num_primitives).to(theta)
+    else:
+        z = ops.gumbel_softmax(q.alpha, z_key, tau, config.z == "hard", noise)
+    logits = supernet(x, theta, z, config.z != "soft")
     nll = F.cross_entropy(logits, y)
     loss, kl_z = nll, nll.new_zeros(())
     if config.beta_theta > 0.0:
         loss = loss + config.beta_theta / dataset_size * kl_theta
-    if config.beta_z > 0.0:
+    if config.beta_z > 0.0 and config.z != "single":
         if config.kl_z == "categorical":
             kl_z = ops.categorical_kl(q.alpha, prior.alpha)
         else:

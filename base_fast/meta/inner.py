@@ -12,21 +12,35 @@ from torch import Tensor
 from base_fast import ops
 from base_fast.errors import Diverged
 from base_fast.meta import rules
+from base_fast.meta.architecture import Draws, draw_cells, posterior_logits
 from base_fast.meta.config import InnerConfig, StepRule
 from base_fast.meta.elbo import Elbo, elbo
+from base_fast.meta.evidence import CellEvidenceConfig, evidence_on
 from base_fast.meta.rules import Slots
 from base_fast.meta.variables import WEIGHTS, Group, Variables
 from base_fast.random import fold_in
 from base_fast.supernet import Supernet
-from base_fast.tasks import Split
+from base_fast.tasks import Task
 
 
 class InnerState(NamedTuple):
-    """Where a task's inner loop stands."""
+    """Where a task's inner loop stands; `draws` are the cells that it measured, on single paths."""
 
     q: Variables
     slots: Mapping[Group, Slots]
     step: int
+    draws: Draws
+
+
+class Drawn(NamedTuple):
+    """What a draw of cells came to: the best of them (T, E) by evidence, the parts' mean values, the effective sample
+    size of the weights p/m·exp(βℓ), the β used, and what was spent, by unit."""
+
+    best: Tensor
+    means: dict[str, float]
+    effective: float
+    beta: float
+    spent: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -35,18 +49,21 @@ class InnerLoop:
 
     Attributes:
         supernet, prior: with the task's head (`variables.for_task`).
-        train: the task's training images; N is their number.
+        task: its training images move the weights, N is their number; its validation images judge cells.
         key: of the task; batches, noise of θ and noise of z derive from it and the step's number.
-        alpha_moves: False during the warm-up of the weights.
+        step_scale: factor of the weights' step sizes.
+        alpha_moves: False during the warm-up of the weights: edge logits take no gradient steps, and cells are measured
+            without the weights.
         step_sizes: None to use the configured ones, or those of each group, (T,) each.
         differentiable: keep the graph of every step, for the unrolled outer step.
     """
 
     supernet: Supernet
     prior: Variables
-    train: Split
+    task: Task
     key: Tensor
     config: InnerConfig
+    step_scale: float = 1.0
     tau: float = 1.0
     noise: float = 0.0
     alpha_moves: bool = True
@@ -62,14 +79,24 @@ class InnerLoop:
         """The groups that move."""
         return [g for g, rule in self.rules.items() if rule.lr > 0.0 and (g != "alpha" or self.alpha_moves)]
 
+    @property
+    def descending(self) -> list[Group]:
+        """Those of them that move along a gradient: on single paths, q(z) does not."""
+        return [g for g in self.moving if g != "alpha" or self.config.z != "single"]
+
     def start(self) -> InnerState:
         # Views, not the prior itself: the first step's gradient is with respect to q alone, though q = p there.
         q = Variables(*(x.view_as(x) for x in self.prior)) if self.differentiable else self.prior.detached()
-        return InnerState(q, {g: rules.initial_slots(self.rules[g], x) for g, x in q.named().items()}, 0)
+        return InnerState(
+            q,
+            {g: rules.initial_slots(self.rules[g], x) for g, x in q.named().items()},
+            0,
+            Draws.none(self.supernet.space),
+        )
 
     def loss(self, q: Variables, step: int) -> Elbo:
         """The negative ELBO of the batch of `step` at `q`."""
-        x, y = self.train.batch(fold_in(self.key, 0), step, self.config.batch_size, self.config.augmentation)
+        x, y = self.task.train.batch(fold_in(self.key, 0), step, self.config.batch_size, self.config.augmentation)
         return elbo(
             self.supernet,
             q,
@@ -80,7 +107,7 @@ class InnerLoop:
             self.config,
             tau=self.tau,
             noise=self.noise,
-            dataset_size=len(self.train),
+            dataset_size=len(self.task.train),
         )
 
     def step(self, state: InnerState) -> tuple[InnerState, Elbo, float]:
@@ -89,9 +116,9 @@ class InnerLoop:
         Raises:
             Diverged: the loss or the gradient is NaN or infinite.
         """
-        q = state.q if self.differentiable else state.q.leaves(self.moving)
+        q = state.q if self.differentiable else state.q.leaves(self.descending)
         terms = self.loss(q, state.step)
-        active = {g: x for g, x in q.named().items() if g in self.moving and x.requires_grad}
+        active = {g: x for g, x in q.named().items() if g in self.descending and x.requires_grad}
         # During the warm-up of frozen weights nothing moves, and there is nothing to differentiate.
         found = (
             torch.autograd.grad(terms.loss, list(active.values()), create_graph=self.differentiable, allow_unused=True)
@@ -107,12 +134,49 @@ class InnerLoop:
             )
         return (after if self.differentiable else _detached(after)), terms, norm
 
+    def draws_now(self, state: InnerState, last: bool) -> bool:
+        """Whether cells are drawn and measured after the step that led to `state`: at intervals, and after the last."""
+        config = self.config
+        if config.z != "single" or config.alpha.lr == 0.0 or self.evidence is None:
+            return False
+        return last or state.step % config.architecture.every == 0
+
+    @property
+    def evidence(self) -> CellEvidenceConfig | None:
+        """What counts now: while weights are cold, only what does not depend on them."""
+        return self.config.evidence if self.alpha_moves else self.config.evidence.cold
+
+    def draw(self, state: InnerState) -> tuple[InnerState, Drawn]:
+        """Draw cells, measure them on common images with the weights of `state`, and move q(z) by what they are worth.
+
+        Raises:
+            Interrupted: from the evidence, when SIGINT or SIGTERM came.
+        """
+        config, space = self.config.architecture, self.supernet.space
+        key = fold_in(fold_in(self.key, 2), state.step)
+        cells, log_mixture = draw_cells(space, state.q.alpha, config.uniform, fold_in(key, 0), config.cells)
+        # A sharp q draws the same cell often; it is worth the same each time.
+        different, place = torch.unique(cells, dim=0, return_inverse=True)
+        assert self.evidence is not None, "draws_now says so"
+        evidence = evidence_on(self.evidence, self.supernet, state.q.mu, self.task)
+        found = evidence.measure(different, fold_in(key, 1))
+        worth = found.values[place, 0]
+        worth = (worth - worth.mean()) / worth.std().clamp_min(1e-6) if len(different) > 1 else torch.zeros_like(worth)
+        draws = state.draws.joined(cells, worth, log_mixture, config.window)
+        update = posterior_logits(space, self.prior.alpha, draws, config, self.config.beta_z)
+        q = state.q._replace(alpha=update.phi.to(state.q.alpha))
+        names = [quantity.name for quantity in evidence.quantities]
+        best = different[int(found.values[:, 0].argmax())]
+        spent = dict(zip(evidence.costs, found.costs.sum(dim=0).tolist(), strict=True))
+        means = dict(zip(names[1:], found.values[:, 1:].mean(dim=0).tolist(), strict=True))
+        return state._replace(q=q, draws=draws), Drawn(best, means, update.effective, update.beta, spent)
+
     def _moved(self, q: Variables, gradients: dict[Group, Tensor], state: InnerState) -> tuple[InnerState, float]:
         """The state after a step along some groups' gradients, and the norm of the weights' gradient."""
         values, slots = q.named(), dict(state.slots)
         weights = [g for g in WEIGHTS if g in gradients]
         if weights and self._plain(weights):
-            sizes = [self.rules[g].lr for g in weights]
+            sizes = [self.rules[g].lr * self.step_scale for g in weights]
             own = [gradients.pop(g) for g in weights]
             moved, length = ops.sgd_step([values[g].detach() for g in weights], own, sizes, self.config.clip)
             values.update(zip(weights, moved, strict=True))
@@ -125,8 +189,9 @@ class InnerLoop:
             if rule.rule == "natural":
                 gradient = rules.natural_gradient(g, q.rho, gradient)
             lr = rule.lr if self.step_sizes is None else self.step_sizes.named()[g][state.step]
+            lr = lr * self.step_scale if g in WEIGHTS else lr
             values[g], slots[g] = rules.step(rule, lr, values[g], gradient, slots[g])
-        return InnerState(Variables(**values), slots, state.step + 1), norm
+        return state._replace(q=Variables(**values), slots=slots, step=state.step + 1), norm
 
     def _plain(self, groups: list[Group]) -> bool:
         """Whether these groups take plain gradient steps that nothing differentiates: one kernel does them all."""
@@ -148,4 +213,4 @@ class InnerLoop:
 
 def _detached(state: InnerState) -> InnerState:
     slots = {g: tuple(x.detach() for x in own) for g, own in state.slots.items()}
-    return InnerState(state.q.detached(), slots, state.step)
+    return state._replace(q=state.q.detached(), slots=slots)

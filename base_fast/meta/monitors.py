@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from base_fast.meta.config import InnerConfig
+from base_fast.meta.inner import Drawn
 from base_fast.meta.variables import Variables
 from base_fast.posterior import mean_entropy
 from base_fast.space import Space
@@ -64,4 +67,15 @@ def movement(now: Variables, initial: Variables) -> dict[str, float]:
     return {
         "sigma_drift": (sigma.log() - sigma0.log()).mean().item(),
         "mu_moved": math.sqrt(((now.mu - initial.mu) / sigma0).square().mean().item()),
+    }
+
+
+def draws(found: Sequence[Drawn]) -> dict[str, Any]:
+    """Means over a step's draws of cells, if any: effective sample size, β used, values of the evidence's parts."""
+    if not found:
+        return {}
+    return {
+        "effective_cells": fmean(drawn.effective for drawn in found),
+        "beta": fmean(drawn.beta for drawn in found),
+        "evidence": {name: fmean(drawn.means[name] for drawn in found) for name in found[0].means},
     }

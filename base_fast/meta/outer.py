@@ -11,21 +11,28 @@ import torch
 from torch import Tensor
 
 from base_fast.meta import rules
+from base_fast.meta.architecture import moved_prior
 from base_fast.meta.config import OuterConfig, StepRule
 from base_fast.meta.elbo import Elbo
-from base_fast.meta.inner import InnerLoop, InnerState
+from base_fast.meta.inner import Drawn, InnerLoop, InnerState
 from base_fast.meta.rules import Slots
 from base_fast.meta.variables import Group, Variables
 
 
 class TaskGradient(NamedTuple):
-    """A task's (pseudo-)gradient on the prior, on the inner step sizes' logarithms, and its inner loop's record."""
+    """A task's (pseudo-)gradient on the prior, on the inner step sizes' logarithms, and its inner loop's record.
+
+    phi: (T, E, L) logits of the task's q(z), where cells were drawn: the prior moves towards it in probabilities, and
+    the gradient of alpha is zero. drawn: the last draw.
+    """
 
     prior: Variables
     log_step_sizes: Variables | None
     first: Elbo
     last: Elbo
     gradient_norm: float
+    phi: Tensor | None
+    drawn: Drawn | None
 
 
 def task_gradient(
@@ -43,7 +50,7 @@ def task_gradient(
         steps: T.
         log_step_sizes: leaves, (T,) for each group, or None.
     """
-    state, first, terms, norm = run(loop, steps)
+    state, first, terms, norm, drawn = run(loop, steps)
     sizes: Variables | None = None
     found: list[Tensor | None]
     if rule == "reptile":
@@ -63,19 +70,24 @@ def task_gradient(
             sizes = Variables(*(torch.zeros_like(x) if g is None else g for g, x in own))
     body = None if loop.config.head == "kept" else loop.supernet.head.start
     gradients = {
-        name: _onto_prior(g, x, body) if name in loop.moving else torch.zeros_like(x)
+        name: _onto_prior(g, x, body) if name in loop.descending else torch.zeros_like(x)
         for g, (name, x) in zip(found, prior.named().items(), strict=True)
     }
-    return TaskGradient(Variables(**gradients).detached(), sizes, first, Elbo(*(x.detach() for x in terms)), norm)
+    last = Elbo(*(x.detach() for x in terms))
+    phi = state.q.alpha.detach() if drawn is not None else None
+    return TaskGradient(Variables(**gradients).detached(), sizes, first, last, norm, phi, drawn)
 
 
-def run(loop: InnerLoop, steps: int) -> tuple[InnerState, Elbo, Elbo, float]:
-    """T inner steps: the state after them, the terms of the first and of the last, and the last gradient norm."""
-    state, terms, norm = loop.step(loop.start())
-    first = Elbo(*(x.detach() for x in terms))
-    for _ in range(1, steps):
+def run(loop: InnerLoop, steps: int) -> tuple[InnerState, Elbo, Elbo, float, Drawn | None]:
+    """T inner steps: the state after them, the terms of the first and of the last, the last gradient norm and draw."""
+    state, drawn, first = loop.start(), None, None
+    for number in range(1, steps + 1):
         state, terms, norm = loop.step(state)
-    return state, first, terms, norm
+        first = first or Elbo(*(x.detach() for x in terms))
+        if loop.draws_now(state, last=number == steps):
+            state, drawn = loop.draw(state)
+    assert first is not None
+    return state, first, terms, norm, drawn
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -118,6 +130,9 @@ class OuterState(NamedTuple):
             # A group that is frozen so far takes no step, which Adam would count.
             if gradient.count_nonzero():
                 values[g], slots[g] = rules.step(_prior_rule(config), config.lr, values[g], gradient, slots[g])
+        found = [own.phi for own in gradients if own.phi is not None]
+        if found:
+            values["alpha"] = moved_prior(values["alpha"], found, config.z_rate, config.z_floor)
         logs, size_slots = self.log_step_sizes, dict(self.step_size_slots)
         if logs is not None:
             sizes, rule = logs.detached().named(), _size_rule(config)

@@ -39,6 +39,9 @@ def step(rule: StepRule, lr: Tensor | float, x: Tensor, gradient: Tensor, slots:
         # ε inside the root: its derivative stays finite where a gradient is exactly zero.
         return x - lr * mean / torch.sqrt(square + ADAM_EPS**2), (first, second, count)
     if rule.momentum > 0.0:
-        gradient = rule.momentum * slots[0] + gradient
-        slots = (gradient,)
+        # Off a single path the gradient is exactly zero: no step, and no decay of what the path will need again.
+        on = gradient != 0
+        moved = rule.momentum * slots[0] + gradient
+        slots = (torch.where(on, moved, slots[0]),)
+        gradient = torch.where(on, moved, 0.0)
     return x - lr * gradient, slots

@@ -140,6 +140,7 @@ class _MetaTraining:
         config, e = self.config, state.step
         past = (e - config.warmup) / max(config.iterations - config.warmup - 1, 1)
         tau, noise = config.tau(past), config.noise(past)
+        step_scale = config.step_size(e / max(config.iterations - 1, 1))
         step_key = fold_in(fold_in(self.trainer.key, 1), e)
         gradients: list[TaskGradient] = []
         logs_of_classes: list[float] = []
@@ -147,7 +148,7 @@ class _MetaTraining:
         for c in range(config.tasks):
             task_key = fold_in(step_key, c)
             task = self.tasks.sample(fold_in(task_key, 0))
-            gradients.append(self._adapt_to(task, fold_in(task_key, 1), state, tau, noise))
+            gradients.append(self._adapt_to(task, fold_in(task_key, 1), state, step_scale, tau, noise))
             pull = max(pull, monitors.kl_pull(config.inner, state.prior.rho, len(task.train)))
             logs_of_classes.append(math.log(task.num_classes))
             if e == 0 and c == 0:
@@ -167,6 +168,7 @@ class _MetaTraining:
             "kl_pull": pull,
             **monitors.architecture(self.trainer.supernet.space, after.prior.alpha),
             **monitors.movement(after.prior, self.initial),
+            **monitors.draws([g.drawn for g in gradients if g.drawn is not None]),
         }
         if logs is not None:
             row["step_sizes"] = {group: x.exp().mean().item() for group, x in logs.named().items()}
@@ -174,7 +176,9 @@ class _MetaTraining:
             row["probabilities"] = torch.softmax(after.prior.alpha, dim=-1).tolist()
         return Step(after, row, number=e, shown={"loss": f"{row['loss_first']:.3f}→{row['loss_last']:.3f}"})
 
-    def _adapt_to(self, task: Task, task_key: Tensor, state: OuterState, tau: float, noise: float) -> TaskGradient:
+    def _adapt_to(
+        self, task: Task, task_key: Tensor, state: OuterState, step_scale: float, tau: float, noise: float
+    ) -> TaskGradient:
         config = self.config
         unrolled = config.outer.rule == "unrolled"
         prior = state.prior.leaves() if unrolled else state.prior
@@ -183,9 +187,10 @@ class _MetaTraining:
         loop = InnerLoop(
             supernet,
             start,
-            task.train,
+            task,
             task_key,
             config.inner,
+            step_scale=step_scale,
             tau=tau,
             noise=noise,
             alpha_moves=state.step >= config.warmup,

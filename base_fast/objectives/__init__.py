@@ -14,7 +14,9 @@ from base_fast.objectives.correlation import Correlation, Quality, evidence_qual
 from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Measurements, Objective, Quantity, Together
+from base_fast.objectives.own_steps import OwnSteps, OwnStepsConfig
 from base_fast.objectives.ranks import normal_scores
+from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.objectives.shared_weights import SharedWeights
 from base_fast.objectives.table import Table
 from base_fast.objectives.training_free import TrainingFree, TrainingFreeConfig
@@ -27,10 +29,14 @@ __all__ = [
     "Measurements",
     "Objective",
     "ObjectiveConfig",
+    "OwnSteps",
+    "OwnStepsConfig",
     "Part",
     "PartConfig",
     "Quality",
     "Quantity",
+    "SharedTraining",
+    "SharedTrainingConfig",
     "SharedWeights",
     "SharedWeightsConfig",
     "Size",

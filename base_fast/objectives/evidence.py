@@ -82,7 +82,13 @@ class Evidence(Objective):
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
         found = [objective.measure(choices, fold_in(key, i)) for i, objective in enumerate(self.objectives)]
         values = [found[self.objectives.index(part.objective)].values[:, part.column] for part in self.parts]
-        evidence = torch.zeros(len(choices), dtype=torch.float64)
-        for part, column in zip(self.parts, values, strict=True):
+        raw = torch.stack(values, dim=1)
+        evidence = self.combined(raw).unsqueeze(1)
+        return Measurements(torch.cat((evidence, raw), dim=1), torch.cat([m.costs for m in found], dim=1))
+
+    def combined(self, raw: Tensor) -> Tensor:
+        """The evidence (n,) of n genotypes whose parts were measured before: raw (n, parts), float64."""
+        evidence = torch.zeros(len(raw), dtype=torch.float64)
+        for part, column in zip(self.parts, raw.unbind(dim=1), strict=True):
             evidence += part.weight * normal_scores(part.measured.sign * column)
-        return Measurements(torch.stack((evidence, *values), dim=1), torch.cat([m.costs for m in found], dim=1))
+        return evidence

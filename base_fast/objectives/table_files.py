@@ -23,6 +23,15 @@ def read_columns(path: Path, genotypes: str, names: Sequence[str]) -> tuple[list
     Raises:
         InputError: the file cannot be read, a column is missing, or a value is no finite number.
     """
+    rows = _rows(path, genotypes)
+    for name in (genotypes, *names):
+        if name not in rows[0]:
+            raise InputError(f"{path}: no column {name!r}; expected one of {', '.join(rows[0])}")
+    texts = [str(row.get(genotypes)) for row in rows]
+    return texts, [[_number(path, i, name, row.get(name)) for i, row in enumerate(rows)] for name in names]
+
+
+def _rows(path: Path, genotypes: str) -> list[dict[str, Any]]:
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if suffix not in (".csv", ".json"):
         raise InputError(f"{path}: got suffix {suffix!r}; expected .csv or .json, or either with .gz")
@@ -34,11 +43,12 @@ def read_columns(path: Path, genotypes: str, names: Sequence[str]) -> tuple[list
     rows = _csv(text) if suffix == ".csv" else _json(path, text, genotypes)
     if not rows:
         raise InputError(f"{path}: no rows; expected at least one genotype")
-    for name in (genotypes, *names):
-        if name not in rows[0]:
-            raise InputError(f"{path}: no column {name!r}; expected one of {', '.join(rows[0])}")
-    texts = [str(row.get(genotypes)) for row in rows]
-    return texts, [[_number(path, i, name, row.get(name)) for i, row in enumerate(rows)] for name in names]
+    return rows
+
+
+def first_row(path: Path) -> dict[str, Any]:
+    """The values of a file's first row by column, in order; raises InputError as `read_columns` does."""
+    return _rows(path, "genotype")[0]
 
 
 def _csv(text: str) -> list[dict[str, Any]]:

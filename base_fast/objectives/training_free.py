@@ -38,6 +38,8 @@ class TrainingFreeConfig:
     synflow: how much flows through all weights. parameters: how many there are."""
     batch_size: int = 64
     """Images in the batch, at least 2; all of the training images, where they are fewer."""
+    resolution: int | None = None
+    """Side to which larger images are shrunk, by averages; None leaves them as they are."""
 
     def __post_init__(self) -> None:
         if not self.scores or not set(self.scores) <= set(get_args(Score)) or len(set(self.scores)) < len(self.scores):
@@ -46,6 +48,8 @@ class TrainingFreeConfig:
             )
         if self.batch_size < 2:
             raise InputError(f"batch_size: got {self.batch_size}, expected an integer ≥ 2")
+        if self.resolution is not None and self.resolution < 1:
+            raise InputError(f"resolution: got {self.resolution}, expected an integer ≥ 1")
 
 
 class TrainingFree(Objective):
@@ -86,6 +90,9 @@ class TrainingFree(Objective):
         seed = int(fold_in(key, 0)[0]) % _SEEDS
         x, _ = self.task.train.batch(fold_in(key, 1), 0, self.config.batch_size)
         x = x.to(resolve(self.network.device))
+        side = self.config.resolution
+        if side is not None and side < x.shape[-1]:
+            x = F.adaptive_avg_pool2d(x, side)
         images = float(len(x)) if {"naswot", "jacov"} & set(self.config.scores) else 0.0
         values = torch.empty(len(choices), len(self.quantities), dtype=torch.float64)
         costs = torch.zeros(len(choices), 1, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base, BaseSearch
 from base_fast.strategies.config import AskTellConfig, SearchConfig, SearchSettings, open_search
@@ -10,7 +11,6 @@ from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
 from base_fast.strategies.record import SearchRecord, read_search, write_search
 from base_fast.strategies.reinforce import Reinforce
-from base_fast.strategies.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.strategies.strategy import AskTell, OneShot, Result, Strategy, search
 
 __all__ = [

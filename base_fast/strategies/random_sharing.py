@@ -13,12 +13,12 @@ from base_fast.distributions import Empirical, IndependentEdges
 from base_fast.errors import Diverged, InputError
 from base_fast.meta.variables import Variables, for_task
 from base_fast.objectives import SharedWeights
+from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
 from base_fast.runs import Clock, Step
 from base_fast.space import decode
 from base_fast.strategies.packing import pack, unpack
-from base_fast.strategies.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.strategies.strategy import OneShot, Result
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task

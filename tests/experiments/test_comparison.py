@@ -13,7 +13,10 @@ from base_fast.cli import main
 from base_fast.errors import InputError, Interrupted
 from base_fast.evaluation import NetworkConfig, TrainConfig
 from base_fast.experiments import CompareConfig, compare, prepare
-from base_fast.meta import AdaptConfig, Budget, InnerConfig, MetaConfig
+from base_fast.meta import AdaptConfig, Budget, InnerConfig, MetaConfig, PlayOffConfig
+from base_fast.meta.architecture import ArchitectureConfig
+from base_fast.meta.evidence import CellEvidenceConfig
+from base_fast.objectives import SharedTrainingConfig
 from base_fast.posterior import Derivation
 from base_fast.reports import comparison
 from base_fast.reports.comparison import comparison_tables
@@ -25,11 +28,18 @@ from base_fast.tasks import SourceConfig, TargetConfig, TaskConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
+INNER = InnerConfig(
+    batch_size=8,
+    architecture=ArchitectureConfig(cells=3, every=2),
+    evidence=CellEvidenceConfig(
+        images=20, own=SharedTrainingConfig(1, 8), batch_size=4, network=NetworkConfig(channels=2, layers=2)
+    ),
+)
 CONFIG = CompareConfig(
     title="tiny",
     meta=MetaConfig(
         supernet=SupernetConfig(nodes=1, channels=2, layers=2, reductions=(1,), num_classes=5),
-        inner=InnerConfig(batch_size=8),
+        inner=INNER,
         iterations=3,
         warmup=1,
         inner_steps=2,
@@ -38,12 +48,13 @@ CONFIG = CompareConfig(
     tasks=TaskConfig(sources=(SourceConfig(classes="0-4"),), ways=5, resolutions=(8,)),
     target=TargetConfig(train=SourceConfig(classes="5-9"), resolution=8),
     adapt=AdaptConfig(
-        inner=InnerConfig(batch_size=8),
+        inner=INNER,
         budget=Budget(steps=4),
         evaluate_every=2,
         evaluate_images=50,
         checkpoint_every=1,
     ),
+    play_off=PlayOffConfig(cells=2, neighbours=1, rounds=2, steps=1),
     network=NetworkConfig(channels=2, layers=3),
     train=TrainConfig(steps=4, batch_size=16, augmentation="none", evaluate_every=2, checkpoint_every=1, drop_path=0.0),
     seeds=2,

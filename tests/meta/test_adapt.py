@@ -28,6 +28,7 @@ from base_fast.meta import (
     Variables,
     accuracy_and_loss,
 )
+from base_fast.meta.architecture import Draws
 from base_fast.random import key
 from base_fast.runs import RunFolder
 from base_fast.tasks import Augmentation, Split, Task, whole_task
@@ -40,13 +41,14 @@ NET = toys.supernet()
 START = toys.prior(NET)
 TASK = toys.task(key(5))
 INNER = InnerConfig(
+    z="soft",
     batch_size=5,
     mu=StepRule("sgd", 0.05, momentum=0.5),
     rho=StepRule("adam", 0.01),
     alpha=StepRule("adam", 0.05),
     beta_z=0.5,
 )
-CONFIG = AdaptConfig(inner=INNER, budget=Budget(steps=6), evaluate_every=2, checkpoint_every=2)
+CONFIG = AdaptConfig(inner=INNER, budget=Budget(steps=6), evaluate_every=2, checkpoint_every=2, step_size=Schedule())
 ROW = {
     "phase", "step", "time", "loss", "nll", "kl_theta", "kl_z", "train_accuracy", "gradient_norm", "entropy", "none",
     "skip", "none_edges", "skip_edges", "max_probability", "sigma_drift", "mu_moved",
@@ -103,7 +105,11 @@ def test_learns_held_out_digits() -> None:
     task = whole_task(open_source(SourceConfig(classes="5-9")), resolution=8, key=key(0))
     net = Supernet(toys.TOY, channels=8, layers=1, num_classes=5, reductions=(0,))
     config = AdaptConfig(
-        inner=InnerConfig(batch_size=20), budget=Budget(steps=60), evaluate_every=20, evaluate_images=None
+        inner=InnerConfig(z="soft", beta_z=0.0, batch_size=20),
+        budget=Budget(steps=60),
+        evaluate_every=20,
+        evaluate_images=None,
+        step_size=Schedule(),
     )
     adaptation = adapt(net.prior(key(0)), task, config)
     assert [row["step"] for row in adaptation.history] == [0, 20, 40, 60]
@@ -118,7 +124,7 @@ def test_learns_held_out_digits() -> None:
 def test_steps_to() -> None:
     scores = ((0, 0.1), (5, 0.6), (10, 0.5), (15, 0.8))
     history = [{"step": s, "accuracy": a, "loss": 1.0, "seconds": 0.0} for s, a in scores]
-    adaptation = Adaptation(START, history, 15, 1.0, "steps")
+    adaptation = Adaptation(START, history, 15, 1.0, "steps", Draws.none(toys.TOY))
     assert [adaptation.steps_to(a) for a in (0.1, 0.55, 0.6, 0.7, 0.9)] == [0, 5, 5, 15, None]
     assert adaptation.accuracy == 0.8
 
@@ -390,5 +396,5 @@ def test_hard_evaluation_runs_the_most_probable_primitives() -> None:
     one_hot = torch.nn.functional.one_hot(START.alpha.argmax(-1), 4).double()
     x, y = next(iter(TASK.valid.batches(9)))
     expected = torch.nn.functional.cross_entropy(NET(x.double(), q.mu, one_hot), y).item()
-    assert accuracy_and_loss(NET, q, TASK.valid, hard=True)[1] == pytest.approx(expected)
+    assert accuracy_and_loss(NET, q, TASK.valid, at="hard")[1] == pytest.approx(expected)
     assert accuracy_and_loss(NET, q, TASK.valid)[1] != pytest.approx(expected)

@@ -193,6 +193,7 @@ def by_hand(config: MetaConfig, net: Supernet, w: Weights, classes: tuple[int, .
 
 
 BASE = InnerConfig(
+    z="soft",
     batch_size=5,
     mu=StepRule("sgd", ETA_MU),
     rho=StepRule("sgd", ETA_RHO),
@@ -235,6 +236,7 @@ CONFIG = MetaConfig(
     noise=Schedule(1.0, 1.0),
     seed=3,
     outer=OuterConfig(lr=0.8),
+    step_size=Schedule(),
 )
 
 

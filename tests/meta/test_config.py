@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from base_fast.errors import InputError
+from base_fast.evaluation import NetworkConfig
 from base_fast.meta import AdaptConfig, Budget, InnerConfig, MetaConfig, OuterConfig, Schedule, StepRule
+from base_fast.meta.architecture import ArchitectureConfig
+from base_fast.meta.evidence import CellEvidenceConfig
 from base_fast.runs import from_dict, load_config, save_config, to_dict
 from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Augmentation
 
-CONCRETE = InnerConfig(kl_z="concrete", beta_z=1.0)
+CONCRETE = InnerConfig(z="soft", kl_z="concrete", beta_z=1.0)
 FULL = Schedule(1.0, 1.0)
 FROZEN = StepRule(lr=0.0)
 
@@ -60,8 +63,11 @@ FROZEN = StepRule(lr=0.0)
             "mu.lr, rho.lr, alpha.lr: got 0 for all, expected at least one",
         ),
         (lambda: InnerConfig(beta_z=math.inf), "beta_z: got inf"),
-        (lambda: MetaConfig(inner=InnerConfig(hard=True)), "hard: got noise 0.0 → 0.0, expected noise > 0"),
-        (lambda: AdaptConfig(inner=InnerConfig(hard=True), noise=Schedule(1.0, 0.0)), "hard: got noise 1.0 → 0.0"),
+        (lambda: MetaConfig(inner=InnerConfig(z="hard")), "z: got 'hard' with noise 0.0 → 0.0, expected noise > 0"),
+        (
+            lambda: AdaptConfig(inner=InnerConfig(z="hard"), noise=Schedule(1.0, 0.0)),
+            "z: got 'hard' with noise 1.0 → 0.0",
+        ),
         (lambda: MetaConfig(tau=Schedule(1.0, 0.0)), "tau: got 1.0 → 0.0"),
         (lambda: AdaptConfig(tau=Schedule(math.nan, 1.0)), "tau: got nan"),
         (lambda: MetaConfig(noise=Schedule(-1.0, 1.0)), "noise: got -1.0 → 1.0"),
@@ -73,7 +79,7 @@ FROZEN = StepRule(lr=0.0)
         (lambda: Budget(steps=0), "steps: got 0"),
         (lambda: Budget(seconds=0.0), "seconds: got 0.0"),
         (lambda: Budget(entropy_tolerance=-1.0), "entropy_tolerance: got -1.0"),
-        (lambda: AdaptConfig(warmup=-1), "warmup, evaluate_every: got -1, 10"),
+        (lambda: AdaptConfig(warmup=-1), "warmup, evaluate_every: got -1, 100"),
         (lambda: AdaptConfig(evaluate_every=-1), "warmup, evaluate_every: got 0, -1"),
         (lambda: AdaptConfig(checkpoint_every=0), "checkpoint_every: got 0"),
     ],
@@ -88,7 +94,7 @@ def test_refused(make: Callable[[], Any], message: str) -> None:
 
 def test_accepted_at_the_borders() -> None:
     StepRule(lr=0.0, momentum=0.0, beta1=0.0, beta2=0.0)
-    InnerConfig(batch_size=1, clip=0.0, beta_theta=0.0, beta_z=0.0)
+    InnerConfig(z="soft", batch_size=1, clip=0.0, beta_theta=0.0, beta_z=0.0)
     MetaConfig(iterations=1, tasks=1, inner_steps=1, warmup=0, inner=CONCRETE, noise=FULL)
     MetaConfig(inner=replace(CONCRETE, beta_z=0.0))
     AdaptConfig(inner=CONCRETE, noise=FULL, evaluate_every=0)
@@ -126,7 +132,10 @@ FULL_INNER = InnerConfig(
     beta_z=2.0,
     kl_z="concrete",
     sample_theta=False,
-    hard=True,
+    z="hard",
+    uniform=0.3,
+    architecture=ArchitectureConfig("importance", 9, 0.1, 2.0, 1.0, 0.5, 4, 50),
+    evidence=CellEvidenceConfig(0.0, 0.0, 1.0, 0.0, 50, scores=("naswot",), network=NetworkConfig("cifar", 4, 5)),
     head="own",
     augmentation=Augmentation(2, False, 3),
 )
@@ -136,7 +145,7 @@ CONFIGS = [
     MetaConfig(
         supernet=SupernetConfig("nas_bench_201", 2, 8, 5, 7, ("32", "64"), (1, 3)),
         inner=FULL_INNER,
-        outer=OuterConfig("unrolled", "adam", 0.01, 0.1),
+        outer=OuterConfig("unrolled", "adam", 0.01, 0.1, 0.01, 0.1),
         iterations=3,
         tau=Schedule(2.0, 0.5, "exponential"),
         noise=FULL,

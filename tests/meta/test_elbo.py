@@ -20,7 +20,7 @@ NET = toys.supernet()
 P = Variables.of(toys.prior(NET, 0))
 Q = Variables.of(toys.prior(NET, 1))
 X, Y = toys.task(key(2)).train.batch(key(3), 0, 8)
-BOTH = InnerConfig(beta_theta=0.3, beta_z=2.0)
+BOTH = InnerConfig(z="soft", beta_theta=0.3, beta_z=2.0)
 TAU = 0.6
 
 
@@ -34,7 +34,12 @@ def sampled(q: Variables = Q, k: int = 4, noise: float = 1.0) -> tuple[Tensor, T
 
 
 def test_likelihood() -> None:
-    terms = at(InnerConfig())
+    terms = at(
+        InnerConfig(
+            z="soft",
+            beta_z=0.0,
+        )
+    )
     logits = NET(X.double(), *sampled())
     torch.testing.assert_close(terms.nll, -Categorical(logits=logits).log_prob(Y).mean())
     assert terms.accuracy.item() == (logits.argmax(1) == Y).double().mean().item()
@@ -115,11 +120,11 @@ def test_mean_of_the_concrete_log_ratio_is_positive_and_below_the_categorical_kl
 
 
 def test_without_sampling_the_weights_are_the_means() -> None:
-    terms = at(InnerConfig(sample_theta=False), noise=0.0)
+    terms = at(InnerConfig(z="soft", beta_z=0.0, sample_theta=False), noise=0.0)
     logits = NET(X.double(), Q.mu, torch.softmax(Q.alpha / TAU, dim=-1))
     torch.testing.assert_close(terms.nll, -Categorical(logits=logits).log_prob(Y).mean())
     # The key no longer matters.
-    assert torch.equal(terms.nll, at(InnerConfig(sample_theta=False), noise=0.0, k=77).nll)
+    assert torch.equal(terms.nll, at(InnerConfig(z="soft", beta_z=0.0, sample_theta=False), noise=0.0, k=77).nll)
 
 
 def test_noise_is_a_function_of_the_key() -> None:
@@ -130,25 +135,49 @@ def test_noise_is_a_function_of_the_key() -> None:
 def test_hard_samples_run_one_primitive_and_have_gradients() -> None:
     phi = Q.alpha.clone().requires_grad_()
     # With this key no edge draws `none`, behind which there would be no gradient.
-    terms = at(InnerConfig(hard=True), Q._replace(alpha=phi), k=6)
+    terms = at(
+        InnerConfig(
+            z="hard",
+            beta_z=0.0,
+        ),
+        Q._replace(alpha=phi),
+        k=6,
+    )
     theta, soft = sampled(k=6)
     assert bool((soft.argmax(-1) > 0).all())
     one_hot = torch.nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).double()
     torch.testing.assert_close(terms.nll, -Categorical(logits=NET(X.double(), theta, one_hot)).log_prob(Y).mean())
     (gradient,) = torch.autograd.grad(terms.loss, phi)
     assert gradient.abs().max().item() > 1e-6
-    assert not torch.equal(terms.nll, at(InnerConfig(), k=6).nll)
+    assert not torch.equal(
+        terms.nll,
+        at(
+            InnerConfig(
+                z="soft",
+                beta_z=0.0,
+            ),
+            k=6,
+        ).nll,
+    )
 
 
 def test_the_kl_of_weights_does_not_depend_on_their_being_sampled() -> None:
     """One op gives both, another the divergence alone."""
     torch.testing.assert_close(at(replace(BOTH, sample_theta=False)).kl_theta, at(BOTH).kl_theta)
-    assert torch.equal(at(BOTH).nll, at(InnerConfig()).nll)
+    assert torch.equal(
+        at(BOTH).nll,
+        at(
+            InnerConfig(
+                z="soft",
+                beta_z=0.0,
+            )
+        ).nll,
+    )
 
 
 def test_hard_samples_have_the_density_of_the_soft_ones_beneath() -> None:
     config = replace(BOTH, kl_z="concrete")
-    assert torch.equal(at(replace(config, hard=True)).kl_z, at(config).kl_z)
+    assert torch.equal(at(replace(config, z="hard")).kl_z, at(config).kl_z)
 
 
 def test_differentiable_in_posterior_and_prior() -> None:

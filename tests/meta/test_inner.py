@@ -20,13 +20,19 @@ from tests.meta import toys
 NET = toys.supernet()
 PRIOR = Variables.of(toys.prior(NET))
 ALL_MOVE = InnerConfig(
-    batch_size=5, mu=StepRule("sgd", 0.05), rho=StepRule("adam", 0.01), alpha=StepRule("adam", 0.02), head="kept"
+    z="soft",
+    beta_z=0.0,
+    batch_size=5,
+    mu=StepRule("sgd", 0.05),
+    rho=StepRule("adam", 0.01),
+    alpha=StepRule("adam", 0.02),
+    head="kept",
 )
 
 
 def loop(config: InnerConfig = ALL_MOVE, *, task_key: int = 6, alpha_moves: bool = True) -> InnerLoop:
-    train = toys.task(key(5)).train
-    return InnerLoop(NET, PRIOR, train, key(task_key), config, tau=0.8, noise=1.0, alpha_moves=alpha_moves)
+    task = toys.task(key(5))
+    return InnerLoop(NET, PRIOR, task, key(task_key), config, tau=0.8, noise=1.0, alpha_moves=alpha_moves)
 
 
 def after(own: InnerLoop, steps: int = 3) -> Variables:
@@ -66,7 +72,7 @@ def test_a_step_size_of_zero_freezes_a_group(group: int) -> None:
 
 def test_nothing_but_alpha_moves() -> None:
     config = replace(ALL_MOVE, mu=StepRule("sgd", 0.0), rho=StepRule("sgd", 0.0))
-    state, _, _, norm = run(loop(config), 2)
+    state, _, _, norm, _ = run(loop(config), 2)
     assert not torch.equal(state.q.alpha, PRIOR.alpha)
     assert torch.equal(state.q.mu, PRIOR.mu)
     assert norm == 0.0

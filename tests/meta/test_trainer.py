@@ -25,6 +25,7 @@ from tests.meta import toys
 NET = toys.supernet()
 START = toys.prior(NET)
 INNER = InnerConfig(
+    z="soft",
     batch_size=5,
     mu=StepRule("sgd", 0.05, momentum=0.5),
     rho=StepRule("adam", 0.01),
@@ -40,6 +41,7 @@ CONFIG = MetaConfig(
     noise=Schedule(0.0, 1.0),
     record_every=2,
     checkpoint_every=2,
+    step_size=Schedule(),
 )
 CONFIGS = {
     "reptile-adam": replace(CONFIG, outer=OuterConfig("reptile", "adam", 0.01)),

@@ -21,6 +21,7 @@ from base_fast.tasks import Task
 from tests.meta import toys
 
 BASE = InnerConfig(
+    z="soft",
     batch_size=6,
     mu=StepRule("sgd", 0.05),
     rho=StepRule("sgd", 0.2),
@@ -45,9 +46,9 @@ STEPS = 2
 
 def loss_after(inner: InnerConfig, mu: Tensor, rho: Tensor, alpha: Tensor, *logs: Tensor) -> Tensor:
     net, start = for_task(toys.supernet(), Variables(mu, rho, alpha), inner.head, 3)
-    train = toys.task(key(5)).train
+    task = toys.task(key(5))
     sizes = Variables(*(x.exp() for x in logs))
-    loop = InnerLoop(net, start, train, key(6), inner, tau=0.8, noise=1.0, step_sizes=sizes, differentiable=True)
+    loop = InnerLoop(net, start, task, key(6), inner, tau=0.8, noise=1.0, step_sizes=sizes, differentiable=True)
     state = loop.start()
     for _ in range(STEPS):
         state, _, norm = loop.step(state)
@@ -75,7 +76,7 @@ def test_gradcheck(name: str) -> None:
 def test_the_differentiable_loop_takes_the_same_steps(name: str) -> None:
     prior = toys.prior(toys.supernet())
     net, start = for_task(toys.supernet(), Variables.of(prior).leaves(), INNER[name].head, 3)
-    plain = InnerLoop(net, start, toys.task(key(5)).train, key(6), INNER[name], tau=0.8, noise=1.0)
+    plain = InnerLoop(net, start, toys.task(key(5)), key(6), INNER[name], tau=0.8, noise=1.0)
     graph = replace(plain, differentiable=True)
     a, b = plain.start(), graph.start()
     for _ in range(3):
@@ -97,6 +98,8 @@ class OneTask:
 
 def test_learned_step_sizes_move_and_reduce_the_loss(tmp_path: Path) -> None:
     inner = InnerConfig(
+        z="soft",
+        beta_z=0.0,
         batch_size=12,
         mu=StepRule("sgd", 0.1),
         rho=StepRule("sgd", 0.0),
@@ -111,6 +114,7 @@ def test_learned_step_sizes_move_and_reduce_the_loss(tmp_path: Path) -> None:
         iterations=12,
         inner_steps=3,
         warmup=0,
+        step_size=Schedule(),
     )
     net = toys.supernet()
     run = RunFolder.create(tmp_path / "run", "meta-train", config)
@@ -131,7 +135,9 @@ def test_learned_step_sizes_move_and_reduce_the_loss(tmp_path: Path) -> None:
 def test_unrolled_is_not_first_order() -> None:
     net = toys.supernet()
     start = toys.prior(net)
-    config = MetaConfig(inner=BASE, iterations=1, inner_steps=3, warmup=0, noise=Schedule(1.0, 1.0))
+    config = MetaConfig(
+        inner=BASE, iterations=1, inner_steps=3, warmup=0, noise=Schedule(1.0, 1.0), step_size=Schedule()
+    )
     ends = [
         MetaTrainer(replace(config, outer=OuterConfig(rule)), net).fit(toys.Tasks(), start=start)  # type: ignore[arg-type]
         for rule in ("first_order", "unrolled", "reptile")

@@ -9,7 +9,7 @@ import torch
 
 from base_fast import adapt, derive
 from base_fast.errors import Interrupted
-from base_fast.meta import AdaptConfig, Budget, InnerConfig, StepRule
+from base_fast.meta import AdaptConfig, Budget, InnerConfig, Schedule, StepRule
 from base_fast.random import key
 from base_fast.runs import RunFolder
 from base_fast.strategies import BaseSearch, search
@@ -18,7 +18,11 @@ from tests.meta.toys import prior, supernet, task
 TASK = task(key(3))
 PRIOR = prior(supernet())
 CONFIG = AdaptConfig(
-    InnerConfig(batch_size=4, alpha=StepRule("adam", 0.1), head="kept"), Budget(steps=8), evaluate_every=3, device="cpu"
+    InnerConfig(z="soft", beta_z=0.0, batch_size=4, alpha=StepRule("adam", 0.1), head="kept"),
+    Budget(steps=8),
+    evaluate_every=3,
+    device="cpu",
+    step_size=Schedule(),
 )
 
 
