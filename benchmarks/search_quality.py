@@ -100,8 +100,8 @@ class Setting:
 
     def meta(self, seed: int) -> MetaConfig:
         """Meta-training's configuration."""
-        iterations = max(round(META.iterations * self.factor), 2)
-        return replace(META, seed=seed, iterations=iterations, warmup=min(META.warmup, iterations - 1))
+        iterations, warmup = (max(round(n * self.factor), 1) for n in (META.iterations, META.warmup))
+        return replace(META, seed=seed, iterations=max(iterations, warmup + 1), warmup=warmup)
 
     def adapt(self, seed: int) -> AdaptConfig:
         """An adaptation's configuration: fewer draws of cells, or more."""
@@ -288,9 +288,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache-dir", default="", help="folder for decoded images")
     parser.add_argument("--json", type=Path, required=True, help="rows; those that it holds are not computed again")
     given: Any = parser.parse_args(arguments)
-    columns, seeds = given.columns.split(","), [int(seed) for seed in given.seeds.split(",")]
-    methods = given.methods.split(",")
+    columns, methods = given.columns.split(","), given.methods.split(",")
     try:
+        seeds = [_integer(seed) for seed in given.seeds.split(",")]
+        if given.minutes <= 0:
+            raise InputError(f"minutes: got {given.minutes}, expected a number > 0")
         if unknown := [method for method in methods if method not in METHODS]:
             raise InputError(f"methods: got {unknown[0]!r}, expected some of {', '.join(METHODS)}")
         quantities = [Quantity(column, "larger", "%") for column in columns]
@@ -319,10 +321,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"seeds: got {text!r}, expected integers with commas between them") from None
+
+
 def opened(given: Any) -> Setting:
     """The data that the arguments name."""
-    if given.minutes <= 0:
-        raise InputError(f"minutes: got {given.minutes}, expected a number > 0")
     data = given.data or given.accuracy.resolve().parents[1]
     tiny, train = (
         SourceConfig("shards", str(data / folder), split=split, cache_dir=given.cache_dir)
