@@ -142,7 +142,9 @@ class Adapting:
         """The adaptation of a posterior to a task, with the task's head; raises InputError where that does not fit."""
         whole = Supernet.for_posterior(posterior)
         supernet, prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
-        return cls(posterior, task, config, InnerLoop(supernet, prior, task, key(config.seed), config.inner))
+        usual = next((e["agreement"] for e in reversed(posterior.lineage) if e.get("agreement") is not None), None)
+        loop = InnerLoop(supernet, prior, task, key(config.seed), config.inner, usual_agreement=usual)
+        return cls(posterior, task, config, loop)
 
     @property
     def prior(self) -> Variables:

@@ -27,16 +27,18 @@ class ArchitectureConfig:
     rule: Literal["regression", "importance"] = "regression"
     """regression: a regression of the evidence on edges and primitives, the linearized maximizer of the ELBO;
     importance: tempered importance weights of the drawn cells (PARSEC's estimate, held back to the prior)."""
-    cells: int = 20
+    cells: int = 24
     """K, cells of a draw, measured on the same images."""
-    uniform: float = 0.2
+    uniform: float = 0.3
     """Share of them that is drawn uniformly; the others come from q."""
-    beta: float = 5.0
-    """β, weight of the evidence: nats for each standard deviation within a draw, against β_z of the KL."""
+    beta: float = 3.0
+    """β, weight of the evidence: nats for each standard deviation of a measure of weight 1, against β_z of the KL."""
     ridge: float = 4.0
     """regression: pseudo-observations that say an edge makes no difference."""
     effective: float = 0.3
     """importance: the smallest effective sample size, as a share of the cells; β is lowered until it is reached."""
+    belief: float = 48.0
+    """Measured cells that it takes to halve the doubt whether a new task is like those of the prior."""
     window: int = 10
     """Draws that are remembered, the latest ones."""
     every: int = 300
@@ -49,7 +51,7 @@ class ArchitectureConfig:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ {least}")
         if not 0.0 <= self.uniform <= 1.0:
             raise InputError(f"uniform: got {self.uniform!r}, expected a share from 0 to 1")
-        for name in ("beta", "ridge"):
+        for name in ("beta", "ridge", "belief"):
             value = getattr(self, name)
             if not (0.0 < value < math.inf):
                 raise InputError(f"{name}: got {value!r}, expected a finite number > 0")
@@ -58,8 +60,8 @@ class ArchitectureConfig:
 
 
 class Draws(NamedTuple):
-    """Cells that were drawn and measured: choices (n, T, E); evidence (n,), standardized within each draw; log_mixture
-    (n,), the log-density that they were drawn from; draw (n,), the number of their draw."""
+    """Cells that were drawn and measured: choices (n, T, E); evidence (n,), comparable within a draw; log_mixture (n,),
+    the log-density that they were drawn from; draw (n,), the number of their draw."""
 
     choices: Tensor
     evidence: Tensor
@@ -137,6 +139,30 @@ def posterior_logits(
         system = d.T @ d + config.ridge * torch.eye(d.shape[1], dtype=torch.float64)
         phi = log_p + torch.linalg.solve(system, d.T @ (beta * gain)).view_as(log_p)
     return Update(torch.log_softmax(phi, dim=-1).to(prior_logits), effective, beta_used)
+
+
+def agreement(space: Space, prior_logits: Tensor, draws: Draws) -> float:
+    """Correlation of what the prior and the evidence say of the drawn cells, within draws: of log p(z) with ℓ.
+
+    0 where one of them says nothing, as a uniform prior does.
+    """
+    log_p = IndependentEdges(space, prior_logits.detach().cpu().double()).log_prob(draws.choices)
+    a, b = log_p - _draw_means(log_p, draws), draws.evidence - _draw_means(draws.evidence, draws)
+    size = (a.square().sum() * b.square().sum()).sqrt()
+    return float((a * b).sum() / size) if float(size) > 1e-9 else 0.0
+
+
+def belief(found: float, usual: float | None, cells: int, pseudo: float) -> float:
+    """How much of the prior is believed on a new task: the share w of log p that counts, in [0, 1].
+
+    On tasks like those that it was learned on, the prior agrees with the evidence as it `usual`ly did there, and all
+    of it counts. The further a task is from them, the less: w tends to found/usual as cells are measured, from 1
+    before any, `pseudo` cells counting for as much as those measured.
+    """
+    if usual is None or usual <= 0.0:
+        return 1.0
+    share = min(max(found / usual, 0.0), 1.0)
+    return (pseudo + cells * share) / (pseudo + cells)
 
 
 def _draw_means(x: Tensor, draws: Draws) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from base_fast import ops
 from base_fast.errors import Diverged
 from base_fast.meta import rules
-from base_fast.meta.architecture import Draws, draw_cells, posterior_logits
+from base_fast.meta.architecture import Draws, agreement, belief, draw_cells, posterior_logits
 from base_fast.meta.config import InnerConfig, StepRule
 from base_fast.meta.elbo import Elbo, elbo
 from base_fast.meta.evidence import CellEvidenceConfig, evidence_on
@@ -33,13 +33,19 @@ class InnerState(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What a draw of cells came to: the best of them (T, E) by evidence, the parts' mean values, the effective sample
-    size of the weights p/m·exp(βℓ), the β used, and what was spent, by unit."""
+    """What a draw of cells came to.
+
+    best (T, E): by evidence. means: of the parts' values. effective: sample size of the weights p/m·exp(βℓ), of all
+    cells remembered. beta: what was used. agreement: of the prior with the evidence, over these cells. believed: how
+    much of the prior counted. spent: by unit.
+    """
 
     best: Tensor
     means: dict[str, float]
     effective: float
     beta: float
+    agreement: float
+    believed: float
     spent: dict[str, float]
 
 
@@ -55,6 +61,7 @@ class InnerLoop:
         alpha_moves: False during the warm-up of the weights: edge logits take no gradient steps, and cells are measured
             without the weights.
         step_sizes: None to use the configured ones, or those of each group, (T,) each.
+        usual_agreement: of the prior with the evidence, on the tasks that it was learned on; None believes all of it.
         differentiable: keep the graph of every step, for the unrolled outer step.
     """
 
@@ -69,6 +76,7 @@ class InnerLoop:
     alpha_moves: bool = True
     step_sizes: Variables | None = None
     differentiable: bool = False
+    usual_agreement: float | None = None
 
     @property
     def rules(self) -> dict[Group, StepRule]:
@@ -160,16 +168,19 @@ class InnerLoop:
         assert self.evidence is not None, "draws_now says so"
         evidence = evidence_on(self.evidence, self.supernet, state.q.mu, self.task)
         found = evidence.measure(different, fold_in(key, 1))
-        worth = found.values[place, 0]
-        worth = (worth - worth.mean()) / worth.std().clamp_min(1e-6) if len(different) > 1 else torch.zeros_like(worth)
-        draws = state.draws.joined(cells, worth, log_mixture, config.window)
-        update = posterior_logits(space, self.prior.alpha, draws, config, self.config.beta_z)
+        draws = state.draws.joined(cells, found.values[place, 0], log_mixture, config.window)
+        agreed = agreement(space, self.prior.alpha, draws)
+        believed = belief(agreed, self.usual_agreement, len(draws.choices), config.belief)
+        prior = believed * torch.log_softmax(self.prior.alpha, dim=-1)
+        update = posterior_logits(space, prior, draws, config, self.config.beta_z)
         q = state.q._replace(alpha=update.phi.to(state.q.alpha))
         names = [quantity.name for quantity in evidence.quantities]
         best = different[int(found.values[:, 0].argmax())]
         spent = dict(zip(evidence.costs, found.costs.sum(dim=0).tolist(), strict=True))
         means = dict(zip(names[1:], found.values[:, 1:].mean(dim=0).tolist(), strict=True))
-        return state._replace(q=q, draws=draws), Drawn(best, means, update.effective, update.beta, spent)
+        return state._replace(q=q, draws=draws), Drawn(
+            best, means, update.effective, update.beta, agreed, believed, spent
+        )
 
     def _moved(self, q: Variables, gradients: dict[Group, Tensor], state: InnerState) -> tuple[InnerState, float]:
         """The state after a step along some groups' gradients, and the norm of the weights' gradient."""

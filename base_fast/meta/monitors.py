@@ -77,5 +77,7 @@ def draws(found: Sequence[Drawn]) -> dict[str, Any]:
     return {
         "effective_cells": fmean(drawn.effective for drawn in found),
         "beta": fmean(drawn.beta for drawn in found),
+        "agreement": fmean(drawn.agreement for drawn in found),
+        "believed": fmean(drawn.believed for drawn in found),
         "evidence": {name: fmean(drawn.means[name] for drawn in found) for name in found[0].means},
     }

@@ -23,7 +23,7 @@ class TaskGradient(NamedTuple):
     """A task's (pseudo-)gradient on the prior, on the inner step sizes' logarithms, and its inner loop's record.
 
     phi: (T, E, L) logits of the task's q(z), where cells were drawn: the prior moves towards it in probabilities, and
-    the gradient of alpha is zero. drawn: the last draw.
+    the gradient of alpha is zero. drawn: the last draw. warm: all of the evidence counted.
     """
 
     prior: Variables
@@ -33,6 +33,7 @@ class TaskGradient(NamedTuple):
     gradient_norm: float
     phi: Tensor | None
     drawn: Drawn | None
+    warm: bool
 
 
 def task_gradient(
@@ -75,7 +76,7 @@ def task_gradient(
     }
     last = Elbo(*(x.detach() for x in terms))
     phi = state.q.alpha.detach() if drawn is not None else None
-    return TaskGradient(Variables(**gradients).detached(), sizes, first, last, norm, phi, drawn)
+    return TaskGradient(Variables(**gradients).detached(), sizes, first, last, norm, phi, drawn, loop.alpha_moves)
 
 
 def run(loop: InnerLoop, steps: int) -> tuple[InnerState, Elbo, Elbo, float, Drawn | None]:
@@ -103,25 +104,39 @@ def _onto_prior(gradient: Tensor | None, prior: Tensor, body: int | None) -> Ten
     return torch.cat((gradient[:body], gradient.new_zeros(prior.numel() - body)))
 
 
+class Agreement(NamedTuple):
+    """Sum, over tasks, of the correlation of the prior with the task's evidence, and how many tasks there were."""
+
+    total: float = 0.0
+    tasks: int = 0
+
+    @property
+    def usual(self) -> float | None:
+        """The mean; None before the first task."""
+        return self.total / self.tasks if self.tasks else None
+
+
 class OuterState(NamedTuple):
-    """The prior, its optimizer's memory, and the learned logarithms of the inner step sizes (T,), if any."""
+    """The prior, its optimizer's memory, the learned logarithms of the inner step sizes (T,), if any, and how well the
+    prior agreed with the tasks' evidence before it moved towards them."""
 
     prior: Variables
     slots: Mapping[Group, Slots]
     log_step_sizes: Variables | None
     step_size_slots: Mapping[Group, Slots]
     step: int
+    agreement: Agreement
 
     @classmethod
     def start(cls, prior: Variables, config: OuterConfig, inner: Mapping[Group, StepRule], steps: int) -> OuterState:
         """Before the first meta-iteration; learnable step sizes begin at the configured ones."""
         slots = {g: rules.initial_slots(_prior_rule(config), x) for g, x in prior.named().items()}
         if config.step_size_lr == 0.0:
-            return cls(prior, slots, None, {}, 0)
+            return cls(prior, slots, None, {}, 0, Agreement())
         # A frozen group has lr 0: its logarithm is never used, and must only be finite.
         logs = Variables(**{g: prior.mu.new_full((steps,), math.log(rule.lr or 1.0)) for g, rule in inner.items()})
         size_slots = {g: rules.initial_slots(_size_rule(config), x) for g, x in logs.named().items()}
-        return cls(prior, slots, logs, size_slots, 0)
+        return cls(prior, slots, logs, size_slots, 0, Agreement())
 
     def after(self, gradients: list[TaskGradient], config: OuterConfig) -> OuterState:
         """One outer step along the tasks' mean gradient."""
@@ -140,7 +155,9 @@ class OuterState(NamedTuple):
             for g, gradient in mean.named().items():
                 sizes[g], size_slots[g] = rules.step(rule, config.step_size_lr, sizes[g], gradient, size_slots[g])
             logs = Variables(**sizes)
-        return OuterState(Variables(**values), slots, logs, size_slots, self.step + 1)
+        agreed = [own.drawn.agreement for own in gradients if own.drawn is not None and own.warm]
+        seen = Agreement(self.agreement.total + sum(agreed), self.agreement.tasks + len(agreed))
+        return OuterState(Variables(**values), slots, logs, size_slots, self.step + 1, seen)
 
 
 def _mean(gradients: Sequence[Variables]) -> Variables:

@@ -18,7 +18,7 @@ from base_fast.meta import monitors
 from base_fast.meta.checkpoint import pack, unpack
 from base_fast.meta.config import MetaConfig
 from base_fast.meta.inner import InnerLoop
-from base_fast.meta.outer import OuterState, TaskGradient, task_gradient
+from base_fast.meta.outer import Agreement, OuterState, TaskGradient, task_gradient
 from base_fast.meta.rules import Slots
 from base_fast.meta.variables import GROUPS, Group, Variables, for_task
 from base_fast.posterior import Posterior
@@ -91,6 +91,8 @@ class MetaTrainer:
             checkpoint_every=self.config.checkpoint_every,
         ).state
         event = {"event": "meta-train", "iterations": total, "seed": self.config.seed, "config": asdict(self.config)}
+        if state.agreement.usual is not None:
+            event["agreement"] = state.agreement.usual
         if state.log_step_sizes is not None:
             event["step_sizes"] = {group: x.exp().tolist() for group, x in state.log_step_sizes.named().items()}
         return initial.evolve(state.prior, event)
@@ -203,7 +205,7 @@ class _MetaTraining:
         tensors = pack(state.prior, state.slots)
         if state.log_step_sizes is not None:
             tensors |= pack(state.log_step_sizes, state.step_size_slots, LOG_STEP_SIZES)
-        return tensors, {"step": state.step}
+        return tensors, {"step": state.step, "agreement": list(state.agreement)}
 
     def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> OuterState:
         fresh = self._fresh()
@@ -211,4 +213,5 @@ class _MetaTraining:
         logs: tuple[Variables | None, Mapping[Group, Slots]] = None, {}
         if fresh.log_step_sizes is not None:
             logs = unpack(tensors, fresh.step_size_slots, LOG_STEP_SIZES)
-        return OuterState(*unpack(tensors, fresh.slots), *logs, header["step"])
+        total, count = header["agreement"]
+        return OuterState(*unpack(tensors, fresh.slots), *logs, header["step"], Agreement(float(total), int(count)))

@@ -12,12 +12,20 @@ from torch.nn import functional as F
 
 from base_fast.distributions import IndependentEdges
 from base_fast.errors import InputError
-from base_fast.meta.architecture import ArchitectureConfig, Draws, draw_cells, moved_prior, posterior_logits
+from base_fast.meta.architecture import (
+    ArchitectureConfig,
+    Draws,
+    agreement,
+    belief,
+    draw_cells,
+    moved_prior,
+    posterior_logits,
+)
 from base_fast.random import key
 from base_fast.space import DARTS, NAS_BENCH_201
 
 SPACE = NAS_BENCH_201
-REGRESSION = ArchitectureConfig(cells=20)
+REGRESSION = ArchitectureConfig(cells=20, beta=5.0)
 IMPORTANCE = ArchitectureConfig("importance", cells=20, effective=1e-6)
 PRIOR = torch.randn(1, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -164,3 +172,21 @@ def test_a_full_step_maximizes_the_expected_log_prior() -> None:
 def test_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ArchitectureConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_agreement_is_the_correlation_of_log_p_and_the_evidence_within_draws() -> None:
+    cells, log_m = draw_cells(SPACE, PRIOR, 0.5, key(8), 40)
+    log_p = IndependentEdges(SPACE, PRIOR).log_prob(cells)
+    shift = torch.cat((torch.zeros(20), torch.full((20,), 50.0))).double()
+    draws = measured(cells[:20], log_p[:20]).joined(cells[20:], log_p[20:] + 50.0, log_m[20:], 10)
+    assert agreement(SPACE, PRIOR, draws) == pytest.approx(1.0)
+    assert agreement(SPACE, PRIOR, draws._replace(evidence=-log_p - shift)) == pytest.approx(-1.0)
+    assert agreement(SPACE, torch.zeros(1, 6, 5), draws) == 0.0
+
+
+def test_belief_falls_from_one_towards_the_share_of_the_usual_agreement() -> None:
+    assert belief(0.1, None, 50, 48.0) == 1.0
+    assert belief(0.5, 0.4, 50, 48.0) == 1.0
+    assert belief(0.1, 0.4, 0, 48.0) == 1.0
+    assert belief(0.1, 0.4, 48, 48.0) == pytest.approx((1.0 + 0.25) / 2)
+    assert belief(-0.3, 0.4, 10**9, 48.0) == pytest.approx(0.0, abs=1e-6)
