@@ -17,6 +17,7 @@ from base_fast.meta.checkpoint import pack, unpack
 from base_fast.meta.config import AdaptConfig, Schedule
 from base_fast.meta.inner import Drawn, InnerLoop, InnerState
 from base_fast.meta.variables import Variables, for_task
+from base_fast.objectives.objective import added
 from base_fast.objectives.shared_weights import path_scores
 from base_fast.posterior import Posterior, mean_entropy
 from base_fast.random import key
@@ -121,11 +122,13 @@ def adapt(
 
 @dataclass(frozen=True)
 class AdaptState:
-    """inner: where the inner loop stands. entropies: the latest ones since the edge logits move."""
+    """inner: where the inner loop stands. entropies: the latest ones since the edge logits move. spent: what measuring
+    cells cost, by unit."""
 
     inner: InnerState
     history: list[dict[str, float]]
     entropies: list[float]
+    spent: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Adapting:
     def start(self, clock: Clock) -> Step[AdaptState]:
         inner = self.loop.start()
         scores = self._scores(inner)
-        return Step(AdaptState(inner, self._history([], inner, scores, clock), []), scores)
+        return Step(AdaptState(inner, self._history([], inner, scores, clock), [], {}), scores)
 
     def step(self, state: AdaptState, clock: Clock) -> Step[AdaptState]:
         config, before = self.config, state.inner
@@ -167,9 +170,11 @@ class Adapting:
         )
         inner, terms, norm = loop.step(before)
         drawn: list[Drawn] = []
+        spent = state.spent
         if loop.draws_now(inner, last=clock.limit() is not None):
             inner, found = loop.draw(inner)
             drawn.append(found)
+            spent = added(spent, found.spent)
         row: dict[str, Any] = {
             "loss": terms.loss.item(),
             "nll": terms.nll.item(),
@@ -192,7 +197,7 @@ class Adapting:
             history = self._history(history, inner, scores, clock)
             row |= {**scores, "probabilities": torch.softmax(inner.q.alpha, dim=-1).tolist()}
         shown = {"loss": f"{row['loss']:.3f}", "accuracy": f"{history[-1]['accuracy']:.3f}"}
-        return Step(AdaptState(inner, history, entropies), row, shown=shown, stopped=stopped)
+        return Step(AdaptState(inner, history, entropies, spent), row, shown=shown, stopped=stopped)
 
     def _scheduled(self, schedule: Schedule, state: InnerState, clock: Clock) -> float:
         return schedule(self._share(state.step, self.config.warmup, clock))
@@ -236,7 +241,12 @@ class Adapting:
         ).evolve(state.inner.q, event)
 
     def pack(self, state: AdaptState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        header = {"step": state.inner.step, "history": state.history, "entropies": state.entropies}
+        header = {
+            "step": state.inner.step,
+            "history": state.history,
+            "entropies": state.entropies,
+            "spent": state.spent,
+        }
         draws = {f"draws.{name}": x for name, x in state.inner.draws._asdict().items()}
         return pack(state.inner.q, state.inner.slots) | draws, header
 
@@ -249,4 +259,4 @@ class Adapting:
         matching(rows, empty._asdict())
         q, slots = unpack(matching(tensors, pack(fresh.q, fresh.slots)), fresh.slots)
         inner = InnerState(q, slots, header["step"], Draws(**found))
-        return AdaptState(inner, header["history"], header["entropies"])
+        return AdaptState(inner, header["history"], header["entropies"], header["spent"])

@@ -176,10 +176,9 @@ class InnerLoop:
         q = state.q._replace(alpha=update.phi.to(state.q.alpha))
         names = [quantity.name for quantity in evidence.quantities]
         best = different[int(found.values[:, 0].argmax())]
-        spent = dict(zip(evidence.costs, found.costs.sum(dim=0).tolist(), strict=True))
         means = dict(zip(names[1:], found.values[:, 1:].mean(dim=0).tolist(), strict=True))
         return state._replace(q=q, draws=draws), Drawn(
-            best, means, update.effective, update.beta, agreed, believed, spent
+            best, means, update.effective, update.beta, agreed, believed, evidence.spent(found.costs)
         )
 
     def _moved(self, q: Variables, gradients: dict[Group, Tensor], state: InnerState) -> tuple[InnerState, float]:

@@ -18,7 +18,7 @@ from base_fast.meta.adapt import Adaptation
 from base_fast.meta.architecture import Draws
 from base_fast.meta.config import AdaptConfig
 from base_fast.meta.evidence import CellEvidenceConfig, evidence_on
-from base_fast.posterior import Derivation, derive
+from base_fast.posterior import Derivation, Posterior, derive
 from base_fast.random import fold_in, key
 from base_fast.runs import Clock, RunFolder, Step, matching, run_loop
 from base_fast.space import Genotype, decode, encode, neighbours
@@ -46,9 +46,10 @@ class PlayOffConfig:
             if getattr(self, name) < least:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ {least}")
 
-    def sizes(self, field: int) -> list[int]:
-        """Cells in each round, when the first field has so many."""
-        found = [field]
+    @property
+    def sizes(self) -> list[int]:
+        """The largest number of cells in each round; a small space may not have as many."""
+        found = [self.cells]
         for number in range(1, self.rounds):
             found.append(-(-found[-1] // 2) + (self.neighbours if number == 1 else 0))
         return found
@@ -74,7 +75,7 @@ class PlayedRound:
 
 @dataclass(frozen=True)
 class PlayOffRecord:
-    """play_off.json: the rounds in order; the first cell of the last is the winner."""
+    """play-off.json: the rounds in order; the first cell of the last is the winner."""
 
     rounds: tuple[PlayedRound, ...]
 
@@ -106,7 +107,6 @@ class PlayOff:
     """
 
     unit = "measurement"
-    seconds = None
 
     def __init__(
         self,
@@ -128,10 +128,14 @@ class PlayOff:
         ]
         self.chunk = max(torch.get_num_threads(), 1)
 
-    @property
-    def total(self) -> int:
-        """Steps: those of a round are its cells, as many at a time as PyTorch had threads at the start."""
-        return sum(-(-size // self.chunk) for size in self.config.sizes(len(self._first)))
+    @classmethod
+    def of(
+        cls, posterior: Posterior, draws: Draws, task: Task, config: PlayOffConfig, adapt_config: AdaptConfig
+    ) -> PlayOff:
+        """The play-off of an adaptation's posterior and its measured cells, with the adaptation's evidence and seed."""
+        k = fold_in(key(adapt_config.seed), 1)
+        q, evidence = posterior.architecture, adapt_config.inner.evidence
+        return cls(Supernet.for_posterior(posterior), posterior.mu, q, draws, task, config, evidence, k)
 
     def start(self, clock: Clock) -> Step[PlayOffState]:
         judge = self._judges[0]
@@ -155,7 +159,9 @@ class PlayOff:
             if number == 0:
                 kept = torch.cat((kept, self._neighbours(field[order[0]], torch.cat((kept, field)))))
             state = PlayOffState((*state.fields, kept), (*state.raw, raw[:0]), state.costs)
-        return Step(state, row, shown={"round": number + 1, "best": winner})
+        # How many steps there are depends on the cores, and so may change when a run resumes: the play-off ends itself.
+        stopped = "rounds" if number + 1 == self.config.rounds else None
+        return Step(state, row, shown={"round": number + 1, "best": winner}, stopped=stopped)
 
     def _neighbours(self, winner: Tensor, seen: Tensor) -> Tensor:
         """The most probable single-edge changes of a cell, without those seen; (n, T, E), n ≤ config.neighbours."""
@@ -185,7 +191,7 @@ class PlayOff:
 
     def spent(self, state: PlayOffState) -> dict[str, float]:
         """What it cost so far, by unit."""
-        return dict(zip(self._judges[0].costs, state.costs.tolist(), strict=True))
+        return self._judges[0].spent(state.costs.unsqueeze(0))
 
     def pack(self, state: PlayOffState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"field.{r}": x for r, x in enumerate(state.fields)}
@@ -239,11 +245,8 @@ def play_off(
         Interrupted: SIGINT or SIGTERM; with a run the state is saved, and the same call continues it.
     """
     config, settings = config or PlayOffConfig(), adapt_config or AdaptConfig()
-    posterior = adaptation.posterior
-    supernet = Supernet.for_posterior(posterior)
-    evidence, k = settings.inner.evidence, fold_in(key(settings.seed), 1)
-    process = PlayOff(supernet, posterior.mu, posterior.architecture, adaptation.draws, task, config, evidence, k)
-    finished = run_loop(process, name=name, unit=process.unit, total=process.total, run=run, checkpoint_every=1)
+    process = PlayOff.of(adaptation.posterior, adaptation.draws, task, config, settings)
+    finished = run_loop(process, name=name, unit=process.unit, run=run, checkpoint_every=1)
     return process.record(finished.state)
 
 

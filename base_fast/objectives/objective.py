@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -65,6 +65,19 @@ class Objective(ABC):
         Raises:
             InputError: a genotype that this objective does not know.
         """
+
+    def spent(self, costs: Tensor) -> dict[str, float]:
+        """The sum of measurements' costs (n, K) by unit; several costs may have one unit."""
+        return added(*({unit: count} for unit, count in zip(self.costs, costs.sum(dim=0).tolist(), strict=True)))
+
+
+def added(*spent: Mapping[str, float]) -> dict[str, float]:
+    """What several things cost together, by unit, in the order in which units first come."""
+    together: dict[str, float] = {}
+    for one in spent:
+        for unit, count in one.items():
+            together[unit] = together.get(unit, 0.0) + count
+    return together
 
 
 class Together(Objective):

@@ -112,8 +112,7 @@ class AskTellSearch(Generic[S]):
 
     def result(self, state: AskTellState) -> Result:
         spent = {"queries": float(len(state.choices)), "genotypes": float(len(torch.unique(state.choices, dim=0)))}
-        for name, count in zip(self.objective.costs, state.costs.sum(dim=0).tolist(), strict=True):
-            spent[name] = spent.get(name, 0.0) + count
+        spent |= self.objective.spent(state.costs)
         return Result(
             self.strategy.distribution(self.objective.space, state.strategy),
             decode(state.choices[self._best(state)].numpy(), self.objective.space),
