@@ -45,6 +45,6 @@ def _inputs(settings: SearchSettings) -> dict[str, str]:
     if "table" in settings.objective.kinds:
         paths |= {f"table {i}": table.path for i, table in enumerate(settings.objective.tables)}
     posterior = settings.objective.shared_weights.posterior
-    if "shared_weights" in settings.objective.kinds and posterior is not None:
+    if settings.objective.measured & {"shared_weights", "own_steps"} and posterior is not None:
         paths["posterior"] = posterior
     return {name: sha256(path.expanduser().read_bytes()).hexdigest() for name, path in paths.items()}

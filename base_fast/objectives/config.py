@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from torch import Tensor
+
 from base_fast.device import resolve
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig
 from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Objective, Quantity, Together
+from base_fast.objectives.own_steps import OwnSteps, OwnStepsConfig
 from base_fast.objectives.shared_weights import SharedWeights
 from base_fast.objectives.table import Table
 from base_fast.objectives.training_free import TrainingFree, TrainingFreeConfig
@@ -51,15 +54,15 @@ class SharedWeightsConfig:
     """A supernet's weights as the judge."""
 
     posterior: Path | None = None
-    """posterior.safetensors, whose means are the weights. A strategy that trains the weights itself starts there, or
-    from fresh ones."""
+    """posterior.safetensors, whose means are the weights, also those that own_steps start from. A strategy that trains
+    the weights itself starts there, or from fresh ones."""
     images: int | None = 1000
     """The largest number of validation images; all if unset."""
     batch_size: int = 256
     """The largest number of images in a batch."""
 
 
-Measured = Literal["table", "shared_weights", "trained", "training_free", "size", "latency"]
+Measured = Literal["table", "shared_weights", "own_steps", "trained", "training_free", "size", "latency"]
 Kind = Literal[Measured, "evidence"]
 
 
@@ -90,11 +93,13 @@ class ObjectiveConfig:
     """What is measured; of the tables below, those of other kinds are not looked at."""
 
     kinds: tuple[Kind, ...] = ("table",)
-    """table: look it up. shared_weights: a supernet's weights on validation images. trained: a network trained for a
-    budget. training_free: scores of an untrained network. size: parameters and multiply-adds. latency: of one image,
-    on this machine. evidence: a weighted sum of others, comparable among genotypes measured at once."""
+    """table: look it up. shared_weights: a supernet's weights on validation images. own_steps: the same after a few
+    steps of the genotype's own. trained: a network trained for a budget. training_free: scores of an untrained network.
+    size: parameters and multiply-adds. latency: of one image, on this machine. evidence: a weighted sum of others,
+    comparable among genotypes measured at once."""
     tables: tuple[TableConfig, ...] = (TableConfig(),)
     shared_weights: SharedWeightsConfig = SharedWeightsConfig()
+    own_steps: OwnStepsConfig = OwnStepsConfig()
     network: NetworkConfig = NetworkConfig()
     """The network of a genotype (trained, training_free, size, latency)."""
     train: TrainConfig = TrainConfig(epochs=1)
@@ -148,7 +153,12 @@ def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | Non
     if task is None:
         raise InputError(f"task: got none, expected images for kind {kind!r}")
     if kind == "shared_weights":
-        return [_open_shared_weights(config.shared_weights, config.network.device, space, task)]
+        supernet, theta = _open_weights(config.shared_weights, config.network.device, space, task)
+        shared = config.shared_weights
+        return [SharedWeights(supernet, theta, task.valid, shared.images, shared.batch_size)]
+    if kind == "own_steps":
+        supernet, theta = _open_weights(config.shared_weights, config.network.device, space, task)
+        return [OwnSteps(supernet, theta, task, config.own_steps)]
     if kind == "trained":
         return [Trained(space, task, config.network, config.train)]
     if kind == "training_free":
@@ -158,7 +168,8 @@ def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | Non
     return [Latency(space, config.network, task.num_classes, task.resolution, config.latency_repeats)]
 
 
-def _open_shared_weights(config: SharedWeightsConfig, device: str, space: Space, task: Task) -> SharedWeights:
+def _open_weights(config: SharedWeightsConfig, device: str, space: Space, task: Task) -> tuple[Supernet, Tensor]:
+    """The supernet of a saved posterior, and its means (P,)."""
     if config.posterior is None:
         raise InputError("shared_weights.posterior: not given, expected a posterior.safetensors with trained weights")
     posterior = Posterior.load(config.posterior.expanduser()).to(resolve(device))
@@ -172,7 +183,7 @@ def _open_shared_weights(config: SharedWeightsConfig, device: str, space: Space,
             f"shared_weights.posterior: got a head of {supernet.config.num_classes} outputs, expected the task's "
             f"{task.num_classes} classes"
         )
-    return SharedWeights(supernet, posterior.mu, task.valid, config.images, config.batch_size)
+    return supernet, posterior.mu
 
 
 def _open_evidence(config: ObjectiveConfig, space: AnySpace, task: Task | None) -> Evidence:

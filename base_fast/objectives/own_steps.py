@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from base_fast.errors import Interrupted
+from base_fast.errors import InputError, Interrupted
 from base_fast.objectives.objective import Measurements, Objective, Quantity
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.objectives.shared_weights import path_scores
@@ -29,6 +29,10 @@ class OwnStepsConfig:
     """Steps of the path's weights."""
     images: int | None = 1000
     """The largest number of validation images; all if unset."""
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise InputError(f"images: got {self.images}, expected an integer ≥ 1")
 
 
 class OwnSteps(Objective):

@@ -13,6 +13,9 @@ from base_fast.meta import Variables, accuracy_and_loss
 from base_fast.objectives import (
     Latency,
     ObjectiveConfig,
+    OwnSteps,
+    OwnStepsConfig,
+    SharedTrainingConfig,
     SharedWeights,
     SharedWeightsConfig,
     Size,
@@ -103,14 +106,21 @@ def test_several_at_once(tmp_path):
 
 
 def test_every_kind_opens(tmp_path):
-    posterior(tmp_path)
+    supernet, found = posterior(tmp_path)
     weights = SharedWeightsConfig(tmp_path / "posterior.safetensors", images=4)
     kinds = ("shared_weights", "size", "latency")
     network = replace(NETWORK, device="cpu")
-    both = open_objective(ObjectiveConfig(kinds, (), weights, network, latency_repeats=1), NAS_BENCH_201, TASK)
+    both = open_objective(ObjectiveConfig(kinds, (), weights, network=network, latency_repeats=1), NAS_BENCH_201, TASK)
     assert both.measure(CELLS, key(0)).values.shape == (2, 5)
     trained = open_objective(ObjectiveConfig(("trained",), (), network=network, train=TRAIN), NAS_BENCH_201, TASK)
     assert trained.measure(CELLS[:1], key(0)).values.shape == (1, 2)
+    own = OwnStepsConfig(SharedTrainingConfig(2, 4), images=4)
+    config = ObjectiveConfig(("own_steps",), (), weights, own, network)
+    steps = open_objective(config, NAS_BENCH_201, TASK)
+    assert [quantity.name for quantity in steps.quantities] == ["accuracy", "loss", "training_loss"]
+    expected = OwnSteps(supernet, found.mu, TASK, own).measure(CELLS, fold_in(key(0), 0))
+    assert torch.equal(steps.measure(CELLS, key(0)).values, expected.values)
+    assert steps.spent(expected.costs) == {"training steps": 4.0}
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
@@ -123,9 +133,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
         open_objective(size, NAS_BENCH_MACRO, TASK)
     with pytest.raises(InputError, match="expected images"):
         open_objective(size, NAS_BENCH_201)
-    shared = ObjectiveConfig(("shared_weights",))
-    with pytest.raises(InputError, match="posterior: not given"):
-        open_objective(shared, NAS_BENCH_201, TASK)
+    for kind in ("shared_weights", "own_steps"):
+        with pytest.raises(InputError, match="posterior: not given"):
+            open_objective(ObjectiveConfig((kind,)), NAS_BENCH_201, TASK)
+    with pytest.raises(InputError, match="images: got 0"):
+        OwnStepsConfig(images=0)
     _, found = posterior(tmp_path, classes=4)
     shared = ObjectiveConfig(
         ("shared_weights",), shared_weights=SharedWeightsConfig(tmp_path / "posterior.safetensors"), network=NETWORK
