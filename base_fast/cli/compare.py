@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar
 
 from base_fast.cli.command import Flat, RunCommand
 from base_fast.experiments import CompareConfig, compare, prepare
+from base_fast.experiments.ground_truth import Placements
 from base_fast.reports import print_table, write_report
 from base_fast.reports.comparison import comparison_tables
+from base_fast.reports.placements import placement_tables
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,10 @@ class Compare(RunCommand):
     def execute(self) -> int:
         prepared = prepare(self.settings)
         with self.open_run("compare", self.settings) as run:
-            for table in comparison_tables(compare(self.settings, run, prepared)):
+            tables = comparison_tables(compare(self.settings, run, prepared))
+            if run.holds("placements"):
+                tables += placement_tables(run.read("placements", Placements))
+            for table in tables:
                 print_table(table)
             print(f"report: {write_report(run.path)}")
         return 0

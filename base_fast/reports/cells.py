@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from base_fast.errors import InputError
@@ -61,9 +61,10 @@ def cell_layouts(genotype: Genotype) -> dict[str, CellLayout]:
 
 
 @styled
-def draw_genotype(genotype: Genotype, title: str = "") -> Figure:
-    """The cells of a genotype, normal left and reduction right (below, where that would be too wide)."""
-    layouts = cell_layouts(genotype)
+def draw_genotype(genotype: Genotype, title: str = "", cells: Collection[str] = ("normal", "reduce")) -> Figure:
+    """The cells of a genotype, normal left and reduction right (below, where that would be too wide); those of the
+    types `cells` alone."""
+    layouts = {cell: layout for cell, layout in cell_layouts(genotype).items() if cell in cells}
     sizes = [(layout.width, layout.extent[1] - layout.extent[0]) for layout in layouts.values()]
     wide = sum(width for width, _ in sizes) + _BETWEEN * (len(sizes) - 1) + 2 * _MARGIN
     stacked = wide > _WIDEST
@@ -84,7 +85,7 @@ def draw_genotype(genotype: Genotype, title: str = "") -> Figure:
     x, top = _MARGIN, height - head
     row = max(size[1] for size in sizes)
     for (name, layout), (cell_width, cell_height) in zip(layouts.items(), sizes, strict=True):
-        label = f"{name} cell" if len(layouts) > 1 else "cell"
+        label = "cell" if genotype.keeps_all_edges else f"{name} cell"
         axes.text(x, top, label, va="top", fontsize=9.5, color=MUTED, fontweight="bold")
         space = 0.0 if stacked else (row - cell_height) / 2
         _draw_cell(axes, layout, x, top - _TITLE - space - layout.extent[1])

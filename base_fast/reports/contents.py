@@ -9,14 +9,19 @@ from typing import Any, TypeVar
 
 from base_fast.errors import InputError
 from base_fast.experiments.collect import FILE, read_cells
+from base_fast.experiments.ground_truth import Placements
+from base_fast.meta import PlayOffRecord
 from base_fast.objectives import Table
-from base_fast.posterior import Derivation
+from base_fast.posterior import Derivation, Posterior
 from base_fast.reports.comparison import comparison_tables
+from base_fast.reports.placements import placement_tables
 from base_fast.reports.tables import ResultTable, searched_table, trained_table
 from base_fast.runs import RunFolder
 from base_fast.runs.artefacts import Compared, Contender, RunInfo, Searched, TrainedNetwork
 from base_fast.space import Genotype, Space
 from base_fast.strategies import SearchRecord, read_search
+from base_fast.supernet import Supernet
+from base_fast.supernet.cells import Cell
 
 Row = dict[str, Any]
 Runs = dict[str, list[Row]]
@@ -27,7 +32,8 @@ T = TypeVar("T")
 class Contents:
     """Rows by kind of phase and name, and the files of a run folder.
 
-    genotypes, derivations: by name; a run with one genotype has it under the name of its folder.
+    genotypes, derivations, play_offs: by name; a run with one genotype has it under the name of its folder.
+    searched: the space; used: which of its cell types the supernet has, if that is known.
     target_accuracy: the accuracy whose crossing is of interest.
     """
 
@@ -39,7 +45,10 @@ class Contents:
     train: Runs = field(default_factory=dict)
     genotypes: dict[str, Genotype] = field(default_factory=dict)
     derivations: dict[str, Derivation] = field(default_factory=dict)
+    play_offs: dict[str, PlayOffRecord] = field(default_factory=dict)
+    placements: Placements | None = None
     searched: Space | None = None
+    used: tuple[str, ...] | None = None
     results: list[ResultTable] = field(default_factory=list)
     target_accuracy: float | None = None
     search: SearchRecord | None = None
@@ -51,6 +60,11 @@ class Contents:
         if self.searched is None:
             raise InputError(f"run: {self.path} has no space.json, without which its probabilities have no names")
         return self.searched
+
+    @property
+    def cell_types(self) -> tuple[str, ...]:
+        """Cell types that the supernet has: of another one, nothing was learned. All where that is not known."""
+        return self.space.cell_types if self.used is None else self.used
 
 
 def read_contents(path: str | Path) -> Contents:
@@ -73,20 +87,26 @@ def read_contents(path: str | Path) -> Contents:
         adapt=_phases(rows, "adapt"),
         train=_phases(rows, "train"),
         searched=_found(run, "space", Space),
+        used=_used(run),
     )
     name = folder.resolve().name
     if run.kind == "compare":
         contents.genotypes = _each(run, "genotypes", Genotype)
         contents.derivations = _each(run, "derivations", Derivation)
+        contents.play_offs = _each(run, "play_offs", PlayOffRecord)
         compared = _found(run, "results", Compared)
         if compared is not None:
             contents.results, contents.target_accuracy = comparison_tables(compared), compared.search_accuracy
+        contents.placements = _found(run, "placements", Placements)
+        if contents.placements is not None:
+            contents.results += placement_tables(contents.placements)
     elif run.kind == "collect":
         if (folder / FILE).is_file():
             contents.collected = read_cells(folder / FILE, contents.space)
     elif run.kind in ("meta-train", "adapt", "train", "search"):
         contents.genotypes = _single(run, "genotype", Genotype, name)
         contents.derivations = _single(run, "derivation", Derivation, name)
+        contents.play_offs = _single(run, "play-off", PlayOffRecord, name)
     else:
         raise InputError(f"run: {folder} is of the kind {run.kind!r}, of which there is no report")
     if run.kind == "search":
@@ -98,6 +118,18 @@ def read_contents(path: str | Path) -> Contents:
     if not any((rows, contents.genotypes, contents.results, contents.search, contents.collected)):
         raise InputError(f"run: {folder} has no metrics, genotypes or results yet, so there is nothing to report")
     return contents
+
+
+def _used(run: RunFolder) -> tuple[str, ...] | None:
+    """The cell types that the layers of the searched supernet have, in the space's order; None before there is a
+    posterior, which says what its supernet is."""
+    paths = [run.path / "posterior.safetensors", *sorted((run.path / "posteriors").glob("*.safetensors"))]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return None
+    supernet = Supernet.for_posterior(Posterior.load(path))
+    used = {block.cell_type for block in supernet.blocks if isinstance(block, Cell)}
+    return tuple(supernet.space.cell_types[number] for number in sorted(used))
 
 
 def _found(run: RunFolder, name: str, cls: type[T]) -> T | None:

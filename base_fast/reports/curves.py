@@ -139,6 +139,42 @@ def final_accuracies(groups: Groups) -> Figure:
     return figure
 
 
+@styled
+def draws(groups: Groups) -> Figure:
+    """Small panels of what was drawn and measured: effective sample size, β, how far the prior agrees and is
+    believed, and the mean of each part of the evidence, per group of runs."""
+    rows = [row for runs in groups.values() for some in runs for row in some]
+    parts = dict.fromkeys(name for row in rows for name in row.get("evidence") or ())
+    keys = {"effective_cells": "effective cells", "beta": "β", "agreement": "agreement", "believed": "believed"}
+    keys = {key: title for key, title in keys.items() if has(groups, key)}
+    keys |= {f"evidence.{name}": name.replace("_", " ") for name in parts}
+    columns = 3
+    lines = -(-len(keys) // columns)
+    figure = new_figure(5.6, 1.45 * lines + 0.75)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    colours = group_colours(list(groups))
+    for axes in panels.flat[len(keys) :]:
+        axes.axis("off")
+    for axes, (key, title) in zip(panels.flat, keys.items(), strict=False):
+        for group, runs in groups.items():
+            band(axes, runs, key, color=colours[group], linewidth=1.3, marker="o", markersize=2.5)
+        axes.set_title(title, fontsize=8.5)
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+        axes.margins(y=0.12)
+    # The lowest panel of each column has the steps.
+    for number in range(max(len(keys) - columns, 0), len(keys)):
+        panels.flat[number].tick_params(labelbottom=True)
+    figure.supxlabel("step" + over_runs(max(map(len, groups.values()))), fontsize=9)
+    figure.suptitle("Drawn cells: mean measures", x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    if len(groups) > 1:
+        from matplotlib.lines import Line2D
+
+        lines_of = [Line2D([], [], color=colours[group]) for group in groups]
+        figure.legend(lines_of, list(groups), loc="upper right", ncols=len(groups))
+    return figure
+
+
 def has(groups: Groups, key: str) -> bool:
     """Whether any run recorded a number at `key`."""
     return any(series(rows, key)[0] for runs in groups.values() for rows in runs)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
-from base_fast.reports import collection, curves, posterior, search
+from base_fast.reports import collection, curves, placements, play_off, posterior, search
 from base_fast.reports.cells import draw_genotype
 from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
 from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
@@ -38,9 +38,10 @@ def write_report(run_path: str | Path) -> Path:
     contents = read_contents(run_path)
     writer = _Writer(contents.path / "report")
     sections = [
-        _results(contents),
+        _results(contents, writer),
         _cells(contents, writer),
         _genotypes(contents),
+        _play_offs(contents, writer),
         _search(contents, writer),
         _collection(contents, writer),
         _meta(contents, writer),
@@ -75,8 +76,13 @@ class _Writer:
         return figure_block(svg_uri(figure), alt, round(figure.get_size_inches()[0] * 96), caption)
 
 
-def _results(contents: Contents) -> Section:
-    return Section("results", "Results", [to_html(table) for table in contents.results])
+def _results(contents: Contents, write: _Writer) -> Section:
+    section = Section("results", "Results", [to_html(table) for table in contents.results])
+    if contents.placements is not None:
+        alt = "Percentile in the benchmark's table of derived and random cells, and the mean of sampled cells, per way"
+        caption = "Further left is better. Dotted: the mean of cells that are drawn uniformly."
+        section.blocks.append(write(placements.placement_figure(contents.placements), "placements", alt, caption))
+    return section
 
 
 def _cells(contents: Contents, write: _Writer) -> Section:
@@ -84,7 +90,8 @@ def _cells(contents: Contents, write: _Writer) -> Section:
     folded: list[str] = []
     for number, (name, genotype) in enumerate(contents.genotypes.items()):
         text = genotype.compact()
-        block = write(draw_genotype(genotype, name), f"cells {name}", f"Cells of genotype {name}: {text}", text)
+        figure = draw_genotype(genotype, name, contents.cell_types)
+        block = write(figure, f"cells {name}", f"Cells of genotype {name}: {text}", text)
         (blocks if number < _OPEN else folded).append(block)
     if folded:
         blocks.append(details_block(f"{len(folded)} more genotypes", folded))
@@ -100,6 +107,18 @@ def _genotypes(contents: Contents) -> Section:
     if any(one.undecided for one in derivations.values()):
         blocks.append(to_html(undecided_table({name: one.undecided for name, one in derivations.items()})))
     return Section("posterior", "Genotypes under the posterior", blocks)
+
+
+def _play_offs(contents: Contents, write: _Writer) -> Section:
+    section, records = Section("play-off", "Play-off"), contents.play_offs
+    if not records:
+        return section
+    alt = "Probability of each cell before a play-off against what it came to, by round, the winner marked. Scatter."
+    section.blocks.append(write(play_off.play_offs(records), "play-off", alt))
+    section.blocks.append(to_html(play_off.play_off_table(records)))
+    fields = [to_html(play_off.field_table(name, one), code=("genotype",)) for name, one in records.items()]
+    section.blocks.append(details_block("All cells of the play-off", fields))
+    return section
 
 
 def _search(contents: Contents, write: _Writer) -> Section:
@@ -138,17 +157,26 @@ def _meta(contents: Contents, write: _Writer) -> Section:
     if curves.has(groups, "mu_moved") or curves.has(groups, "sigma_drift"):
         alt = "Movement of the weights' means and drift of sigma over meta-iterations"
         small.append(write(posterior.movement(groups), "meta movement", alt))
+    small += _draws(contents.meta, write, "meta")
     if small:
         section.blocks.append(grid_block(small))
     section.blocks += _probabilities(contents, contents.meta, write, "meta")
     return section
 
 
+def _draws(runs: Runs, write: _Writer, kind: str) -> list[str]:
+    groups = by_group(runs)
+    if not curves.has(groups, "effective_cells"):
+        return []
+    alt = "Effective sample size, weight and mean measures of the cells that were drawn, over steps"
+    return [write(curves.draws(groups), f"{kind} draws", alt)]
+
+
 def _entropy(contents: Contents, runs: Runs, write: _Writer, kind: str) -> list[str]:
     groups = by_group(runs)
-    if not any(curves.has(groups, f"entropy.{cell}") for cell in contents.space.cell_types):
+    if not any(curves.has(groups, f"entropy.{cell}") for cell in contents.cell_types):
         return []
-    figure = posterior.entropy(groups, contents.space.cell_types, contents.space.num_primitives)
+    figure = posterior.entropy(groups, contents.cell_types, contents.space.num_primitives)
     return [write(figure, f"{kind} entropy", "Entropy of the choice per edge and cell type over steps")]
 
 
@@ -172,6 +200,8 @@ def _probabilities_of_run(contents: Contents, rows: list[Row], write: _Writer, n
     edges, primitives, cell_types = space.edges, space.primitives, space.cell_types
     if values.shape[1:] != (len(cell_types), len(edges), len(primitives)):
         raise InputError(f"metrics: probabilities of shape {values.shape[1:]} do not fit the space {space.name}")
+    values = values[:, [cell_types.index(cell_type) for cell_type in contents.cell_types]]
+    cell_types = contents.cell_types
     title = f"Probabilities at step {steps[-1]:g}: {name}"
     figure = posterior.final_probabilities(values[-1], edges, primitives, cell_types, title)
     blocks = [write(figure, f"probabilities {name}", f"{title}. Heatmap of edges and primitives.")]
@@ -197,6 +227,7 @@ def _adaptation(contents: Contents, write: _Writer) -> Section:
     if curves.has(groups, "nll") or curves.has(groups, "loss"):
         small.append(write(curves.adaptation_loss(groups), "adaptation loss", "Loss against adaptation steps"))
     small += _entropy(contents, contents.adapt, write, "adaptation")
+    small += _draws(contents.adapt, write, "adaptation")
     if small:
         section.blocks.append(grid_block(small))
     section.blocks += _probabilities(contents, contents.adapt, write, "adapt")

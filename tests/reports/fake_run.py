@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from base_fast.experiments.ground_truth import Placed, Placements
+from base_fast.meta import PlayOffRecord
+from base_fast.meta.play_off import Played, PlayedRound
 from base_fast.posterior import Derivation
 from base_fast.runs import RunFolder
 from base_fast.runs.artefacts import (
@@ -69,6 +72,9 @@ def search_rows(
             row["accuracy"] = 0.1 + (0.45 + 0.08 * rate) * (1 - math.exp(-rate * 2.2 * x)) + rng.normal(0, 0.008)
         if step % every == 0:
             row["probabilities"] = p.tolist()
+            row |= {"effective_cells": 20 - 12 * x + rng.normal(0, 1), "beta": 5.0, "believed": 1 - x / 2}
+            means = {"shared_loss": 2.2 - 0.8 * x, "own_steps_loss": 1.9 - x, "naswot": 90 + 20 * x, "synflow": 8 + x}
+            row["evidence"] = {part: mean * rng.normal(1, 0.02) for part, mean in means.items()}
         rows.append(row)
     return rows
 
@@ -101,6 +107,42 @@ def repetition(seed: int, randoms: int) -> Repetition:
     return Repetition(seed, MetaTrained(100, 12.0), searched(0.6), searched(0.4), networks)
 
 
+def played_off(seed: int) -> PlayOffRecord:
+    """Three rounds of random cells: losses fall with the steps, and each round leaves the better half."""
+    rng = np.random.default_rng(seed)
+    field = {Genotype.random(DARTS, 100 * seed + k): (10 ** rng.uniform(-9, -3), rng.normal(0, 0.1)) for k in range(24)}
+    cells, rounds = list(field)[:12], []
+    for number in range(3):
+        played = []
+        for genotype in cells:
+            probability, worth = field[genotype]
+            late = worth + rng.normal(0, 0.03)
+            measured = {"shared_loss": 2.0 + worth, "own_steps_loss": 1.8 - 0.3 * number + late, "naswot": 100 - worth}
+            played.append(Played(genotype, probability, measured, -10 * late))
+        played.sort(key=lambda cell: -cell.evidence)
+        rounds.append(PlayedRound(40 * 2**number, tuple(played)))
+        cells = [cell.genotype for cell in played[: len(played) // 2]] + (list(field)[12:] if number == 0 else [])
+    return PlayOffRecord(tuple(rounds))
+
+
+def placements(seeds: int) -> Placements:
+    """In two columns of NAS-Bench-201."""
+    rng, placed = np.random.default_rng(2), []
+    for column in ("cifar10_test", "cifar100_test"):
+        for seed in range(seeds):
+            for name, percentile, mean in (
+                (f"meta-seed{seed}", 4.0, 25.0),
+                (f"prior-seed{seed}", 0.4, 14.0),
+                (f"scratch-seed{seed}", 3.0, 32.0),
+                (f"random-seed{seed}-0", 50.0, None),
+                (f"random-seed{seed}-1", 50.0, None),
+            ):
+                where = percentile * rng.uniform(0.1, 1.9)
+                sampled = (None, None) if mean is None else (mean * rng.uniform(0.8, 1.2), 0.5 / mean)
+                placed.append(Placed(name, column, 1 + int(156.25 * where), where, *sampled))
+    return Placements(15625, tuple(placed))
+
+
 def write_fake_run(path: Path, seeds: int = 3, randoms: int = 4, steps: int = 600, nodes: int = 4) -> Path:
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
@@ -117,10 +159,12 @@ def write_fake_run(path: Path, seeds: int = 3, randoms: int = 4, steps: int = 60
             rows += train_rows(rng, f"train/{name}", {"prior": 0.86, "scratch": 0.84}[way] + rng.normal(0, 0.005))
             run.write(f"genotypes/{name}", CELLS)
             run.write(f"derivations/{name}", Derivation(CELLS, candidates, edges))
+            run.write(f"play_offs/{name}", played_off(2 * seed + (way == "prior")))
         for k in range(randoms):
             rows += train_rows(rng, f"train/random-seed{seed}-{k}", 0.81 + rng.normal(0, 0.012))
     repetitions = tuple(repetition(seed, randoms) for seed in range(seeds))
     run.write("results", Compared("Prior against scratch <i>&", 60, 0.5, 0.5, repetitions))
+    run.write("placements", placements(seeds))
     (path / "config.toml").write_text("seeds = 3\nnote = '<script>'\n")
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

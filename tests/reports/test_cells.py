@@ -31,6 +31,13 @@ def test_the_zoo_is_not_empty() -> None:
     assert len(ZOO) >= 10
 
 
+def test_one_type_of_cell_alone() -> None:
+    figure = draw_genotype(genotypes.DARTS_V2, cells=("reduce",))
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert "reduce cell" in words
+    assert "normal cell" not in words
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_every_published_genotype_draws_all_its_edges_apart(name: str) -> None:
     genotype = ZOO[name]

@@ -55,6 +55,14 @@ def test_series_looks_into_mappings_and_ignores_words() -> None:
     assert series(some, "note") == ([], [])
 
 
+def test_draws_have_a_panel_for_each_measure() -> None:
+    drawn = [{"step": s, "effective_cells": 9.0, "beta": 5.0, "evidence": {"own_steps_loss": 1.0 / s}} for s in (1, 2)]
+    figure = curves.draws({"prior": [drawn], "scratch": [drawn[:1]]})
+    assert [axes.get_title() for axes in figure.axes] == ["", "", ""]
+    assert [axes.get_title("left") for axes in figure.axes] == ["effective cells", "β", "own steps loss"]
+    np.testing.assert_allclose(figure.axes[2].lines[0].get_xydata(), [[1, 1.0], [2, 0.5]])
+
+
 def test_small_multiples_name_every_edge() -> None:
     values = np.full((3, 5, 2), 0.5)
     edges = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]

@@ -11,14 +11,18 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from base_fast.errors import InputError
 from base_fast.posterior import Derivation
+from base_fast.random import key
 from base_fast.reports import write_report
+from base_fast.reports.contents import read_contents
 from base_fast.runs import RunFolder
 from base_fast.space import DARTS, NAS_BENCH_201, Candidate, Space, genotypes
-from tests.reports.fake_run import RUN, searched, trained, write_fake_run
+from base_fast.supernet import Supernet
+from tests.reports.fake_run import RUN, played_off, searched, trained, write_fake_run
 
 pytest.importorskip("matplotlib")
 
@@ -44,7 +48,8 @@ def test_all_figures_exist_as_png(report: Path) -> None:
     names = {file.stem for file in report.parent.glob("*.png")}
     expected = """cells-prior-seed0 cells-scratch-seed1 inner-losses meta-entropy meta-shares meta-movement
         probabilities-meta-seed0 edges-meta-seed0-normal edges-meta-seed0-reduce probabilities-adapt-prior-seed1
-        edges-adapt-scratch-seed0-reduce adaptation-accuracy adaptation-loss adaptation-entropy final-accuracies
+        edges-adapt-scratch-seed0-reduce placements
+        play-off meta-draws adaptation-draws adaptation-accuracy adaptation-loss adaptation-entropy final-accuracies
         training-curves"""
     assert set(expected.split()) <= names
     assert "edges-meta-seed1-normal" not in names  # of one seed per group only
@@ -67,7 +72,10 @@ def test_page_is_well_formed_and_its_links_and_ids_hold(report: Path) -> None:
         assert kind == "data:image/svg+xml"
         assert ElementTree.fromstring(base64.b64decode(data)).tag.endswith("}svg")
     headings = [heading.text for heading in root.iter("h2")]
-    assert headings[:3] == ["Results", "Cells", "Genotypes under the posterior"]
+    assert headings[:4] == ["Results", "Cells", "Genotypes under the posterior", "Play-off"]
+    captions = [caption.text for caption in root.iter("caption")]
+    assert captions[2] == "Cells among the 15,625 of the table: cifar10_test"
+    assert {"Play-off", "Cells of the play-off: scratch-seed1"} <= set(captions)
 
 
 def test_page_needs_nothing_from_outside(report: Path) -> None:
@@ -119,9 +127,31 @@ def test_a_single_genotype_takes_the_name_of_the_run(tmp_path: Path) -> None:
     assert (path / "report/cells-one.png").exists()
 
 
+def test_a_play_off_belongs_to_an_adaptation(tmp_path: Path) -> None:
+    path = bare_run(tmp_path / "one", "adapt", genotype=genotypes.DARTS_V2)
+    RunFolder(path, RUN).write("play-off", played_off(0))
+    text = write_report(path).read_text()
+    assert "Cells of the play-off: one" in text
+    assert html.escape(played_off(0).winner.compact()) in text
+    assert (path / "report/play-off.png").exists()
+
+
+def test_of_cell_types_that_no_layer_has_nothing_is_drawn(tmp_path: Path) -> None:
+    row = {"phase": "adapt", "step": 1, "entropy": {"normal": 2.0, "reduce": 1.0}}
+    row["probabilities"] = np.full((2, DARTS.num_edges, DARTS.num_primitives), 1 / DARTS.num_primitives).tolist()
+    path = bare_run(tmp_path / "run", "adapt", [row, row | {"step": 2}], genotype=genotypes.DARTS_V2)
+    assert read_contents(path).cell_types == ("normal", "reduce")
+    Supernet(DARTS, 2, 1, 2, reductions=(0,)).prior(key(0)).save(path / "posterior.safetensors")
+    assert read_contents(path).cell_types == ("reduce",)
+    write_report(path)
+    names = {file.stem for file in (path / "report").glob("edges-*.png")}
+    assert names == {"edges-adapt-reduce"}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("play-off", '{"rounds": 1}', r"play-off\.json: rounds: got 1"),
         ("genotype", "[1]", r"genotype\.json: holds a list; expected an object with the fields of Genotype"),
         ("genotype", "{", r"genotype\.json is damaged"),
         ("genotype", '{"normal": []}', r"genotype\.json: normal_concat: missing"),
