@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from base_fast.cli.command import Flat, RunCommand
-from base_fast.experiments import CompareConfig, compare, prepare
-from base_fast.experiments.ground_truth import Placements
+from base_fast.experiments import CompareConfig, Placements, compare, prepare
 from base_fast.reports import print_table, write_report
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.placements import placement_tables

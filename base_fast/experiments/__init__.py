@@ -5,13 +5,16 @@ from __future__ import annotations
 from base_fast.experiments.collect import CollectConfig, collect, draw, read_cells
 from base_fast.experiments.comparison import compare, prepare
 from base_fast.experiments.config import CompareConfig
+from base_fast.experiments.ground_truth import Placed, Placements
 from base_fast.experiments.placement import Placement, place
 from base_fast.experiments.table_search import compare_on_table
 
 __all__ = [
     "CollectConfig",
     "CompareConfig",
+    "Placed",
     "Placement",
+    "Placements",
     "collect",
     "compare",
     "compare_on_table",

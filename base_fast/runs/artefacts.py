@@ -4,11 +4,14 @@
     space.json               space.Space                            meta-train, adapt, compare, collect: the space
     genotype.json            space.Genotype                         meta-train, adapt, train, search
     derivation.json          posterior.Derivation                   meta-train, adapt, search: also candidates
+    play-off.json            meta.PlayOffRecord                     adapt: by play-off, all rounds
     results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
     search.json              strategies.SearchRecord                search
     stages/<stage>.json      MetaTrained, Searched, TrainedNetwork  compare: what is done already
     genotypes/<name>.json    space.Genotype                         compare: `Contender.name`
     derivations/<name>.json  posterior.Derivation                   compare: of those that were searched
+    play_offs/<name>.json    meta.PlayOffRecord                     compare: of those, by play-off
+    placements.json          experiments.Placements                 compare: with benchmark tables
 
 Accuracies and probabilities are shares from 0 to 1, losses are in nats, times in seconds; what search.json measured has
 the units that it names.
