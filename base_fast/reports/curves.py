@@ -160,6 +160,7 @@ def draws(groups: Groups) -> Figure:
             band(axes, runs, key, color=colours[group], linewidth=1.3, marker="o", markersize=2.5)
         axes.set_title(title, fontsize=8.5)
         axes.tick_params(labelsize=7)
+        axes.ticklabel_format(useOffset=False)
         axes.locator_params(nbins=4)
         axes.margins(y=0.12)
     # The lowest panel of each column has the steps.

@@ -72,7 +72,12 @@ def _panel(axes: Axes, record: PlayOffRecord) -> None:
         axes.plot(*zip(*way, strict=True), color=MUTED, linewidth=0.7, alpha=0.6, zorder=2)
     x, y = max(record.rounds[-1].cells[0].probability, LEAST), value_of(record.rounds[-1].cells[0], quantity)
     axes.plot([x], [y], **_WINNER, zorder=4)
-    axes.set_xscale("log")
+    axes.ticklabel_format(useOffset=False)
+    probabilities = [x for way in ways.values() for x, _ in way]
+    if max(probabilities) > 10 * min(probabilities):
+        axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=4)
     axes.set(xlabel="probability before", ylabel=in_words(quantity))
     axes.margins(0.08)
 
@@ -91,7 +96,7 @@ def _legend(rounds: Sequence[PlayedRound]) -> tuple[list[Any], list[str]]:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], marker="o", linestyle="none", color=ROUNDS[i % len(ROUNDS)]) for i in range(len(rounds))]
-    labels = [f"round {i}: {one.steps} steps" for i, one in enumerate(rounds, 1)]
+    labels = [f"round {i}: {one.steps} step{'s' * (one.steps != 1)}" for i, one in enumerate(rounds, 1)]
     handles += [Line2D([], [], **_WINNER), Line2D([], [], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))]
     return handles, [*labels, "winner", "mean of a field"]
 

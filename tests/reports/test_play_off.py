@@ -69,6 +69,14 @@ def test_the_figure_has_a_panel_for_each_play_off_and_rings_the_winner() -> None
     assert axes.get_xscale() == "log"
 
 
+def test_probabilities_of_one_size_need_no_logarithm() -> None:
+    cells = tuple(replace(cell, probability=0.2 + 0.01 * i) for i, cell in enumerate(RECORD.rounds[0].cells))
+    figure = play_offs({"": PlayOffRecord((replace(RECORD.rounds[0], cells=cells, steps=1),))})
+    assert figure.axes[0].get_xscale() == "linear"
+    assert figure.axes[0].get_title("left") == "Play-off"
+    assert figure.legends[0].get_texts()[0].get_text() == "round 1: 1 step"
+
+
 def test_placements_by_way_and_column() -> None:
     found = placements(2)
     tables = placement_tables(found)
