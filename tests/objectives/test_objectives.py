@@ -55,7 +55,7 @@ def test_shared_weights_are_the_supernets_own_accuracy(tmp_path):
     for choices, (accuracy, loss) in zip(CELLS, measured.values.tolist(), strict=True):
         alpha = 100.0 * torch.nn.functional.one_hot(choices, 5).float()
         q = Variables(found.mu, found.rho, alpha)
-        expected = accuracy_and_loss(supernet, q, TASK.valid, hard=True, images=8)
+        expected = accuracy_and_loss(supernet, q, TASK.valid, at="hard", images=8)
         assert (accuracy / 100, loss) == pytest.approx(expected)
     assert measured.costs.tolist() == [[8.0], [8.0]]
     assert measured.values[0, 1] != measured.values[1, 1]
