@@ -63,7 +63,8 @@ NOMINAL_MINUTES = 4.0
 RESOLUTION = 32
 EXAMPLE = Genotype.random(NAS_BENCH_201, 0).compact()
 META = MetaConfig(supernet=SupernetConfig("nas_bench_201", channels=16, layers=5, stems=("64",), reductions=(1, 3)))
-ADAPT = AdaptConfig()
+ADAPT = AdaptConfig(warmup=AdaptConfig().inner.architecture.every)
+"""Scores of untrained networks lead to the first draw, as a search from scratch needs it."""
 PLAY_OFF = PlayOffConfig()
 
 
@@ -162,7 +163,7 @@ class Seed:
         config = self.setting.adapt(self.seed)
         architecture, own = config.inner.architecture, config.inner.evidence.own
         assert config.budget.steps is not None
-        sizes = PLAY_OFF.sizes(PLAY_OFF.cells)
+        sizes = PLAY_OFF.sizes
         cells = config.budget.steps // architecture.every * architecture.cells
         steps = config.budget.steps + cells * own.steps
         steps += sum(size * PLAY_OFF.steps * 2**r for r, size in enumerate(sizes))

@@ -48,6 +48,11 @@ layers = 2
 reductions = [1]
 num_classes = 5
 """
+# Inline tables, for the inner loops of [meta] and [adapt] alike.
+EVIDENCE = """
+architecture = { cells = 3, every = 4 }
+evidence = { images = 20, own = { steps = 1, batch_size = 8 }, batch_size = 4, network = { channels = 2, layers = 2 } }
+"""
 META = f"""
 [meta]
 iterations = 12
@@ -58,6 +63,7 @@ record_every = 2
 [meta.inner]
 batch_size = 8
 rho = {{ rule = "adam", lr = 0.01 }}
+{EVIDENCE}
 [meta.supernet]{SUPERNET}
 [tasks]
 ways = 5
@@ -66,16 +72,24 @@ resolutions = [8]
 kind = "digits"
 classes = "0-4"
 """
-ADAPT = """
+ADAPT = f"""
 [adapt]
 evaluate_every = 5
 evaluate_images = 50
 checkpoint_every = 4
-budget = { steps = 30 }
-inner = { batch_size = 8, alpha = { rule = "adam", lr = 0.05 } }
+warmup = 6
+budget = {{ steps = 30 }}
+[adapt.inner]
+batch_size = 8
+{EVIDENCE}
+[play_off]
+cells = 3
+neighbours = 1
+rounds = 2
+steps = 1
 [target]
 resolution = 8
-train = { kind = "digits", classes = "5-9" }
+train = {{ kind = "digits", classes = "5-9" }}
 """
 TRAIN = """
 [network]

@@ -31,7 +31,7 @@ class ArchitectureConfig:
     """K, cells of a draw, measured on the same images."""
     uniform: float = 0.3
     """Share of them that is drawn uniformly; the others come from q."""
-    beta: float = 3.0
+    beta: float = 2.5
     """β, weight of the evidence: nats for each standard deviation of a measure of weight 1, against β_z of the KL."""
     ridge: float = 4.0
     """regression: pseudo-observations that say an edge makes no difference."""
@@ -41,7 +41,7 @@ class ArchitectureConfig:
     """Measured cells that it takes to halve the doubt whether a new task is like those of the prior."""
     window: int = 10
     """Draws that are remembered, the latest ones."""
-    every: int = 300
+    every: int = 500
     """Gradient steps of the weights before each draw; there is one after the last step, too."""
 
     def __post_init__(self) -> None:

@@ -177,9 +177,9 @@ class MetaConfig:
     """E, meta-iterations."""
     tasks: int = 1
     """C, tasks per meta-iteration."""
-    inner_steps: int = 300
+    inner_steps: int = 500
     """T, gradient steps per task."""
-    warmup: int = 4
+    warmup: int = 8
     """Meta-iterations in which q(z) is moved by training-free scores alone (single), or not at all (soft, hard): cold
     weights mislead."""
     step_size: Schedule = Schedule(1.0, 0.1, "cosine")
@@ -217,7 +217,7 @@ class MetaConfig:
 class Budget:
     """When an adaptation stops: at the first limit it meets."""
 
-    steps: int | None = 900
+    steps: int | None = 1500
     """Gradient steps."""
     seconds: float | None = None
     """Wall-clock seconds."""

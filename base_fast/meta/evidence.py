@@ -30,13 +30,13 @@ THREE: tuple[Score, ...] = ("naswot", "jacov", "synflow")
 class CellEvidenceConfig:
     """Weights of the measures, each in standard deviations of a draw, and their settings; 0 leaves a measure out."""
 
-    shared: float = 1.0
+    shared: float = 0.7
     """Validation loss with the shared weights as they are."""
     own_steps: float = 1.0
     """Validation loss after a few steps of the cell's own from the shared weights."""
     alone: float = 0.0
     """Validation loss of the cell trained alone, from fresh weights."""
-    training_free: float = 0.35
+    training_free: float = 0.5
     """Each of the scores of untrained networks."""
     images: int = 1000
     """The largest number of validation images, for all measures."""

@@ -1,7 +1,7 @@
 """Derivation by play-off: the most probable cells are trained for real, and successive halving leaves one.
 
 The mode of q(z) after a hundred measured cells is not to be trusted: probabilities of whole cells are products of many
-edges' and close to each other. So the field is measured again, on its own steps, longer in each round.
+edges' and close to each other. So the cells of the field are trained alone, longer in each round.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Rule = Literal["play_off", "darts", "pairs"]
 
 @dataclass(frozen=True)
 class PlayOffConfig:
-    """Rounds of a play-off; each doubles the steps of a cell's own and leaves the better half."""
+    """Rounds of a play-off, in which cells are trained alone; each doubles the steps and leaves the better half."""
 
-    cells: int = 12
+    cells: int = 8
     """The first field: the most probable cells of q, and the best of those that the search measured, half and half."""
-    neighbours: int = 12
+    neighbours: int = 24
     """Single-edge changes of the first round's winner that join the second: the most probable ones."""
     rounds: int = 3
     """Rounds; the last one's best cell wins."""
-    steps: int = 40
-    """Steps of a cell's own in the first round."""
+    steps: int = 60
+    """Training steps of each cell in the first round."""
 
     def __post_init__(self) -> None:
         for name, least in (("cells", 2), ("neighbours", 0), ("rounds", 1), ("steps", 1)):
@@ -67,7 +67,7 @@ class Played:
 
 @dataclass(frozen=True)
 class PlayedRound:
-    """A round: the steps of each cell's own, and its cells, best first."""
+    """A round: training steps of each cell, and the cells, best first."""
 
     steps: int
     cells: tuple[Played, ...]
@@ -98,7 +98,7 @@ class PlayOff:
     """A play-off, as a process for `run_loop`; a step measures as many cells as there are cores.
 
     Args:
-        supernet, theta: weights that every cell starts from, with the task's head.
+        supernet, theta: of the adaptation, with the task's head.
         q: the posterior over cells.
         draws: what the search measured.
         task: its training images train the cells, its validation images judge.
@@ -122,8 +122,10 @@ class PlayOff:
         self.supernet, self.theta, self.q, self.task = supernet, theta, q, task
         self.config, self.key = config, start_key
         self._first = _first_field(q, draws, config.cells)
+        # From fresh weights: shared ones know the cells that q drew, and flatter their like.
+        alone = replace(evidence, shared=0.0, own_steps=0.0, alone=1.0)
         self._judges = [
-            evidence_on(replace(evidence, own=replace(evidence.own, steps=config.steps * 2**r)), supernet, theta, task)
+            evidence_on(replace(alone, fresh=replace(alone.fresh, steps=config.steps * 2**r)), supernet, theta, task)
             for r in range(config.rounds)
         ]
         self.chunk = max(torch.get_num_threads(), 1)

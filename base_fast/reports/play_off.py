@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS = "own_steps_loss"
+LOSS = "alone_loss"
 ROUNDS = ("#56b4e9", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 LEAST = 1e-300  # a probability that is drawn on a logarithmic axis
 
@@ -31,8 +31,8 @@ def value_of(cell: Played, quantity: str) -> float:
 
 
 def in_words(quantity: str) -> str:
-    """`own_steps_loss` as people write it."""
-    return {LOSS: "loss after own steps (nats)", "evidence": "evidence in the round (sd)"}.get(
+    """`alone_loss` as people write it."""
+    return {LOSS: "validation loss, trained alone (nats)", "evidence": "evidence in the round (sd)"}.get(
         quantity, quantity.replace("_", " ")
     )
 

@@ -41,6 +41,8 @@ layers = 1
 num_classes = 5
 [meta.inner]
 batch_size = 8
+architecture = {{ cells = 3 }}
+evidence = {{ images = 20, own = {{ steps = 1 }}, batch_size = 4, network = {{ channels = 2, layers = 2 }} }}
 [tasks]
 ways = 5
 resolutions = [8]
@@ -53,7 +55,17 @@ ADAPT = """
 [adapt]
 evaluate_every = 2
 budget.steps = 4
-inner = {batch_size = 8, head = "own"}
+warmup = 2
+[adapt.inner]
+batch_size = 8
+head = "own"
+architecture = {cells = 3, every = 3}
+evidence = {images = 20, own = {steps = 1}, batch_size = 4, network = {channels = 2, layers = 2}}
+[play_off]
+cells = 3
+neighbours = 1
+rounds = 2
+steps = 1
 [target]
 resolution = 8
 train = {kind = "digits", classes = "5-9"}

@@ -176,7 +176,7 @@ def test_a_play_off_halves_the_field_and_doubles_the_steps() -> None:
     for r in record.rounds:
         evidence = [cell.evidence for cell in r.cells]
         assert evidence == sorted(evidence, reverse=True)
-        assert {name for cell in r.cells for name in cell.measured} == {"shared_loss", "own_steps_loss"}
+        assert {name for cell in r.cells for name in cell.measured} == {"alone_loss"}
     by_probability = {cell.genotype: cell.probability for cell in record.rounds[0].cells}
     assert by_probability[probable[0]] == pytest.approx(q.candidates(1)[0].probability)
 

@@ -117,7 +117,7 @@ def played_off(seed: int) -> PlayOffRecord:
         for genotype in cells:
             probability, worth = field[genotype]
             late = worth + rng.normal(0, 0.03)
-            measured = {"shared_loss": 2.0 + worth, "own_steps_loss": 1.8 - 0.3 * number + late, "naswot": 100 - worth}
+            measured = {"alone_loss": 1.8 - 0.3 * number + late, "naswot": 100 - worth}
             played.append(Played(genotype, probability, measured, -10 * late))
         played.sort(key=lambda cell: -cell.evidence)
         rounds.append(PlayedRound(40 * 2**number, tuple(played)))

@@ -27,12 +27,12 @@ def test_the_winner_stands_beside_the_most_probable_cell_and_the_mean() -> None:
     table = play_off_table({"a": RECORD})
     assert [row[:4] for row in table.rows] == [("a", 1, 40, 12), ("a", 2, 80, 18), ("a", 3, 160, 9)]
     last = RECORD.rounds[-1].cells
-    losses = [cell.measured["own_steps_loss"] for cell in last]
+    losses = [cell.measured["alone_loss"] for cell in last]
     probabilities = [cell.probability for cell in last]
     rank = 1 + sorted(probabilities, reverse=True).index(probabilities[0])
     probable = losses[int(np.argmax(probabilities))]
     assert table.rows[-1][4:] == (losses[0], probable, pytest.approx(fmean(losses)), rank)
-    assert "loss after own steps (nats)" in table.notes[0]
+    assert "validation loss, trained alone (nats)" in table.notes[0]
 
 
 def test_a_winner_that_joined_later_has_no_value_before() -> None:
@@ -44,7 +44,7 @@ def test_a_winner_that_joined_later_has_no_value_before() -> None:
 
 
 def test_without_own_steps_it_is_the_evidence() -> None:
-    assert (judged_by(RECORD), judged_by(without_losses(RECORD))) == ("own_steps_loss", "evidence")
+    assert (judged_by(RECORD), judged_by(without_losses(RECORD))) == ("alone_loss", "evidence")
     row = play_off_table({"a": without_losses(RECORD)}).rows[-1]
     assert row[4] == RECORD.rounds[-1].cells[0].evidence
 
@@ -52,7 +52,7 @@ def test_without_own_steps_it_is_the_evidence() -> None:
 def test_every_cell_of_every_round_is_listed_and_the_winner_marked() -> None:
     table = field_table("a", RECORD)
     assert len(table.rows) == 12 + 18 + 9
-    assert table.columns[3:] == ("probability", "evidence", "shared loss", "own steps loss", "naswot", "genotype")
+    assert table.columns[3:] == ("probability", "evidence", "alone loss", "naswot", "genotype")
     marked = {row[-1] for row in table.rows if row[2] == "winner"}
     assert marked == {RECORD.winner.compact()}
     assert table.rows[-9][:3] == (3, 1, "winner")
@@ -63,7 +63,7 @@ def test_the_figure_has_a_panel_for_each_play_off_and_rings_the_winner() -> None
     assert [axes.get_title("left") for axes in figure.axes] == ["Play-off: a", "Play-off: b"]
     axes, best = figure.axes[0], RECORD.rounds[-1].cells[0]
     (ring,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
-    np.testing.assert_allclose(ring.get_xydata(), [[best.probability, best.measured["own_steps_loss"]]])
+    np.testing.assert_allclose(ring.get_xydata(), [[best.probability, best.measured["alone_loss"]]])
     fields = [line for line in axes.lines if line.get_marker() == "o" and line is not ring]
     assert [len(line.get_xdata()) for line in fields] == [12, 18, 9]
     assert axes.get_xscale() == "log"

@@ -73,14 +73,14 @@ def test_it_is_the_adaptation_and_its_play_off(tmp_path):
     assert [row["best"] for row in phases[0][len(phases[1]) :]] == [row["best"] for row in phases[2]]
     assert torch.equal(found.distribution.tensors()["logits"], adapted.posterior.alpha)
     assert found.genotype == record.winner
-    # Each draw measures its different cells once, on 9 images and with 2 steps; a round doubles its steps.
+    # Each draw measures its different cells once, on 9 images and with 2 steps; a round trains from fresh weights.
     assert adapted.draws.draw.unique().tolist() == [0, 1]
     drawn = sum(len(cells.unique(dim=0)) for cells in adapted.draws.choices.split(4))
     played = [(len(one.cells), one.steps) for one in record.rounds]
     assert [size for size, _ in played] == PLAY.sizes
     assert found.spent == {
         "training steps": 4.0 + 2.0 * drawn + sum(size * steps for size, steps in played),
-        "images": 9.0 * (drawn + sum(size for size, _ in played)),
+        "images": 9.0 * drawn,
     }
 
 
