@@ -61,10 +61,10 @@ def cell_layouts(genotype: Genotype) -> dict[str, CellLayout]:
 
 
 @styled
-def draw_genotype(genotype: Genotype, title: str = "", cells: Collection[str] = ("normal", "reduce")) -> Figure:
+def draw_genotype(genotype: Genotype, title: str = "", cells: Collection[str] | None = None) -> Figure:
     """The cells of a genotype, normal left and reduction right (below, where that would be too wide); those of the
-    types `cells` alone."""
-    layouts = {cell: layout for cell, layout in cell_layouts(genotype).items() if cell in cells}
+    types `cells` alone, where they are given."""
+    layouts = {cell: layout for cell, layout in cell_layouts(genotype).items() if cells is None or cell in cells}
     sizes = [(layout.width, layout.extent[1] - layout.extent[0]) for layout in layouts.values()]
     wide = sum(width for width, _ in sizes) + _BETWEEN * (len(sizes) - 1) + 2 * _MARGIN
     stacked = wide > _WIDEST

@@ -90,7 +90,7 @@ def _cells(contents: Contents, write: _Writer) -> Section:
     folded: list[str] = []
     for number, (name, genotype) in enumerate(contents.genotypes.items()):
         text = genotype.compact()
-        figure = draw_genotype(genotype, name, contents.cell_types)
+        figure = draw_genotype(genotype, name, contents.used)
         block = write(figure, f"cells {name}", f"Cells of genotype {name}: {text}", text)
         (blocks if number < _OPEN else folded).append(block)
     if folded:
