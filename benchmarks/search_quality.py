@@ -111,12 +111,17 @@ class Setting:
         draws = max(round(ADAPT.budget.steps / every * self.factor), 1)
         return replace(ADAPT, seed=seed, budget=Budget(steps=draws * every))
 
+    @property
+    def play_off(self) -> PlayOffConfig:
+        """A play-off's: longer or shorter trainings."""
+        return replace(PLAY_OFF, steps=max(round(PLAY_OFF.steps * self.factor), 1))
+
 
 def searched(setting: Setting, start: Posterior, seed: int) -> Outcome:
     """An adaptation and its play-off."""
     begin = time.process_time()
     adaptation = adapt(start, setting.target, setting.adapt(seed))
-    record = play_off(adaptation, setting.target, PLAY_OFF, setting.adapt(seed))
+    record = play_off(adaptation, setting.target, setting.play_off, setting.adapt(seed))
     return Outcome(record.winner, adaptation.posterior.architecture, time.process_time() - begin)
 
 
@@ -166,9 +171,9 @@ class Seed:
         sizes = PLAY_OFF.sizes
         cells = config.budget.steps // architecture.every * architecture.cells
         steps = config.budget.steps + cells * own.steps
-        steps += sum(size * PLAY_OFF.steps * 2**r for r, size in enumerate(sizes))
+        steps += sum(size * self.setting.play_off.steps * 2**r for r, size in enumerate(sizes))
         trainings = cells + sum(sizes)
-        training = SharedTrainingConfig(steps // trainings, own.batch_size, 0.1, 0.0, weight_decay=0.0)
+        training = SharedTrainingConfig(max(steps // trainings, 1), own.batch_size, 0.1, 0.0, weight_decay=0.0)
         supernet = Supernet.from_config(META.supernet)
         fresh = supernet.prior(fold_in(key(self.seed), 7)).mu
         objective = OwnSteps(supernet, fresh, self.setting.target, OwnStepsConfig(training))

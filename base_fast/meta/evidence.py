@@ -35,7 +35,7 @@ class CellEvidenceConfig:
     own_steps: float = 1.0
     """Validation loss after a few steps of the cell's own from the shared weights."""
     alone: float = 0.0
-    """Validation loss of the cell trained alone, from fresh weights."""
+    """Validation loss of the cell trained alone, from fresh weights, always the same ones."""
     training_free: float = 0.5
     """Each of the scores of untrained networks."""
     images: int = 1000

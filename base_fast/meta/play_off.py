@@ -33,7 +33,7 @@ class PlayOffConfig:
     """Rounds of a play-off, in which cells are trained alone; each doubles the steps and leaves the better half."""
 
     cells: int = 8
-    """The first field: the most probable cells of q, and the best of those that the search measured, half and half."""
+    """The first field: the most probable cells of q, and the best of the search's last draw, half and half."""
     neighbours: int = 24
     """Single-edge changes of the first round's winner that join the second: the most probable ones."""
     rounds: int = 3
@@ -214,10 +214,14 @@ class PlayOff:
 
 
 def _first_field(q: IndependentEdges, draws: Draws, cells: int) -> Tensor:
-    """(n, T, E): the most probable cells, and the best measured ones beside them; n ≤ cells, all different."""
+    """(n, T, E): the most probable cells, and the best of the last draw beside them; n ≤ cells, all different.
+
+    Of the last draw alone: evidence is comparable within a draw, and this one knew the most.
+    """
     probable = [torch.from_numpy(encode(one.genotype, q.space)) for one in q.candidates(cells)]
-    order = draws.evidence.argsort(descending=True, stable=True)
-    measured = list(draws.choices[order])
+    last = draws.draw == (draws.draw[-1] if len(draws.draw) else 0)
+    order = draws.evidence[last].argsort(descending=True, stable=True)
+    measured = list(draws.choices[last][order])
     field: list[Tensor] = []
     for source, size in ((probable, cells - cells // 2), (measured, cells), (probable, cells)):
         for cell in source:
@@ -238,7 +242,7 @@ def play_off(
     """Derive a genotype from an adaptation by a play-off.
 
     Args:
-        adaptation: to `task`: its weights are where the cells start, its q(z) and its measured cells are the field.
+        adaptation: to `task`; its q(z) and its measured cells are the first field.
         config: the rounds.
         adapt_config: the adaptation's: what counts as evidence, and the seed.
         run: where to log (phase `name`) and keep checkpoints.

@@ -75,7 +75,9 @@ class MetaTrainer:
         if difference or initial.space != self.supernet.space:
             raise InputError(f"start: the posterior does not fit the supernet: {difference or 'another space'}")
         self._check_tasks(tasks)
-        if self.config.warmup >= self.config.iterations and self.config.inner.alpha.lr > 0.0:
+        inner = self.config.inner
+        cold = inner.z == "single" and inner.evidence.cold is not None
+        if self.config.warmup >= self.config.iterations and inner.alpha.lr > 0.0 and not cold:
             warnings.warn(
                 f"the edge logits never move: warmup is {self.config.warmup} of {self.config.iterations} iterations",
                 stacklevel=2,

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from base_fast.errors import InputError
 from base_fast.objectives.objective import Measurements, Objective, Quantity
+from base_fast.objectives.workers import map_on_cores
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split
 
@@ -42,9 +43,11 @@ class SharedWeights(Objective):
 
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
         paths = F.one_hot(choices, self.space.num_primitives).to(self.theta)
-        scores = [
-            path_scores(self.supernet, self.theta, z, self.split, True, self.images, self.batch_size) for z in paths
-        ]
+
+        def scored(z: Tensor) -> tuple[float, float]:
+            return path_scores(self.supernet, self.theta, z, self.split, True, self.images, self.batch_size)
+
+        scores = map_on_cores(scored, list(paths))
         values = [[100.0 * accuracy, loss] for accuracy, loss in scores]
         costs = torch.full((len(choices), 1), float(self.images), dtype=torch.float64)
         return Measurements(torch.tensor(values, dtype=torch.float64), costs)

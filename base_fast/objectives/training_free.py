@@ -18,6 +18,7 @@ from base_fast.errors import InputError
 from base_fast.evaluation import Network, NetworkConfig, count_parameters
 from base_fast.objectives.networks import build
 from base_fast.objectives.objective import Measurements, Objective, Quantity
+from base_fast.objectives.workers import map_on_cores
 from base_fast.random import fold_in
 from base_fast.space import Space
 from base_fast.tasks import Task
@@ -94,16 +95,17 @@ class TrainingFree(Objective):
         if side is not None and side < x.shape[-1]:
             x = F.adaptive_avg_pool2d(x, side)
         images = float(len(x)) if {"naswot", "jacov"} & set(self.config.scores) else 0.0
-        values = torch.empty(len(choices), len(self.quantities), dtype=torch.float64)
-        costs = torch.zeros(len(choices), 1, dtype=torch.float64)
-        for i, z in enumerate(choices):
+
+        def measured(z: Tensor) -> tuple[list[float], float]:
             if connected(z, self.space):
                 scores = self._scores(build(z, self.space, self.network, self.task.num_classes, seed), x)
-                costs[i] = images
-            else:
-                scores = {"naswot": 0.0, "jacov": jacov(torch.zeros(len(x), 1)), "synflow": 0.0, "parameters": 0.0}
-            values[i] = torch.tensor([scores[score] for score in self.config.scores], dtype=torch.float64)
-        return Measurements(values, costs)
+                return [scores[score] for score in self.config.scores], images
+            none = {"naswot": 0.0, "jacov": jacov(torch.zeros(len(x), 1)), "synflow": 0.0, "parameters": 0.0}
+            return [none[score] for score in self.config.scores], 0.0
+
+        found = map_on_cores(measured, list(choices))
+        values = torch.tensor([scores for scores, _ in found], dtype=torch.float64).view(-1, len(self.quantities))
+        return Measurements(values, torch.tensor([[cost] for _, cost in found], dtype=torch.float64).view(-1, 1))
 
     def _scores(self, network: Network, x: Tensor) -> dict[str, float]:
         wanted, scores = self.config.scores, {}

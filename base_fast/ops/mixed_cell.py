@@ -15,7 +15,7 @@ from base_fast.ops import checks, extension
 from base_fast.ops.memory import MEMORY, kept, kept_dtype, padded, stages
 from base_fast.ops.mixed_cell_path import mixed_cell_path, serves
 from base_fast.ops.mixed_op import MOST, mixed_op
-from base_fast.ops.registry import define_gradient, define_kernel
+from base_fast.ops.registry import define_gradient, define_kernel, gradients
 from base_fast.reference.mixed_cell import edge_shapes, strides
 from base_fast.reference.mixed_cell import mixed_cell as reference
 from base_fast.space import Space
@@ -104,12 +104,12 @@ def _again(
     *_: Any,
 ) -> list[Tensor]:
     """The gradients through the reference, which can be differentiated in turn."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: an input may depend on another one, and is not differentiated through its own history.
-        leaves = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in (*states, z, weights)]
-        y = _plain(leaves[:-2], leaves[-2], leaves[-1], primitives, concat, reduction, chosen)
-        return list(torch.autograd.grad(y, leaves, grad, create_graph=again, allow_unused=True, materialize_grads=True))
+
+    def value(*inputs: Tensor) -> Tensor:
+        *states, z, weights = inputs
+        return _plain(states, z, weights, primitives, concat, reduction, chosen)
+
+    return gradients(value, grad, (*states, z, weights))
 
 
 _kernel = define_kernel(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops.registry import define_gradient, define_kernel, registered
+from base_fast.ops.registry import define_gradient, define_kernel, gradients, registered
 from base_fast.reference.mixed_cell import edges, mixed_cell
 from base_fast.space import Space
 
@@ -84,12 +84,12 @@ def _again(
     grad: Tensor, states: list[Tensor], z: Tensor, weights: Tensor, primitives: list[int], chosen: list[int], *_: Any
 ) -> list[Tensor]:
     """The gradients through the reference, which can be differentiated in turn."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: an input may depend on another one, and is not differentiated through its own history.
-        leaves = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in (*states, z, weights)]
-        y = _reference(leaves[:-2], leaves[-2], leaves[-1], primitives, chosen)
-        return list(torch.autograd.grad(y, leaves, grad, create_graph=again, allow_unused=True, materialize_grads=True))
+
+    def value(*inputs: Tensor) -> Tensor:
+        *states, z, weights = inputs
+        return _reference(states, z, weights, primitives, chosen)
+
+    return gradients(value, grad, (*states, z, weights))
 
 
 _kernel = define_kernel(

@@ -13,7 +13,7 @@ from base_fast.errors import InputError
 from base_fast.ops import checks, extension
 from base_fast.ops.memory import MEMORY, kept, kept_dtype, padded, stages
 from base_fast.ops.mixed_sum import mixed_sum
-from base_fast.ops.registry import define_gradient, define_kernel, registered
+from base_fast.ops.registry import define_gradient, define_kernel, gradients, registered
 from base_fast.reference.mixed_op import mixed_op as reference
 from base_fast.reference.primitives import apply, weight_shapes
 from base_fast.space.primitives import check, find, numbered
@@ -58,13 +58,11 @@ def _again(
     grad: Tensor, x: Tensor, z: Tensor, weights: list[Tensor], primitives: list[int], stride: int, *_: Any
 ) -> list[Tensor]:
     """The gradients through the reference, which can be differentiated in turn."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: an input may depend on another one, and is not differentiated through its own history.
-        leaves = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in (x, z, *weights)]
-        y = _computed(leaves[0], leaves[1], leaves[2:], _names(primitives), stride)
-        found = torch.autograd.grad(y, leaves, grad, create_graph=again, allow_unused=True, materialize_grads=True)
-    return list(found)
+
+    def value(x: Tensor, z: Tensor, *weights: Tensor) -> Tensor:
+        return _computed(x, z, list(weights), _names(primitives), stride)
+
+    return gradients(value, grad, (x, z, *weights))
 
 
 _kernel = define_kernel(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -197,3 +197,15 @@ def _cuda(name: str) -> str:
     if name in _CUDA:
         return _CUDA[name]
     return f"CUDA C++ (compiled for {', '.join(extension.CUDA.facts['architectures'])})"
+
+
+def gradients(function: Callable[..., Tensor], grad: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of function(*inputs) in all inputs, which can be differentiated in turn where gradients are on."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views: an input may depend on another one, and is not differentiated through its own history.
+        leaves = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in inputs]
+        found = torch.autograd.grad(
+            function(*leaves), leaves, grad, create_graph=again, allow_unused=True, materialize_grads=True
+        )
+    return list(found)
