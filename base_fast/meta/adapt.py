@@ -106,6 +106,7 @@ def adapt(
     config = config or AdaptConfig()
     process = Adapting.of(posterior.to(resolve(config.device)), task, config)
     monitors.warn_of_pull(config.inner, process.prior.rho, len(task.train))
+    monitors.warn_of_warmup(config.inner, config.warmup, config.budget.steps, "steps")
     finished = run_loop(
         process,
         name=name,

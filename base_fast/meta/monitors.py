@@ -45,6 +45,15 @@ def warn_of_pull(config: InnerConfig, rho: Tensor, dataset_size: int) -> float:
     return pull
 
 
+def warn_of_warmup(config: InnerConfig, warmup: int, total: int | None, unit: str) -> None:
+    """A warning where the warm-up takes all of a run, so that the evidence of trained weights never counts."""
+    if total is None or warmup < total or config.alpha.lr == 0.0:
+        return
+    cold = config.z == "single" and config.evidence.cold is not None
+    but = ", but for scores of untrained networks" if cold else ""
+    warnings.warn(f"the edge logits never move{but}: warmup is {warmup} of {total} {unit}", stacklevel=3)
+
+
 def architecture(space: Space, alpha: Tensor) -> dict[str, Any]:
     """Entropy per cell type (nats per edge), share and count of `none` and `skip_connect`, largest probability."""
     pi = torch.softmax(alpha, dim=-1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -75,13 +74,7 @@ class MetaTrainer:
         if difference or initial.space != self.supernet.space:
             raise InputError(f"start: the posterior does not fit the supernet: {difference or 'another space'}")
         self._check_tasks(tasks)
-        inner = self.config.inner
-        cold = inner.z == "single" and inner.evidence.cold is not None
-        if self.config.warmup >= self.config.iterations and inner.alpha.lr > 0.0 and not cold:
-            warnings.warn(
-                f"the edge logits never move: warmup is {self.config.warmup} of {self.config.iterations} iterations",
-                stacklevel=2,
-            )
+        monitors.warn_of_warmup(self.config.inner, self.config.warmup, self.config.iterations, "iterations")
         process = _MetaTraining(self, Variables.of(initial), tasks)
         total = self.config.iterations
         state = run_loop(

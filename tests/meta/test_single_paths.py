@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from base_fast import adapt
 from base_fast.distributions import IndependentEdges
 from base_fast.errors import InputError, Interrupted
+from base_fast.evaluation import NetworkConfig
 from base_fast.meta import (
     AdaptConfig,
     Budget,
@@ -238,3 +239,12 @@ def test_the_derived_cell_of_a_single_path_is_evaluated_as_one() -> None:
 def test_refused(make, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("free", "said"), [(0.0, "never move: warmup is 6 of 6 steps"), (0.5, "but for scores of")])
+def test_a_warmup_of_the_whole_budget_is_said(free: float, said: str, recwarn: pytest.WarningsRecorder) -> None:
+    inner = replace(INNER, evidence=replace(EVIDENCE, training_free=free, network=NetworkConfig(channels=2, layers=2)))
+    adapt(PRIOR, TASK, replace(CONFIG, inner=inner, warmup=6))
+    assert [said in str(warning.message) for warning in recwarn] == [True]
+    adapt(PRIOR, TASK, replace(CONFIG, warmup=5))
+    assert len(recwarn) == 1
