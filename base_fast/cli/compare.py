@@ -25,7 +25,9 @@ class Compare(RunCommand):
             tables = comparison_tables(compare(self.settings, run, prepared))
             if run.holds("placements"):
                 tables += placement_tables(run.read("placements", Placements))
+            # Written first: what is printed may end in a pipe that nobody reads to its end.
+            report = write_report(run.path)
             for table in tables:
                 print_table(table)
-            print(f"report: {write_report(run.path)}")
+            print(f"report: {report}")
         return 0

@@ -62,7 +62,6 @@ class CompareStrategies(Command):
         chosen = {name: getattr(self.settings, name) for name in self.strategies}
         scores = compare_on_table(table, chosen, self.query, judge, self.queries, self.seeds)
         summary = scores_table(scores, table, self.query, judge, self.queries)
-        print_table(summary)
         if self.out is not None:
             found = [
                 asdict(one) | {"mean": one.mean, "deviation": one.deviation, "median_rank": one.median_rank}
@@ -70,4 +69,5 @@ class CompareStrategies(Command):
             ]
             data = {"table": asdict(summary), "strategies": found}
             atomic_write(self.out, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+        print_table(summary)
         return 0

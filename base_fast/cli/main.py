@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import importlib
 import shlex
 import sys
@@ -10,6 +12,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from base_fast.cli.output import readable
+from base_fast.cli.sections import open_sections
 from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.runs.provenance import package_version
 
@@ -32,9 +36,18 @@ COMMANDS = {
 INTERRUPTED = 130
 
 
+# What helps against an error of the operating system, whose own message names the file.
+REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free space or choose another place")
+REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "; change its permissions or choose another place")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (an error, explained in a line), 2 (bad usage) or 130 (interrupted)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with readable():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else 2
@@ -43,44 +56,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        print(f"base-fast: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f"did you mean {close[0]}? There" if close else "there"
+        return _complain("base-fast", f"no command {name!r}; {meant} are {', '.join(COMMANDS)}", 2)
+    program = f"base-fast {name}"
     try:
         return _run(name, rest)
     except (InputError, Diverged) as error:
-        print(f"base-fast {name}: {error}", file=sys.stderr)
-        return 1
+        return _complain(program, str(error))
     except OSError as error:
-        # A full disk, a folder without permission: the message names the file.
-        print(f"base-fast {name}: {error}; free space or choose another place", file=sys.stderr)
-        return 1
+        return _complain(program, f"{error}{REMEDIES.get(error.errno or 0, '')}")
+    except MemoryError as error:
+        return _complain(program, f"out of memory ({' '.join(str(error).split()) or 'no details'}); take less at once")
     except Interrupted as error:
-        resume = shlex.join([*(a for a in arguments if a != "--resume"), "--resume"])
-        print(f"base-fast {name}: {error}; resume with: base-fast {resume}", file=sys.stderr)
-        return INTERRUPTED
+        # First, so that no option that takes several values swallows it.
+        words = [name, "--resume", *(word for word in rest if word not in ("--resume", "--no-resume"))]
+        return _complain(program, f"{error}; resume with: base-fast {shlex.join(words)}", INTERRUPTED)
     except KeyboardInterrupt:
-        print(
-            f"base-fast {name}: stopped immediately; --resume continues from the last checkpoint, if there is one",
-            file=sys.stderr,
+        return _complain(
+            program, "stopped immediately; --resume continues from the last checkpoint, if there is one", INTERRUPTED
         )
-        return INTERRUPTED
+
+
+def _complain(program: str, message: str, status: int = 1) -> int:
+    """Say on standard error, in one line, why a command ends; names and values in it may hold anything."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    print(f"{program}: {line}", file=sys.stderr)
+    return status
 
 
 def _run(name: str, rest: list[str]) -> int:
+    return int(_parse(name, rest).execute())
+
+
+def _parse(name: str, rest: list[str]) -> Any:
+    """The command of that name as the words describe it."""
     import tyro
 
     module = importlib.import_module(f"base_fast.cli.{name.replace('-', '_')}")
     command = getattr(module, COMMANDS[name][0])
     description = f"{module.__doc__} {command.__doc__}"
     default, rest = _default(command, rest)
-    chosen = tyro.cli(
+    if default is not None:
+        default, rest = open_sections(default, rest)
+    return tyro.cli(
         command,
         args=rest,
         prog=f"base-fast {name}",
         description=description,
+        # An optional section is absent or there, as `open_sections` found; no subcommand chooses.
+        config=(tyro.conf.AvoidSubcommands,),
         **({"default": default} if default else {}),
     )
-    return int(chosen.execute())
 
 
 def _default(command: Any, rest: list[str]) -> tuple[Any, list[str]]:

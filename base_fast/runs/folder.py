@@ -18,7 +18,7 @@ from base_fast.runs.artefacts import RunInfo
 from base_fast.runs.config_files import from_dict, load_config, save_config, to_dict
 from base_fast.runs.lock import hold
 from base_fast.runs.provenance import provenance
-from base_fast.runs.storage import atomic_write, load_tensors, remove_unfinished, save_tensors
+from base_fast.runs.storage import atomic_write, load_tensors, naming, remove_unfinished, save_tensors
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -137,10 +137,11 @@ class RunFolder:
         seconds = self._seconds_before + time.monotonic() - self._began
         row = {"phase": phase, "step": step, "time": round(seconds, 3), **values}
         line = json.dumps(row, default=_listed)
-        if self._file is None:
-            self._file = _open_for_append(self._metrics)
-        self._file.write(line + "\n")
-        self._file.flush()
+        with naming(self._metrics):
+            if self._file is None:
+                self._file = _open_for_append(self._metrics)
+            self._file.write(line + "\n")
+            self._file.flush()
         writer = self._writer(phase)
         if writer is not None:
             for name, value in _scalars(json.loads(line)):
