@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from base_fast.tasks.torchvision_source import open_torchvision
 
 Kind = Literal["digits", "torchvision", "folder", "shards"]
 
+MOST_CLASSES = 1_000_000
 # What folders inside a data set are called when they are not classes.
 SPLITS = ("train", "val", "valid", "validation", "test")
 
@@ -35,10 +37,11 @@ class SourceConfig:
     name: str = ""
     """torchvision: the data set, e.g. CIFAR10. Otherwise what to call the data; by default the folder's name."""
     split: str = "train"
-    """Which part of the data: train, test, val. Not used by digits, nor by folder and shards when the path alone says
-    it."""
+    """Which part of the data: train, test, val; of EMNIST a variety, e.g. letters or letters-test. Not used by digits,
+    nor by folder and shards when the path alone says it."""
     classes: str = ""
-    """Keep only these classes, e.g. 0-79 or 0,3,5-7; they are renumbered from 0. Empty keeps all."""
+    """Keep only these classes, e.g. 0-79 or 0,3,5-7; they are renumbered from 0. Classes that are called by numbers are
+    meant by these, others by their place, from 0. Empty keeps all."""
     download: bool = False
     """torchvision: let it download missing files."""
     cache: bool = True
@@ -88,7 +91,7 @@ def open_source(config: SourceConfig, resolution: int = 32) -> Source:
     elif config.kind == "torchvision":
         source = open_torchvision(config.name, config.path, config.split, config.download, config.cache)
     elif config.kind == "folder":
-        root = Path(config.path)
+        root = Path(os.path.expanduser(config.path))
         name = config.name or root.resolve().name
         source = open_image_folder(_folder_of_split(root, config.split), name, config.cache, config.max_corrupt)
     elif config.kind == "shards":
@@ -97,7 +100,9 @@ def open_source(config: SourceConfig, resolution: int = 32) -> Source:
         source = open_shards(paths, resolution, config.name or None, config.max_corrupt, cache_dir)
     else:
         raise InputError(f"kind: {config.kind!r}, expected one of {', '.join(get_args(Kind))}")
-    return select_classes(source, parse_classes(config.classes)) if config.classes.strip() else source
+    return (
+        select_classes(source, _numbered(source, parse_classes(config.classes))) if config.classes.strip() else source
+    )
 
 
 def open_tasks(config: TaskConfig) -> TaskDistribution:
@@ -116,18 +121,35 @@ def parse_classes(text: str) -> list[int]:
     """Read class numbers such as "0-79" or "0,3,5-7".
 
     Raises:
-        InputError: the text is something else, or a range runs backwards.
+        InputError: the text is something else, a range runs backwards, or it is longer than any list of classes.
     """
     classes: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", part)
         if match is None:
             raise InputError(f"classes: {text!r}, expected numbers and ranges such as 0-79 or 0,3,5-7")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise InputError(f"classes: {part.strip()!r} runs backwards, expected {last}-{first}")
+        if last - first >= MOST_CLASSES:
+            raise InputError(f"classes: {part.strip()!r} are {last - first + 1:,}, expected at most {MOST_CLASSES:,}")
         classes += range(first, last + 1)
     return classes
+
+
+def _numbered(source: Source, numbers: list[int]) -> list[int]:
+    """The places of the classes that `numbers` mean."""
+    if not all(re.fullmatch(r"\d{1,18}", name) for name in source.class_names):
+        return numbers
+    places = {int(name): place for place, name in enumerate(source.class_names)}
+    if len(places) < source.num_classes:  # such as "1" and "01"
+        return numbers
+    missing = next((number for number in numbers if number not in places), None)
+    if missing is not None:
+        raise InputError(
+            f"classes: {source.name} has no class {missing}, expected some of {min(places)} to {max(places)}"
+        )
+    return [places[number] for number in numbers]
 
 
 def _folder_of_split(root: Path, split: str) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import warn
@@ -14,26 +15,34 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.tasks.optional import require
+from base_fast.tasks.rgb import upright_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What Pillow raises on files that are not images, are cut off or are damaged inside.
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError)
+# Formats that Pillow opens, but that hold films, drawings or any data.
+NO_PICTURES = {"MPEG", "FLI", "EPS", "WMF", "HDF5", "GRIB", "BUFR", "IPTC"}
+NAMED = 20
+
+
+class BrokenImage(ValueError):
+    """An image cannot be decoded; the message is the reason."""
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """The suffixes of the image files that Pillow reads here, in lower case and with their dot."""
+    pillow = require("PIL.Image", "pillow", "reading images")
+    known = pillow.registered_extensions().items()
+    return frozenset(suffix for suffix, kind in known if kind in pillow.OPEN and kind not in NO_PICTURES)
 
 
 def square_rgb(image: Image, resolution: int) -> Tensor:
     """Resize the shorter side of a Pillow image to `resolution` and crop the centre: uint8 (3, R, R).
 
-    Grey, palette, RGBA and CMYK images become RGB; alpha is dropped. 16-bit grey keeps its upper 8 bits.
+    Modes and orientations are made alike by `upright_rgb`, whose errors it raises.
     """
-    if image.mode.startswith("I;16"):
-        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        image = require("PIL.Image", "pillow", "reading images").fromarray(grey)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode != "RGB":
-        image = image.convert("RGB")
+    image = upright_rgb(image)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -44,7 +53,7 @@ def square_rgb(image: Image, resolution: int) -> Tensor:
 
 
 def decode(file: Path | bytes, resolution: int) -> Tensor:
-    """Decode an image file or its bytes: uint8 (3, R, R). Raises one of BROKEN_IMAGE when it is damaged."""
+    """Decode an image file or its bytes: uint8 (3, R, R). Raises BrokenImage when it is damaged."""
     pillow = require("PIL.Image", "pillow", "reading images")
     try:
         with pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
@@ -52,16 +61,28 @@ def decode(file: Path | bytes, resolution: int) -> Tensor:
             # filter, as Pillow's thumbnails do. Other formats ignore this.
             image.draft("RGB", (2 * resolution, 2 * resolution))
             return square_rgb(image, resolution)
-    except pillow.DecompressionBombError as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:
+        raise BrokenImage(damage(error)) from error
 
 
-def report_corrupt(name: str, corrupt: Sequence[str], total: int, max_corrupt: float) -> None:
+def damage(error: Exception) -> str:
+    """What an error of Pillow says of a file, in one line.
+
+    Its decoders raise errors of many types on damaged files, and what opens none of them names an address in memory.
+    """
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "not an image that Pillow can read"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def report_corrupt(name: str, corrupt: Mapping[str, str], total: int, max_corrupt: float) -> None:
     """Warn about the corrupt images that are left out, or refuse the source.
 
     Args:
         name: the source's name.
-        corrupt: the corrupt files, every one of which is named.
+        corrupt: the corrupt files and what is wrong with each; the first 20 are named.
         total: number of images, the corrupt ones included.
         max_corrupt: largest share of corrupt images that is put up with.
 
@@ -70,7 +91,11 @@ def report_corrupt(name: str, corrupt: Sequence[str], total: int, max_corrupt: f
     """
     if not corrupt:
         return
-    found = f"{name}: {len(corrupt)} of {total} images are corrupt: {', '.join(corrupt)}"
+    more = f" and {len(corrupt) - NAMED} more" if len(corrupt) > NAMED else ""
+    found = f"{name}: {len(corrupt)} of {total} images are corrupt: {', '.join(list(corrupt)[:NAMED])}{more}"
+    first = f"(the first: {next(iter(corrupt.values()))})"
     if len(corrupt) > max_corrupt * total:
-        raise InputError(f"{found}; more than max_corrupt = {max_corrupt:g} allows: repair or delete them, or raise it")
-    warn(f"{found}; left out", stacklevel=3)
+        raise InputError(
+            f"{found}; more than max_corrupt = {max_corrupt:g} allows: repair or delete them, or raise it {first}"
+        )
+    warn(f"{found}; left out {first}", stacklevel=3)

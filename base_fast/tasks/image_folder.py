@@ -2,83 +2,127 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from warnings import warn
 
 from torch import Tensor
 
 from base_fast.errors import InputError
-from base_fast.tasks.decode import BROKEN_IMAGE, decode, report_corrupt
+from base_fast.tasks.decode import BrokenImage, damage, decode, image_suffixes, report_corrupt
+from base_fast.tasks.folder_entries import class_folders, files_below
 from base_fast.tasks.lazy import LazySource
 from base_fast.tasks.optional import require
 from base_fast.tasks.parallel import map_in_order
+from base_fast.tasks.rgb import is_wide
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
 JPEG_END = b"\xff\xd9"
 TAIL = 4096
+# Images that Pillow alone does not read, and that would otherwise be passed over without a word.
+UNREADABLE = {".heic", ".heif", ".hif", ".jxl", ".exr", ".hdr", ".dcm", ".svg", ".dng", ".nef", ".cr2", ".cr3", ".arw"}
+SHOWN = 3
 
 
 def open_image_folder(
-    root: str | Path, name: str | None = None, cache: bool = True, max_corrupt: float = 0.01
+    root: str | Path,
+    name: str | None = None,
+    cache: bool = True,
+    max_corrupt: float = 0.01,
+    class_names: Sequence[str] | None = None,
 ) -> LazySource:
-    """Open root/<class>/**/<image>; classes and files in sorted order, decoded when asked for.
+    """Open root/<class>/**/<image>, decoded when asked for.
 
-    Opening reads each file's header and end, not its pixels; only files which look cut off are decoded. Damage that
-    this cannot see raises InputError, naming the file, when the image is used.
+    Classes are sorted by name, numbers in names as numbers; files by path. Links are followed. Hidden entries and what
+    systems leave behind (`@eaDir`, `__MACOSX`, `lost+found`, ...) are no data. An image is any file with a suffix that
+    Pillow reads; images among the other files are reported in a warning.
+
+    Opening reads each file's header and end, and the whole of those whose format has no checksums or whose greys have
+    more than 8 bits. Damage that this cannot see raises InputError, naming the file, when the image is used.
 
     Args:
         root: the folder that holds one folder per class.
         name: what the data is called; None takes the folder's name.
         cache: keep decoded images in memory.
-        max_corrupt: largest share of corrupt files that is left out with a warning.
+        max_corrupt: largest share of corrupt images that is left out with a warning.
+        class_names: the classes of the training images, for images to measure on: folders of the same names may then
+            be missing or empty. None takes those of the folders, none of which may be empty.
 
     Raises:
-        InputError: no such folder, no classes, a class without images, or too many corrupt files.
+        InputError: no such folder, no classes, a class without images, too many corrupt files, or a folder beside
+            those of `class_names`.
     """
-    root = Path(root)
+    root = Path(os.path.expanduser(root))
     name = name or root.resolve().name
-    if not root.is_dir():
-        raise InputError(f"path: {root} is not a folder, expected one with a folder of images per class")
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not classes:
-        raise InputError(f"path: {root} has no folders, expected one folder of images per class")
-    found: list[tuple[Path, int]] = []
-    for label, class_name in enumerate(classes):
-        files = sorted(p for p in (root / class_name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not files:
-            raise InputError(
-                f"path: {root / class_name} has no images ({' '.join(sorted(SUFFIXES))}); add some or delete it"
-            )
-        found += [(file, label) for file in files]
     require("PIL.Image", "pillow", "the source folder")  # before a missing package makes every file look corrupt
-    whole = list(map_in_order(_looks_whole, [file for file, _ in found]))
-    report_corrupt(name, [str(f) for (f, _), ok in zip(found, whole, strict=True) if not ok], len(found), max_corrupt)
-    kept = [item for item, ok in zip(found, whole, strict=True) if ok]
+    folders = class_folders(root)
+    if not folders:
+        raise InputError(f"path: {root} has no folders, expected one folder of images per class")
+    found: list[tuple[Path, str]] = []
+    passed_over: list[Path] = []
+    for folder in folders:
+        inside = files_below(folder)
+        images = [file for file in inside if file.suffix.lower() in image_suffixes()]
+        passed_over += [file for file in inside if file.suffix.lower() not in image_suffixes()]
+        if not images and class_names is None:
+            raise InputError(
+                f"path: {folder} has no images (such as .jpg, .png, .tif, .webp), but {len(inside)} other files; "
+                "add some or delete it"
+            )
+        found += [(file, folder.name) for file in images]
+    names = list(class_names or (folder.name for folder in folders))
+    number = {folder: label for label, folder in enumerate(names)}
+    unknown = next((folder for _, folder in found if folder not in number), None)
+    if unknown is not None:
+        raise InputError(f"path: {root} has a class {unknown!r}, which the training images lack; delete or rename it")
+    _report_passed_over(name, passed_over)
+    damages = list(map_in_order(_damage, [file for file, _ in found]))
+    corrupt = {str(file): reason for (file, _), reason in zip(found, damages, strict=True) if reason}
+    report_corrupt(name, corrupt, len(found), max_corrupt)
+    kept = [item for item, reason in zip(found, damages, strict=True) if not reason]
     files = [file for file, _ in kept]
 
     def read(index: int, resolution: int) -> Tensor:
         try:
             return decode(files[index], resolution)
-        except BROKEN_IMAGE as error:
+        except BrokenImage as error:
             raise InputError(f"{files[index]}: cannot be decoded ({error}); repair or delete it") from error
 
-    return LazySource(name, [label for _, label in kept], classes, read, cache=cache)
+    return LazySource(name, [number[folder] for _, folder in kept], names, read, cache=cache)
 
 
-def _looks_whole(file: Path) -> bool:
+def _damage(file: Path) -> str:
+    """What is wrong with a file, as far as its header, its end or its checksums say; nothing where it looks whole."""
     pillow = require("PIL.Image", "pillow", "the source folder")
     try:
         with pillow.open(file) as image:
-            jpeg = image.format == "JPEG"
-            if not jpeg:
-                image.verify()  # for PNG: the checksums
-        if jpeg and JPEG_END not in _tail(file):
+            checked = image.format in ("PNG", "JPEG") and not is_wide(image.mode)
+            if checked and image.format == "PNG":
+                image.verify()
+        # After its end, a JPEG may have been padded; one that ends otherwise may still be whole.
+        if not (checked and (image.format != "JPEG" or _tail(file).rstrip(b"\0\r\n").endswith(JPEG_END))):
             decode(file, 32)
-    except (*BROKEN_IMAGE, pillow.DecompressionBombError):
-        return False
-    return True
+    except Exception as error:  # Pillow raises errors of many types on damaged headers
+        return damage(error)
+    return ""
 
 
 def _tail(file: Path) -> bytes:
     with file.open("rb") as stream:
         stream.seek(-min(TAIL, file.stat().st_size), 2)
         return stream.read()
+
+
+def _report_passed_over(name: str, files: Sequence[Path]) -> None:
+    images = [file for file in files if file.suffix.lower() in UNREADABLE or _is_image(file)]
+    if images:
+        shown = ", ".join(map(str, images[:SHOWN])) + (", ..." if len(images) > SHOWN else "")
+        warn(f"{name}: {len(images)} files look like images, but have no suffix that is read: {shown}", stacklevel=3)
+
+
+def _is_image(file: Path) -> bool:
+    try:
+        with require("PIL.Image", "pillow", "the source folder").open(file):
+            return True
+    except Exception:
+        return False

@@ -18,7 +18,7 @@ class LazySource:
     Args:
         name: what the data is called.
         labels: whole numbers (N,).
-        class_names: one per class; None uses the numbers.
+        class_names: one per class; None makes a class of every number that occurs.
         read: (index, resolution R) -> uint8 (3, R, R).
         cache: keep what was read in memory (3·R² bytes an image and resolution).
         threads: whether `read` may run in several threads.

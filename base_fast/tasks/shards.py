@@ -22,7 +22,7 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.runs import load_tensors, save_tensors
-from base_fast.tasks.decode import BROKEN_IMAGE, decode, report_corrupt
+from base_fast.tasks.decode import BrokenImage, decode, report_corrupt
 from base_fast.tasks.optional import require
 from base_fast.tasks.parallel import map_in_order
 from base_fast.tasks.resize import check_resolution
@@ -155,23 +155,23 @@ class _RemembersItsEnd:
 def _decode(shards: Sequence[Path], resolution: int, name: str, max_corrupt: float) -> dict[str, Tensor]:
     require("PIL.Image", "pillow", "the source shards")  # before a missing package makes every image look corrupt
 
-    def read(sample: tuple[str, bytes, int]) -> tuple[str, Tensor | None, int]:
+    def read(sample: tuple[str, bytes, int]) -> tuple[str, Tensor | str, int]:
         member, data, label = sample
         try:
             return member, decode(data, resolution), label
-        except BROKEN_IMAGE:
-            return member, None, label
+        except BrokenImage as error:
+            return member, str(error), label
 
     images: list[Tensor] = []
     labels: list[int] = []
-    corrupt: list[str] = []
+    corrupt: dict[str, str] = {}
     samples = _samples(shards)
     first = list(islice(samples, 1))
     thumbnails = all(len(data) < THUMBNAIL_BYTES for _, data, _ in first)
     samples = chain(first, samples)
     for member, image, label in map(read, samples) if thumbnails else map_in_order(read, samples):
-        if image is None:
-            corrupt.append(member)
+        if isinstance(image, str):
+            corrupt[member] = image
         else:
             images.append(image)
             labels.append(label)

@@ -52,14 +52,24 @@ def check_labels(
     Raises:
         InputError: no images, a label out of range, or fewer than two classes.
     """
-    numbers = torch.as_tensor(labels)
-    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
+    try:
+        numbers = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}: labels are no class numbers ({' '.join(str(error).split())})") from None
+    if numbers.ndim == 2 and numbers.shape[1] == 1:
+        numbers = numbers.flatten()
+    whole = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
+    if numbers.ndim != 1 or not whole:
         raise InputError(f"{name}: labels are {numbers.dtype} {tuple(numbers.shape)}, expected whole numbers (N,)")
     numbers = numbers.to(torch.int64)
     if len(numbers) == 0:
         raise InputError(f"{name}: no images; check the path and the split")
     low, high = int(numbers.min()), int(numbers.max())
-    names = tuple(map(str, range(high + 1) if class_names is None else class_names))
+    if class_names is None and low >= 0:
+        # Not 0 to the largest: numbering that starts at 1, or one stray label of 10⁹, must not make empty classes.
+        occurring, numbers = torch.unique(numbers, return_inverse=True)
+        class_names, high = list(map(str, occurring.tolist())), len(occurring) - 1
+    names = tuple(map(str, class_names or ()))
     if low < 0 or high >= len(names):
         wrong = low if low < 0 else high
         raise InputError(f"{name}: label {wrong} is out of range for {len(names)} classes; number them from 0")
@@ -74,8 +84,8 @@ class ArraySource:
     Args:
         name: what the data is called.
         images: uint8 (N, 3, H, W), or grey (N, 1, H, W) or (N, H, W).
-        labels: whole numbers (N,).
-        class_names: one per class; None uses the numbers 0 to max(labels).
+        labels: whole numbers (N,) or (N, 1).
+        class_names: one per class; None makes a class of every number that occurs.
 
     Raises:
         InputError: shapes or dtypes differ, labels are out of range, or there are fewer than two classes.
@@ -88,7 +98,7 @@ class ArraySource:
             raise InputError(f"{name}: images are {images.dtype}, expected uint8 (0 to 255)")
         if images.ndim == 3:
             images = images.unsqueeze(1)
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
             raise InputError(
                 f"{name}: images are {tuple(images.shape)}, expected (N, 3, H, W), (N, 1, H, W) or (N, H, W)"
             )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import tyro
@@ -21,12 +22,32 @@ def test_classes_are_kept_and_renumbered():
     assert source.class_names == ("7", "8", "9", "0")
 
 
+def test_classes_called_by_numbers_are_meant_by_them(tmp_path, encode):
+    for name in range(1, 12):
+        (tmp_path / "set" / str(name)).mkdir(parents=True)
+        (tmp_path / "set" / str(name) / "a.jpg").write_bytes(encode())
+    config = SourceConfig("folder", str(tmp_path / "set"))
+    assert open_source(config).class_names == tuple(map(str, range(1, 12)))
+    assert open_source(replace(config, classes="1-3,10")).class_names == ("1", "2", "3", "10")
+    with pytest.raises(InputError, match="classes: set has no class 0, expected some of 1 to 11"):
+        open_source(replace(config, classes="0-3"))
+
+
 @pytest.mark.parametrize(("text", "classes"), [("0-3", [0, 1, 2, 3]), ("5", [5]), (" 0, 3 , 5 - 7", [0, 3, 5, 6, 7])])
 def test_parse_classes(text, classes):
     assert parse_classes(text) == classes
 
 
-@pytest.mark.parametrize(("text", "message"), [("a", "expected numbers"), ("1,,2", "expected numbers"), ("5-2", "2-5")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a", "expected numbers"),
+        ("1,,2", "expected numbers"),
+        ("5-2", "2-5"),
+        ("0-999999999", "are 1,000,000,000, expected at most"),
+        ("9" * 5000, "expected numbers"),
+    ],
+)
 def test_parse_classes_errors(text, message):
     with pytest.raises(InputError, match=message):
         parse_classes(text)

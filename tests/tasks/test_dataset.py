@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -50,14 +51,12 @@ def test_every_form_of_image(form, resolution):
 
 
 def test_labels_are_taken_from_the_attribute_when_there_is_one():
-    dataset = Flat(FORMS["uint8"])
-    dataset.targets = [1, 0, 1, 0, 1, 0]
+    dataset = Flat(lambda v: torch.zeros(3, 8, 8), 600)
     dataset.classes = ["cat", ("dog", "hound")]
+    dataset.targets = [0, 1] * 300
     source = from_dataset(dataset, name="pets")
-    assert dataset.reads == 0
-    assert (source.labels.tolist(), source.class_names) == ([1, 0] * 3, ("cat", "dog, hound"))
-    dataset.target_transform = lambda label: 1 - label
-    assert from_dataset(dataset).labels.tolist() == [0, 1] * 3
+    assert dataset.reads == 32
+    assert (source.labels.tolist(), source.class_names) == ([0, 1] * 300, ("cat", "dog, hound"))
 
 
 def test_subsets_and_concatenations():
@@ -67,8 +66,81 @@ def test_subsets_and_concatenations():
     part = from_dataset(Subset(dataset, [5, 2, 0]))
     assert (part.labels.tolist(), part.class_names) == ([1, 0, 0], ("cat", "dog"))
     assert part.images(torch.arange(3), 8)[:, 0, 0, 0].tolist() == [100, 40, 0]
-    assert dataset.reads == 3
+    assert dataset.reads == 3 + 3
     assert from_dataset(ConcatDataset([dataset, dataset])).labels.tolist() == [0, 1] * 6
+
+
+class Labelled(Dataset):
+    """Twelve black images; item i has the label `label(i)`, and the attributes are those given."""
+
+    def __init__(self, label, **attributes):
+        self.label = label
+        vars(self).update(attributes)
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return torch.zeros(3, 8, 8), self.label(index)
+
+
+ATTRIBUTES = {
+    "other numbers": {"targets": [i % 3 + 1 for i in range(12)]},
+    "finer classes": {"targets": list(range(12)), "classes": [f"breed {i}" for i in range(12)]},
+    "another order": {"labels": [(11 - i) % 3 for i in range(12)]},
+    "of the inner set": {"targets": [i % 3 for i in range(13)]},
+    "rows": {"targets": torch.arange(12).remainder(3)[:, None].expand(12, 8)},
+    "columns": {"targets": np.arange(12)[:, None] % 3},
+    "one-hot": {"targets": torch.eye(3).repeat(4, 1)},
+    "names": {"targets": ["cat", "dog", "cow"] * 4},
+    "a method": {"labels": lambda: [0, 1, 2] * 4},
+    "a mapping": {"_labels": {"cat": 0}},
+    "ragged": {"targets": [[0], [1, 2]] * 6},
+    "transformed": {"targets": list(range(12)), "target_transform": lambda label: label % 3},
+}
+
+
+@pytest.mark.parametrize("attributes", ATTRIBUTES.values(), ids=ATTRIBUTES)
+def test_labels_are_those_of_the_items(attributes):
+    dataset = Labelled(lambda i: i % 3, **attributes)
+    for one in (dataset, ConcatDataset([dataset]), Subset(dataset, range(12))):
+        source = from_dataset(one)
+        assert source.labels.tolist() == [0, 1, 2] * 4
+        assert source.num_classes == 3
+
+
+def test_an_item_that_differs_from_the_attribute_is_an_error_when_it_is_used():
+    class Odd(Flat):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[0], 1 if index == 500 else index % 2
+
+    dataset = Odd(lambda v: torch.zeros(3, 8, 8), 600)
+    dataset.targets = [0, 1] * 300
+    source = from_dataset(dataset)
+    assert source.images(torch.arange(499), 8).shape[0] == 499
+    with pytest.raises(InputError, match=r"Odd\[500\]: its label is 1, but was 0"):
+        source.images(torch.tensor([500]), 8)
+
+
+FORMS_OF_LABELS = {
+    "numpy": np.int64,
+    "uint8": np.uint8,
+    "tensor": torch.tensor,
+    "one element": lambda i: np.array([i]),
+    "one element of a tensor": lambda i: torch.tensor([[i]]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_LABELS.values(), ids=FORMS_OF_LABELS)
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (1, 2, 3), (0, 10, 20), (3, 7, 200)])
+def test_classes_are_the_numbers_that_occur(form, numbers):
+    source = from_dataset(Labelled(lambda i: form(numbers[i % 3])))
+    assert source.labels.tolist() == [0, 1, 2] * 4
+    assert source.class_names == tuple(map(str, numbers))
+
+
+def test_a_stray_label_makes_one_class():
+    assert from_dataset(Labelled(lambda i: 10**15 if i == 3 else i % 2)).class_names == ("0", "1", str(10**15))
 
 
 def test_an_opened_image_is_left_as_it_was(tmp_path, encode):
@@ -86,6 +158,11 @@ def test_an_opened_image_is_left_as_it_was(tmp_path, encode):
         (Flat(lambda v: torch.zeros(3, 8, 8, dtype=torch.int32)), "expected uint8 or floating point"),
         (Flat(lambda v: torch.zeros(2, 8, 8)), "expected \\(3, H, W\\)"),
         (Flat(lambda v: "a path"), "image is str, expected a Pillow image or a tensor"),
+        (Flat(lambda v: torch.full((3, 8, 8), float("nan"))), r"outside \[0, 1\] \(nan to nan\)"),
+        (Flat(lambda v: torch.ones(3, 8, 8).index_fill(1, torch.tensor(2), float("nan"))), r"outside \[0, 1\]"),
+        (Flat(lambda v: torch.full((3, 8, 8), float("inf"))), r"outside \[0, 1\]"),
+        (Flat(lambda v: torch.zeros(3, 0, 0)), "expected \\(3, H, W\\)"),
+        (Flat(lambda v: Image.new("F", (8, 8), float("nan"))), r"Flat\[0\]: cannot be decoded \(greys from nan to nan"),
     ],
 )
 def test_image_errors(dataset, message):
@@ -99,10 +176,21 @@ class Stream(IterableDataset):
         return iter(())
 
 
+class StreamWithLength(Stream):
+    def __len__(self):
+        return 2
+
+
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
         (Stream(), "expected a map-style data set"),
+        (StreamWithLength(), "expected a map-style data set"),
+        (Labelled(lambda i: 1 / i), r"Labelled\[0\]: ZeroDivisionError: division by zero"),
+        ([{"image": None, "label": 0}] * 2, r"list\[\d\]: the item is a dict, expected an \(image, class number\)"),
+        ([(None, True), (None, False)], "labels are class numbers, got bool 'True'"),
+        ([(None, torch.eye(2)[0]), (None, torch.eye(2)[1])], r"labels are class numbers, got Tensor \(2,\)"),
+        ([(None, 10**20), (None, 1)], "labels are class numbers, got int"),
         (TensorDataset(torch.zeros(2, 3, 8, 8)), r"expected an \(image, class number\) pair"),
         ([(None, "cat"), (None, "dog")], "labels"),
         ([(None, 0.5), (None, 1.0)], "labels"),
@@ -159,6 +247,9 @@ def test_torchvision_options_reach_the_class(cifar):
         ("CIFAR10", "val", "split: 'val', expected 'train' or 'test'"),
         ("CIFAR10", "train", "CIFAR10 cannot be opened in .* download"),
         ("SVHN", "val", "SVHN cannot be opened"),
+        ("EMNIST", "train", "split: 'train', but EMNIST expects one of its varieties .*letters.*followed by -test"),
+        ("EuroSAT", "test", "split: 'test', but EuroSAT has no splits"),
+        ("ImageNet", "train", "ImageNet cannot be opened in .*(?<!fetch it\\))$"),
     ],
 )
 def test_torchvision_errors(tmp_path, name, split, message):
@@ -167,9 +258,32 @@ def test_torchvision_errors(tmp_path, name, split, message):
     assert "\n" not in str(error.value)
 
 
-def test_download_is_passed_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "split"), [("CIFAR10", "train"), ("EMNIST", "letters"), ("QMNIST", "test")])
+def test_download_is_passed_on(tmp_path, monkeypatch, name, split):
+    """Also through the keywords that a data set only passes on to the one it extends."""
     asked = []
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", lambda self: asked.append(True))
+    monkeypatch.setattr(getattr(torchvision.datasets, name), "download", lambda self: asked.append(True))
     with pytest.raises(InputError, match="cannot be opened"):
-        open_torchvision("CIFAR10", tmp_path, "train", download=True)
+        open_torchvision(name, tmp_path, split, download=True)
     assert asked == [True]
+
+
+@pytest.fixture
+def emnist(tmp_path):
+    """EMNIST's letters, labelled from 1 to 26: four images each to learn from and two to test on."""
+    for half, count in (("train", 4), ("test", 2)):
+        file = tmp_path / "EMNIST" / "raw" / f"emnist-letters-{half}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        images, labels = np.zeros((26 * count, 28, 28), dtype=np.uint8), np.arange(26 * count, dtype=np.uint8) % 26 + 1
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            file.with_name(f"{file.name}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    return tmp_path
+
+
+def test_varieties_and_halves_of_emnist(emnist):
+    train, test = (open_torchvision("EMNIST", emnist, split) for split in ("letters", "letters-test"))
+    assert (len(train.labels), len(test.labels)) == (104, 52)
+    assert train.class_names == test.class_names == tuple("abcdefghijklmnopqrstuvwxyz")
+    assert train.labels.tolist() == [i % 26 for i in range(104)]
+    assert len(open_torchvision("EMNIST", emnist, "letters", train=False).labels) == 52
