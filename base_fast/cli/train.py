@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -10,7 +11,7 @@ from base_fast.cli.command import Flat, RunCommand
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig, train, trained
 from base_fast.runs import save_tensors
-from base_fast.space import Genotype, genotypes
+from base_fast.space import Genotype, genotypes, notation
 from base_fast.tasks import TargetConfig, open_target
 
 
@@ -28,7 +29,8 @@ class Train(RunCommand):
     """Leaves the trained weights in RUN/network.safetensors."""
 
     genotype: str = ""
-    """A genotype.json, a published genotype's name (BASE_CIFAR_TUNED, DARTS_V2, ...), or a compact string."""
+    """A published genotype's name (BASE_CIFAR_TUNED, DARTS_V2, ...); or a genotype in any notation (JSON, a compact or
+    NAS-Bench-201 string, Genotype(normal=[...], ...)), or a file or run folder that holds one."""
     Settings: ClassVar = TrainSettings
     settings: Annotated[TrainSettings, Flat] = TrainSettings()
 
@@ -53,19 +55,39 @@ class Train(RunCommand):
 
 
 def read_genotype(text: str) -> Genotype:
-    """A genotype from a JSON file, a published name, or a compact string."""
+    """A genotype from a file or run folder, a published name, or any notation that `Genotype.parse` reads."""
     if not text:
         raise InputError("--genotype: not given, expected a genotype.json, a published name or a compact string")
-    if text in genotypes.ALL:
-        return genotypes.ALL[text]
-    if text.endswith(".json"):
-        path = Path(text)
-        if not path.is_file():
-            raise InputError(f"--genotype: no file {path}")
-        try:
-            return Genotype.from_json(path.read_text(encoding="utf-8"))
-        except UnicodeDecodeError:
-            raise InputError(f"--genotype: {path} is not text, expected JSON") from None
-    if "~" in text:
+    published = {name.lower(): one for name, one in genotypes.ALL.items()}
+    name = text.strip().removeprefix("genotypes.").lower()
+    if name in published:
+        return published[name]
+    path = Path(text).expanduser()
+    if _exists(path):
+        return _genotype_in(path / "genotype.json" if path.is_dir() else path)
+    if re.fullmatch(r"[^\s(){}\[\]|>;]+\.\w{1,5}|[^\s(){}\[\]|>;~]*/[^\s(){}\[\]|>;~]*", text):
+        raise InputError(f"--genotype: no file {path}")
+    if re.fullmatch(r"[\w.-]+", text):
+        return genotypes.get(text)
+    return Genotype.parse(text)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or with a zero byte: a genotype's text
+        return False
+
+
+def _genotype_in(path: Path) -> Genotype:
+    try:
+        with path.open("rb") as file:
+            text = file.read(notation.LONGEST + 1).decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"--genotype: cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--genotype: {path} is not text, expected a genotype in any notation") from None
+    try:
         return Genotype.parse(text)
-    return genotypes.get(text)
+    except InputError as error:
+        raise InputError(f"--genotype: {path}: {error}") from None

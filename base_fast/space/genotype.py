@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from base_fast.errors import InputError
+from base_fast.space import notation
+from base_fast.space.notation import short
 from base_fast.space.primitives import PRIMITIVES, is_primitive_name
 from base_fast.space.space import CELL_TYPES, DARTS, NONE, Space, check_concat, check_fields
 
@@ -134,7 +136,7 @@ class Genotype:
         """The inverse of `to_json`; raises InputError naming a missing, unknown or ill-formed field."""
         try:
             data: Any = json.loads(text)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"genotype: not JSON: {error}") from error
         if not isinstance(data, dict):
             raise InputError(f"genotype: a JSON {type(data).__name__}; expected an object")
@@ -163,22 +165,27 @@ class Genotype:
 
     @classmethod
     def parse(cls, text: str) -> Genotype:
-        """The inverse of `compact`; raises InputError quoting the part that cannot be read."""
+        """The inverse of `compact`; raises InputError quoting the part that cannot be read.
+
+        Reads other notations too (`space.notation`): JSON, Genotype(normal=[...], ...) as DARTS and base_fast print
+        it, a NAS-Bench-201 structure, or a text in which one of these stands.
+        """
         if not isinstance(text, str):
             raise InputError(f"genotype: a {type(text).__name__}; expected a string")
         if text.strip().startswith("|"):
             return cls._parse_nas_bench_201(text.strip())
         match = _CELLS.fullmatch(text.strip())
         if match is None:
-            raise InputError(
-                f"genotype: cannot read {_short(text)}; expected 'normal: PRIMITIVE~PREDECESSOR ... -> NODE,...; "
-                "reduce: ... -> ...' or a NAS-Bench-201 string"
-            )
+            found = notation.find(text)
+            if isinstance(found, str):
+                return cls.parse(found)
+            check_fields("genotype", found, notation.FIELDS)
+            return cls(**found)
         normal, normal_concat, reduce, reduce_concat = (group or "" for group in match.groups())
         return cls(
-            _parse_pairs(normal.replace("|", " ").split()),
+            _parse_pairs(re.split(r"[\s|,]+", normal.strip(" |,"))),
             _parse_concat("normal_concat", normal_concat),
-            _parse_pairs(reduce.replace("|", " ").split()),
+            _parse_pairs(re.split(r"[\s|,]+", reduce.strip(" |,"))),
             _parse_concat("reduce_concat", reduce_concat),
         )
 
@@ -188,11 +195,11 @@ class Genotype:
         nodes = text.split("+")
         for number, node in enumerate(nodes, start=1):
             if len(node) < 2 or node[0] != "|" or node[-1] != "|":
-                raise InputError(f"genotype: cannot read node {number}, {_short(node)}; expected |PRIMITIVE~0|...|")
+                raise InputError(f"genotype: cannot read node {number}, {short(node)}; expected |PRIMITIVE~0|...|")
             entering = _parse_pairs(node[1:-1].split("|"))
             if [predecessor for _, predecessor in entering] != list(range(number)):
                 raise InputError(
-                    f"genotype: node {number} is {_short(node)}; expected predecessors 0..{number - 1} in order"
+                    f"genotype: node {number} is {short(node)}; expected predecessors 0..{number - 1} in order"
                 )
             pairs += entering
         return cls(pairs, (len(nodes),), (), ())
@@ -246,11 +253,11 @@ def _pairs(field: str, value: object) -> tuple[Pair, ...]:
     pairs = []
     for index, pair in enumerate(_sequence(field, value)):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise InputError(f"{field}[{index}]: {_short(pair)}; expected a (primitive, predecessor) pair")
+            raise InputError(f"{field}[{index}]: {short(pair)}; expected a (primitive, predecessor) pair")
         primitive, predecessor = pair
         if not is_primitive_name(primitive):
             raise InputError(
-                f"{field}[{index}]: primitive {_short(primitive)}; expected letters, digits and underscores"
+                f"{field}[{index}]: primitive {short(primitive)}; expected letters, digits and underscores"
             )
         pairs.append((str(primitive), _integer(f"{field}[{index}]: predecessor", predecessor)))
     return tuple(pairs)
@@ -263,7 +270,7 @@ def _integers(field: str, value: object) -> tuple[int, ...]:
 def _sequence(field: str, value: object) -> Sequence[Any]:
     # range: DARTS itself writes normal_concat=range(2, 6).
     if not isinstance(value, (list, tuple, range)):
-        raise InputError(f"{field}: {_short(value)}; expected a list or a tuple")
+        raise InputError(f"{field}: {short(value)}; expected a list or a tuple")
     return value
 
 
@@ -273,15 +280,15 @@ def _integer(what: str, value: Any) -> int:
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise InputError(f"{what} {_short(value)}; expected an integer") from None
+        raise InputError(f"{what} {short(value)}; expected an integer") from None
 
 
 def _parse_pairs(words: Sequence[str]) -> list[Pair]:
     pairs = []
-    for word in words:
+    for word in words if any(words) else ():
         match = _PAIR.fullmatch(word)
         if match is None:
-            raise InputError(f"genotype: cannot read {_short(word)}; expected PRIMITIVE~PREDECESSOR")
+            raise InputError(f"genotype: cannot read {short(word)}; expected PRIMITIVE~PREDECESSOR")
         pairs.append((match[1], int(match[2])))
     return pairs
 
@@ -290,10 +297,5 @@ def _parse_concat(field: str, text: str) -> list[int]:
     words = [word.strip() for word in text.split(",")] if text.strip() else []
     for word in words:
         if re.fullmatch(r"-?[0-9]+", word) is None:
-            raise InputError(f"{field}: cannot read {_short(word)}; expected integers with commas between")
+            raise InputError(f"{field}: cannot read {short(word)}; expected integers with commas between")
     return [int(word) for word in words]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
