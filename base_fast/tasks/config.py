@@ -95,7 +95,7 @@ def open_source(config: SourceConfig, resolution: int = 32) -> Source:
         name = config.name or root.resolve().name
         source = open_image_folder(_folder_of_split(root, config.split), name, config.cache, config.max_corrupt)
     elif config.kind == "shards":
-        paths = _shards_of_split(Path(config.path), config.split)
+        paths = _shards_of_split(Path(os.path.expanduser(config.path)), config.split)
         cache_dir = config.cache_dir or None
         source = open_shards(paths, resolution, config.name or None, config.max_corrupt, cache_dir)
     else:
@@ -166,9 +166,8 @@ def _folder_of_split(root: Path, split: str) -> Path:
 def _shards_of_split(path: Path, split: str) -> str | list[Path]:
     if not path.is_dir():
         return str(path)
-    shards = sorted(
-        p for p in path.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")) and split in re.split("[-_.]", p.name)
-    )
+    tars = [p for p in path.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")) and not p.name.startswith(".")]
+    shards = sorted(p for p in tars if split in re.split("[-_.]", p.name))
     if not shards:
         raise InputError(f"path: {path} has no .tar or .tar.gz file with {split!r} in its name; check path and split")
     return shards

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import glob
-import gzip
 import hashlib
 import json
 import os
-import re
-import tarfile
-import zlib
-from collections.abc import Iterator, Sequence
-from itertools import chain, groupby, islice
-from operator import itemgetter
+from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
 from warnings import warn
 
 import torch
@@ -23,17 +16,17 @@ from torch import Tensor
 from base_fast.errors import InputError
 from base_fast.runs import load_tensors, save_tensors
 from base_fast.tasks.decode import BrokenImage, decode, report_corrupt
+from base_fast.tasks.memory import check_fits
 from base_fast.tasks.optional import require
 from base_fast.tasks.parallel import map_in_order
 from base_fast.tasks.resize import check_resolution
+from base_fast.tasks.shard_paths import shard_paths
+from base_fast.tasks.shard_samples import Sample, ShardSamples
 from base_fast.tasks.source import ArraySource
 
-IMAGE_MEMBERS = ("jpg", "jpeg", "png")
-GZIP = b"\x1f\x8b"
-BLOCK = 512  # a tar file is made of blocks of this many bytes
 # Decoding a thumbnail is mostly Python reading its header, which threads only slow down (by a half, at 32×32).
 THUMBNAIL_BYTES = 16_000
-BROKEN_SHARD = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
+IMAGES_BETWEEN_CHECKS = 1000
 
 
 def open_shards(
@@ -45,11 +38,13 @@ def open_shards(
 ) -> ArraySource:
     """Open .tar or .tar.gz shards; every image is decoded now, at `resolution`, into 3·R² bytes of memory.
 
-    A `classes.txt` beside the first shard names the classes, one per line (of `id<TAB>words` the words are used);
-    without it they are numbered 0 to the largest label.
+    A sample is an image in any format that Pillow reads and its class number in `<key>.cls`, side by side. A
+    `classes.txt` beside the first shard names the classes, one per line (of `id<TAB>words` the words are used); without
+    it they are the numbers that occur.
 
     Args:
-        paths: a path, a glob (`data/*-train-*.tar.gz`), a brace pattern (`train-{000000..000004}.tar`), or several.
+        paths: a path, a glob (`data/*-train-*.tar.gz`), a brace pattern (`train-{000000..000004}.tar`), or several; see
+            `shard_paths`.
         resolution: R, pixels per side. Other resolutions are resized from this one.
         name: what the data is called; None takes the folder's name.
         max_corrupt: largest share of corrupt images that is left out with a warning.
@@ -57,17 +52,17 @@ def open_shards(
             recognized by the shards' names, sizes and modification times and the resolution. None keeps nothing.
 
     Raises:
-        InputError: no shard matches, a shard is damaged, a sample lacks its image or label, or labels are out of range.
+        InputError: no shard matches, a shard is damaged, a sample lacks its image or label, labels are out of range, or
+            the images do not fit into memory.
     """
     check_resolution(resolution)
-    shards = _expand(paths)
+    shards = shard_paths(paths)
     name = name or shards[0].parent.name
-    entry = (
-        None
-        if cache_dir is None
-        else Path(cache_dir) / f"{name}-{_fingerprint(shards, resolution, max_corrupt)}.safetensors"
-    )
-    arrays = _load(entry)
+    entry = None
+    if cache_dir is not None:
+        file = f"{name}-{_fingerprint(shards, resolution, max_corrupt)}.safetensors".replace("/", "_")
+        entry = Path(os.path.expanduser(cache_dir)) / file
+    arrays = _load(entry, resolution)
     if arrays is None:
         arrays = _decode(shards, resolution, name, max_corrupt)
         if entry is not None:
@@ -75,118 +70,53 @@ def open_shards(
     return ArraySource(name, arrays["images"], arrays["labels"], _class_names(shards[0].parent / "classes.txt"))
 
 
-def _expand(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    braceexpand = require("braceexpand", "braceexpand", "the source shards").braceexpand
-    patterns = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    shards: list[Path] = []
-    for pattern in patterns:
-        for one in braceexpand(str(pattern)):
-            matches = [one] if os.path.isfile(one) else sorted(filter(os.path.isfile, glob.glob(one, recursive=True)))
-            if not matches:
-                raise InputError(f"path: no shard matches {one!r}, expected .tar or .tar.gz files")
-            shards += [Path(match).resolve() for match in matches]
-    if not shards:
-        raise InputError("path: no shards given, expected .tar or .tar.gz files")
-    return list(dict.fromkeys(shards))
-
-
-def _samples(shards: Sequence[Path]) -> Iterator[tuple[str, bytes, int]]:
-    """Yield ("<shard>/<index>.<suffix>", the image's bytes, label)."""
-    for shard in shards:
-        for sample in _members(shard):
-            index = sample["__key__"]
-            suffix = next((s for s in IMAGE_MEMBERS if s in sample), None)
-            if suffix is None or "cls" not in sample:
-                missing = "cls" if suffix else f"image ({', '.join(IMAGE_MEMBERS)})"
-                raise InputError(f"path: {shard}: sample {index} has no {missing}; keep its members next to each other")
-            try:
-                label = int(sample["cls"])
-            except ValueError as error:
-                text = sample["cls"][:20]
-                raise InputError(f"path: {shard}: {index}.cls is {text!r}, expected a class number") from error
-            yield f"{shard.name}/{index}.{suffix}", sample[suffix], label
-
-
-def _members(shard: Path) -> Iterator[dict[str, Any]]:
-    """Yield {"__key__": index, suffix: bytes, ...} for every sample of a shard: files of one name side by side."""
-    try:
-        with shard.open("rb") as file, gzip.open(file) if file.read(2) == GZIP else file as plain:
-            file.seek(0)
-            stream = _RemembersItsEnd(plain)
-            with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
-                for key, files in groupby(_files(archive), key=itemgetter(0)):
-                    sample: dict[str, Any] = {"__key__": key}
-                    for _, suffix, data in files:
-                        if suffix in sample:
-                            raise ValueError(f"it holds two files {key}.{suffix}")
-                        sample[suffix] = data
-                    yield sample
-            # Python's reader takes a header that is cut off or damaged for the end, but a tar file ends in zeros.
-            rest = iter(lambda: stream.read(BLOCK), b"")
-            if any(block.strip(b"\0") for block in rest) or stream.end.strip(b"\0"):
-                raise tarfile.ReadError("it is cut off or damaged")
-    except BROKEN_SHARD as error:
-        reason = str(error.args[0]) if error.args else type(error).__name__
-        raise InputError(f"path: {shard} cannot be read as a tar file ({reason}); fetch it again") from error
-
-
-def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (key, suffix, content) as WebDataset names them: "a/00001", "seg.jpg" of "a/00001.Seg.jpg"."""
-    for member in archive:
-        named = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name)
-        content = archive.extractfile(member) if member.isfile() and named else None
-        if content is not None and named is not None:
-            yield named[1], named[2].lower(), content.read()
-
-
-class _RemembersItsEnd:
-    """A stream, and the last block that was read from it."""
-
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
-        self._stream = stream
-        self.end = b""
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.end = data[-BLOCK:] or self.end
-        return data
-
-
 def _decode(shards: Sequence[Path], resolution: int, name: str, max_corrupt: float) -> dict[str, Tensor]:
     require("PIL.Image", "pillow", "the source shards")  # before a missing package makes every image look corrupt
 
-    def read(sample: tuple[str, bytes, int]) -> tuple[str, Tensor | str, int]:
-        member, data, label = sample
+    def read(sample: Sample) -> tuple[str, Tensor | str, int]:
         try:
-            return member, decode(data, resolution), label
+            return sample.name, decode(sample.image, resolution), sample.label
         except BrokenImage as error:
-            return member, str(error), label
+            return sample.name, str(error), sample.label
 
-    images: list[Tensor] = []
+    # Grows in place: of a list of images there would be a copy at the end, of all of them.
+    pixels = bytearray()
     labels: list[int] = []
     corrupt: dict[str, str] = {}
-    samples = _samples(shards)
-    first = list(islice(samples, 1))
-    thumbnails = all(len(data) < THUMBNAIL_BYTES for _, data, _ in first)
-    samples = chain(first, samples)
-    for member, image, label in map(read, samples) if thumbnails else map_in_order(read, samples):
+    samples = ShardSamples(shards)
+    stream = iter(samples)
+    first = list(islice(stream, 1))
+    thumbnails = all(len(sample.image) < THUMBNAIL_BYTES for sample in first)
+    stream = chain(first, stream)
+    for member, image, label in map(read, stream) if thumbnails else map_in_order(read, stream):
         if isinstance(image, str):
             corrupt[member] = image
-        else:
-            images.append(image)
-            labels.append(label)
-    report_corrupt(name, corrupt, len(images) + len(corrupt), max_corrupt)
-    if not images:
+            continue
+        pixels += image.numpy().tobytes()
+        labels.append(label)
+        if len(labels) % IMAGES_BETWEEN_CHECKS == 0:
+            expected = round(len(labels) / samples.share)
+            check_fits(name, expected, resolution, held=len(labels))
+    report_corrupt(name, corrupt, len(labels) + len(corrupt), max_corrupt)
+    if not labels:
         raise InputError(
             f"path: {', '.join(map(str, shards))}: no samples, expected <index>.jpg and <index>.cls members"
         )
-    return {"images": torch.stack(images), "labels": torch.tensor(labels)}
+    images = torch.frombuffer(pixels, dtype=torch.uint8).view(-1, 3, resolution, resolution)
+    return {"images": images, "labels": torch.tensor(labels)}
 
 
 def _class_names(file: Path) -> list[str] | None:
     if not file.is_file():
         return None
-    return [line.split("\t", 1)[-1].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"path: {file} cannot be read ({error}), expected one class name per line, in UTF-8") from None
+    names = [line.split("\t", 1)[-1].strip() for line in lines]
+    if "" in names:
+        raise InputError(f"path: {file} has no name in line {names.index('') + 1}, expected one class name per line")
+    return names
 
 
 def _fingerprint(shards: Sequence[Path], resolution: int, max_corrupt: float) -> str:
@@ -195,14 +125,19 @@ def _fingerprint(shards: Sequence[Path], resolution: int, max_corrupt: float) ->
     return hashlib.sha256(json.dumps([facts, resolution, max_corrupt]).encode()).hexdigest()[:16]
 
 
-def _load(entry: Path | None) -> dict[str, Tensor] | None:
+def _load(entry: Path | None, resolution: int) -> dict[str, Tensor] | None:
     if entry is None or not entry.is_file():
         return None
     try:
-        return load_tensors(entry)[0]
+        tensors, _ = load_tensors(entry)
     except InputError as error:
         warn(f"{error}; the shards are decoded again", stacklevel=3)
         return None
+    images, labels = (tensors.get(name, torch.empty(0)) for name in ("images", "labels"))
+    if images.shape[1:] != (3, resolution, resolution) or images.shape[:1] != labels.shape:
+        warn(f"{entry} holds something else than images and labels; the shards are decoded again", stacklevel=3)
+        return None
+    return {"images": images, "labels": labels}
 
 
 def _save(entry: Path, arrays: dict[str, Tensor], name: str) -> None:

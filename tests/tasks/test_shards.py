@@ -10,6 +10,9 @@ import torch
 
 import base_fast.tasks.shards as shards_module
 from base_fast.errors import InputError
+from base_fast.runs import save_tensors
+from base_fast.tasks import memory
+from base_fast.tasks.shard_samples import ShardSamples
 from base_fast.tasks.shards import open_shards
 
 
@@ -51,14 +54,6 @@ def test_png_members_and_other_resolutions(tmp_path, encode, write_tar):
     assert source.images(torch.arange(2), 12).shape == (2, 3, 12, 12)
 
 
-def test_folders_and_other_members(tmp_path, encode, write_tar):
-    """Names up to the first dot of the last part are the sample's; what has none belongs to no sample."""
-    members = [("x.y/a.seg.png", b""), ("x.y/a.jpg", encode()), ("x.y/a.cls", b"0"), ("x.y/._a.jpg", b"no image")]
-    members += [("README", b""), ("x.y/b.jpg", encode()), ("x.y/b.cls", b"1")]
-    found = list(shards_module._samples([write_tar(tmp_path / "a.tar", members)]))
-    assert [(name, label) for name, _, label in found] == [("a.tar/x.y/a.jpg", 0), ("a.tar/x.y/b.jpg", 1)]
-
-
 def test_class_names_lie_beside_the_shards(tmp_path, members, write_tar):
     (tmp_path / "classes.txt").write_text("n01\tgoldfish, Carassius\nfrog\nunused\n")
     path = write_tar(tmp_path / "a.tar", members)
@@ -86,7 +81,7 @@ def test_corrupt_images_are_left_out_and_named(tmp_path, members, write_tar):
         ({1: ("00000.cls", b"cat")}, "00000.cls is b'cat', expected a class number"),
         ({1: ("00000.cls", b"-1")}, "label -1 is out of range"),
         ({0: ("00001.jpg", b"")}, "no cls|cannot be read"),
-        ({1: ("00000.JPG", b"")}, "it holds two files 00000.jpg"),
+        ({1: ("00000.JPG", b"")}, "sample 00000 has two members 00000.jpg; give"),
     ],
 )
 def test_sample_errors(tmp_path, members, write_tar, change, message):
@@ -136,6 +131,31 @@ def test_a_damaged_header_is_an_error(tmp_path, members, write_tar):
         open_shards(path, 8)
 
 
+def test_a_stray_label_makes_one_class(tmp_path, members, write_tar):
+    members[1] = ("00000.cls", b"1000000000")
+    assert open_shards(write_tar(tmp_path / "a.tar", members), 8).class_names == ("0", "1", "1000000000")
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"frog\n\ngoldfish\n"])
+def test_unclear_class_names_are_an_error(tmp_path, members, write_tar, text):
+    (tmp_path / "classes.txt").write_bytes(text)
+    with pytest.raises(InputError, match=r"classes.txt (cannot be read|has no name in line 2)"):
+        open_shards(write_tar(tmp_path / "a.tar", members), 8)
+
+
+def test_images_that_will_not_fit_are_an_error_before_all_are_read(tmp_path, members, write_tar, monkeypatch):
+    monkeypatch.setattr(shards_module, "IMAGES_BETWEEN_CHECKS", 2)
+    paths = [write_tar(tmp_path / f"{i}.tar", members) for i in range(4)]
+    monkeypatch.setattr(memory, "available", lambda: 45 * 192)
+    assert len(open_shards(paths, 8).labels) == 40
+    monkeypatch.setattr(memory, "available", lambda: 30 * 192)
+    read = []
+    monkeypatch.setattr(shards_module, "decode", lambda data, r: read.append(data) or torch.zeros(3, r, r))
+    with pytest.raises(InputError, match=r"images of 8 pixels take 0.0 GB of memory, but 0.0 GB are free"):
+        open_shards(paths, 8)
+    assert len(read) == 2
+
+
 def test_cache(tmp_path, members, write_tar, monkeypatch):
     path, cache = write_tar(tmp_path / "a.tar", members), tmp_path / "cache"
     first = open_shards(path, 8, cache_dir=cache)
@@ -165,6 +185,15 @@ def test_a_damaged_cache_entry_is_decoded_again(tmp_path, members, write_tar):
         open_shards(path, 8, cache_dir=cache)
 
 
+def test_an_entry_of_something_else_is_decoded_again(tmp_path, members, write_tar):
+    path, cache = write_tar(tmp_path / "a.tar", members), tmp_path / "cache"
+    open_shards(path, 8, name="../of/me", cache_dir=cache)
+    (entry,) = cache.iterdir()
+    save_tensors(entry, {"images": torch.zeros(3, 3, 9, 9)}, {})
+    with pytest.warns(UserWarning, match="holds something else"):
+        assert len(open_shards(path, 8, name="../of/me", cache_dir=cache).labels) == 10
+
+
 def test_a_cache_that_cannot_be_written(tmp_path, members, write_tar):
     path = write_tar(tmp_path / "a.tar", members)
     with pytest.raises(InputError, match="cache_dir: .* cannot be written"):
@@ -179,7 +208,7 @@ def test_real_shards(tmp_path, shared_data: Path, write_tar, folder, shard, size
     """The first hundred samples, in a shard of their own: opening a whole one takes seconds."""
     names = (shared_data / folder / "classes.txt").read_text()
     (tmp_path / "classes.txt").write_text(names)
-    samples = list(islice(shards_module._samples([shared_data / folder / shard]), 100))
+    samples = list(islice(ShardSamples([shared_data / folder / shard]), 100))
     members = [
         m
         for name, data, y in samples
