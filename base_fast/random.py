@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from base_fast.errors import InputError
+from base_fast.arguments import integer
 from base_fast.reference import philox
 
 # The counter's top bit separates derived seeds from noise, whose counters never reach it.
@@ -18,15 +18,12 @@ _DERIVE = 0x80000000
 
 def key(seed: int, *, device: torch.device | str = "cpu") -> Tensor:
     """A fresh key from an integer seed: int64 (2,)."""
-    if not -(2**63) <= seed < 2**63:
-        raise InputError(f"seed: got {seed}, expected an integer that fits in 64 bits")
-    return torch.tensor([seed, 0], dtype=torch.int64, device=device)
+    return torch.tensor([integer("seed", seed, -(2**63), 2**63 - 1), 0], dtype=torch.int64, device=device)
 
 
 def fold_in(key: Tensor, i: int) -> Tensor:
     """An independent key for branch `i` ≥ 0 of `key`: two Philox words under counter (i, offset, derive bit)."""
-    if not 0 <= i < 2**63:
-        raise InputError(f"i: got {i}, expected an integer from 0 to 2**63 - 1")
+    i = integer("i", i, 0, 2**63 - 1)
     seed, offset = key[0], key[1]
     index = torch.full_like(offset, i)
     low, high, _, _ = philox.philox_block(
@@ -47,8 +44,7 @@ def advance(key: Tensor, i: int) -> Tensor:
     Streams of different steps do not meet while each draws less than 2³⁴ words. It costs a hundredth of `fold_in`,
     which counts where a step is a look-up in a table; the two may be mixed.
     """
-    if not 0 <= i < 2**30:
-        raise InputError(f"i: got {i}, expected an integer from 0 to 2**30 - 1")
+    i = integer("i", i, 0, 2**30 - 1)
     return torch.stack((key[0], key[1] + (i << 32)))
 
 

@@ -230,7 +230,7 @@ def test_keys_trace_without_being_baked_in() -> None:
 
 @pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])
 def test_key_errors(seed: int) -> None:
-    with pytest.raises(InputError, match=f"^seed: got {seed}, expected an integer that fits in 64 bits"):
+    with pytest.raises(InputError, match=f"^seed: got {seed}, expected an integer from -"):
         bf.random.key(seed)
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.random import key as make_key
 from base_fast.space import AnySpace, Candidate, decode
@@ -60,8 +61,7 @@ class Distribution(ABC):
         Probabilities are exact. Where there is no exact way to find them, they are the best of those drawn, and fewer
         come back when fewer were drawn.
         """
-        if k < 1:
-            raise InputError(f"k: got {k}, expected an integer ≥ 1")
+        k = integer("k", k, 1)
         seen, score = self._seen()
         best = torch.argsort(score, descending=True, stable=True)[:k]
         return [Candidate(decode(seen[i].numpy(), self.space), math.exp(score[i].item()), 0.0) for i in best.tolist()]

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from base_fast.arguments import integer
 from base_fast.distributions.distribution import Distribution
 from base_fast.errors import InputError
 from base_fast.reference import philox
@@ -57,8 +58,7 @@ class Empirical(Distribution):
         return torch.nn.functional.one_hot(self.choices, self.space.num_primitives).double().mean(dim=0)
 
     def candidates(self, k: int) -> list[Candidate]:
-        if k < 1:
-            raise InputError(f"k: got {k}, expected an integer ≥ 1")
+        k = integer("k", k, 1)
         members, p = self._members()
         best = torch.argsort(p, descending=True, stable=True)[:k].tolist()
         return [Candidate(decode(members[i].numpy(), self.space), p[i].item(), 0.0) for i in best]

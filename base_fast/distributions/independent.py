@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from base_fast.arguments import integer
 from base_fast.distributions.distribution import Distribution
 from base_fast.errors import InputError
 from base_fast.reference import philox
@@ -48,7 +49,7 @@ class IndependentEdges(Distribution):
     @classmethod
     def uniform(cls, space: AnySpace) -> IndependentEdges:
         """All genotypes equally probable."""
-        return cls(space, torch.zeros(len(space.cell_types), space.num_edges, space.num_primitives))
+        return cls(space, torch.zeros(len(space.cell_types), space.num_edges, space.num_primitives, device="cpu"))
 
     def tensors(self) -> dict[str, Tensor]:
         return {"logits": self.logits.detach()}
@@ -90,13 +91,14 @@ class IndependentEdges(Distribution):
         return sums[:, :-1].view(cells, edges, primitives)
 
     def candidates(self, k: int) -> list[Candidate]:
-        if k < 1:
-            raise InputError(f"k: got {k}, expected an integer ≥ 1")
+        k = integer("k", k, 1)
         parts = _parts(self.space)
         p, order = self._log_parts().detach().exp().flatten(0, 1).sort(dim=-1, descending=True, stable=True)
         found = []
         for ranks in best_products([[value for value in row if value > 0.0] for row in p.tolist()], k):
-            chosen = order.gather(1, torch.tensor(ranks).unsqueeze(1)).view(1, len(self.space.cell_types), -1)
+            chosen = order.gather(1, torch.tensor(ranks, device="cpu").unsqueeze(1)).view(
+                1, len(self.space.cell_types), -1
+            )
             probability = math.prod(row[rank].item() for row, rank in zip(p, ranks, strict=True))
             found.append(Candidate(decode(self._chosen(parts, chosen)[0].numpy(), self.space), probability, 0.0))
         return found
@@ -116,7 +118,7 @@ class IndependentEdges(Distribution):
 
     def _chosen(self, parts: _Parts, numbers: Tensor) -> Tensor:
         """Numbers (n, T, F) of configurations → choices (n, T, E)."""
-        places = parts.places[torch.arange(len(parts.places)), numbers]
+        places = parts.places[torch.arange(len(parts.places), device="cpu"), numbers]
         real = places < self.space.num_edges * self.space.num_primitives
         # Parts lie one after another in the order of edges, so dropping the fillers leaves one choice for each edge.
         return (places[real] % self.space.num_primitives).view(*numbers.shape[:2], self.space.num_edges)
@@ -137,10 +139,10 @@ class _Parts(NamedTuple):
 def _parts(space: AnySpace) -> _Parts:
     found = configurations(space)
     shape = (len(found), max(len(rows) for _, rows in found), max(len(edges) for edges, _ in found))
-    places = torch.full(shape, space.num_edges * space.num_primitives)
-    real = torch.zeros(shape[:2], dtype=torch.bool)
+    places = torch.full(shape, space.num_edges * space.num_primitives, device="cpu")
+    real = torch.zeros(shape[:2], dtype=torch.bool, device="cpu")
     for f, (edges, rows) in enumerate(found):
-        own = torch.tensor(list(edges)) * space.num_primitives + torch.from_numpy(rows)
+        own = torch.tensor(list(edges), device="cpu") * space.num_primitives + torch.from_numpy(rows)
         places[f, : own.shape[0], : own.shape[1]] = own
         real[f, : own.shape[0]] = True
     return _Parts(places, real)

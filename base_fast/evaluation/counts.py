@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.evaluation.skeletons import MapAvgPool
 
@@ -125,18 +126,16 @@ def measure_latency(module: nn.Module, input_shape: Sequence[int], batch_size: i
     Raises:
         InputError: for a bad shape, or counts below 1.
     """
-    for name, value in (("batch_size", batch_size), ("repeats", repeats)):
-        if value < 1:
-            raise InputError(f"{name}: got {value}, expected at least 1")
+    batch_size, repeats = integer("batch_size", batch_size, 1), integer("repeats", repeats, 1)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     x = torch.zeros(batch_size, *_image_shape(input_shape), device=device, dtype=_dtype(module))
     timer = Timer("module(x)", globals={"module": module, "x": x}, num_threads=torch.get_num_threads())
     training = module.training
     module.eval()
     with torch.inference_mode():
-        timed = torch.tensor([timer.timeit(1).median for _ in range(repeats)], dtype=torch.float64)
+        timed = torch.tensor([timer.timeit(1).median for _ in range(repeats)], dtype=torch.float64, device="cpu")
     module.train(training)
-    low, median, high = timed.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
+    low, median, high = timed.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64, device="cpu")).tolist()
     return Timing(median, low, high, timed.min().item(), repeats)
 
 
@@ -162,9 +161,9 @@ def _places(kernel_size: int | tuple[int, ...]) -> int:
 
 
 def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    if len(shape) != 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise InputError(f"input_shape: got {tuple(shape)}, expected three positive integers (C, H, W) of one image")
-    return tuple(shape)
+    if len(shape) != 3:
+        raise InputError(f"input_shape: got {tuple(shape)}, expected (C, H, W) of one image")
+    return tuple(integer("input_shape", n, 1) for n in shape)
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.evaluation.skeletons import SKELETONS
 from base_fast.random import generator
@@ -48,9 +49,8 @@ class Network(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_integer("channels", channels, 2)
-        _check_integer("layers", layers, 1)
-        _check_integer("num_classes", num_classes, 1)
+        channels, layers = integer("channels", channels, 2), integer("layers", layers, 1)
+        num_classes = integer("num_classes", num_classes, 1)
         if skeleton not in SKELETONS:
             raise InputError(f"skeleton: got {skeleton!r}, expected one of {', '.join(SKELETONS)}")
         if not isinstance(genotype, Genotype):
@@ -102,22 +102,20 @@ class Network(nn.Module):
 def initialize(network: nn.Module, key: Tensor) -> nn.Module:
     """Draw all weights anew, in place, from `key` alone: PyTorch's default distributions, fresh batch norms.
 
-    The draw happens on the CPU, so that every device gets the same weights; the global random state is left alone.
+    The draw happens on the CPU, so that every device gets the same weights; the global random state is left alone. A
+    network on the meta device comes to the CPU.
     """
     device = next(network.parameters()).device
     seed = generator(key).initial_seed()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        if device.type == "meta":
+            network.to_empty(device=(device := torch.device("cpu")))
         network.cpu()
         for module in network.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
     return network.to(device)
-
-
-def _check_integer(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}: got {value!r}, expected an integer of at least {least}")
 
 
 def _check_images(x: Tensor, weight: Tensor) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
 from base_fast.tasks import Augmentation
 
@@ -53,6 +54,7 @@ class TrainConfig:
     """Decides on the order of images, augmentation and drop path."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name in ("epochs", "batch_size", "log_every"):
             self._at_least(name, 1)
         if self.steps is not None:

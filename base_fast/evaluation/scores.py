@@ -33,8 +33,8 @@ def evaluate(network: nn.Module, split: Split, batch_size: int = 256) -> Evaluat
         InputError: the network's logits are not one per class of the split.
     """
     place = next(network.parameters())
-    loss, top5 = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
-    confusion = torch.zeros(split.num_classes**2, dtype=torch.int64)
+    loss, top5 = torch.zeros((), dtype=torch.float64, device="cpu"), torch.zeros((), dtype=torch.int64, device="cpu")
+    confusion = torch.zeros(split.num_classes**2, dtype=torch.int64, device="cpu")
     training = network.training
     network.eval()
     with torch.inference_mode():

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base_fast.arguments import whole_numbers
 from base_fast.distributions import IndependentEdges
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig, train, trained
@@ -50,6 +51,7 @@ class CollectConfig:
     """The images; its validation images judge."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if self.cells < 1:
             raise InputError(f"cells: got {self.cells}, expected an integer ≥ 1")
         get(self.space)
@@ -93,7 +95,7 @@ def prepare(config: CollectConfig) -> Task:
     process = _Collection(config, task, str)
     network = config.network.build(process.genotype(0), task.num_classes, 0).eval()
     with torch.no_grad():
-        network(torch.zeros(1, 3, task.resolution, task.resolution).to(next(network.parameters())))
+        network(torch.zeros(1, 3, task.resolution, task.resolution, device="cpu").to(next(network.parameters())))
     return task
 
 
@@ -142,14 +144,14 @@ class _Collection:
         self.identity = {"task": task.name, "examples": len(task.train), "judges": len(task.valid)}
 
     def start(self, clock: Clock) -> Step[Tensor]:
-        return Step(torch.empty(0, len(COLUMNS), dtype=torch.float64))
+        return Step(torch.empty(0, len(COLUMNS), dtype=torch.float64, device="cpu"))
 
     def step(self, state: Tensor, clock: Clock) -> Step[Tensor]:
         config, genotype = self.config, self.genotype(len(state))
         network = config.network.build(genotype, self.task.num_classes, config.train.seed)
         found = trained(network, self.task, train(network, self.task, config.train))
         values = (100.0 * found.accuracy, found.loss, float(found.parameters), float(found.macs))
-        state = torch.cat([state, torch.tensor([values], dtype=torch.float64)])
+        state = torch.cat([state, torch.tensor([values], dtype=torch.float64, device="cpu")])
         # Before the checkpoint: the file may be a cell ahead of it, never behind.
         self.publish(self.text(state))
         named = dict(zip((quantity.name for quantity in COLUMNS), values, strict=True))

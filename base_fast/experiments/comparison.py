@@ -50,7 +50,7 @@ def prepare(config: CompareConfig) -> tuple[TaskDistribution, Task]:
         )
     prior = Variables.of(supernet.prior(key(0)))
     supernet, start = for_task(supernet, prior, config.adapt.inner.head, target.num_classes)
-    x = torch.zeros(2, 3, target.resolution, target.resolution)
+    x = torch.zeros(2, 3, target.resolution, target.resolution, device="cpu")
     with torch.no_grad():
         supernet(x, start.mu, torch.softmax(start.alpha, dim=-1))
         network = config.network.build(Genotype.random(supernet.space, 0), target.num_classes, 0)

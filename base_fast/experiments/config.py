@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig
 from base_fast.meta import AdaptConfig, MetaConfig, PlayOffConfig, Rule
@@ -44,6 +45,7 @@ class CompareConfig:
     """Validation accuracy of the trained networks to which training steps are counted."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name in ("seeds", "random_genotypes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.experiments.table_search import mean_interval
 from base_fast.objectives import Table
@@ -49,8 +50,7 @@ def place(
         raise InputError(f"macs: got {macs}, expected a positive number")
     if not 0.0 <= tolerance < math.inf:
         raise InputError(f"tolerance: got {tolerance}, expected a share ≥ 0")
-    if at_least < 1:
-        raise InputError(f"at_least: got {at_least}, expected an integer ≥ 1")
+    at_least = integer("at_least", at_least, 1)
     names = [quantity.name for quantity in table.quantities]
     for column in (name, "macs"):
         if column not in names:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.objectives import Table
 from base_fast.random import key
@@ -67,8 +68,7 @@ def compare_on_table(
     Raises:
         InputError: no seeds, or a column that the table lacks.
     """
-    if seeds < 1:
-        raise InputError(f"seeds: got {seeds}, expected an integer ≥ 1")
+    seeds = integer("seeds", seeds, 1)
     names = [quantity.name for quantity in table.quantities]
     if judge not in names:
         raise InputError(f"judge: got {judge!r}, expected one of {', '.join(names)}")
@@ -100,7 +100,7 @@ def _one_thread() -> Iterator[None]:
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean, by bootstrap with fixed draws; a point for a single value."""
-    x = torch.tensor(values, dtype=torch.float64)
-    drawn = torch.randint(len(x), (BOOTSTRAPS, len(x)), generator=torch.Generator().manual_seed(0))
-    low, high = x[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    x = torch.tensor(values, dtype=torch.float64, device="cpu")
+    drawn = torch.randint(len(x), (BOOTSTRAPS, len(x)), generator=torch.Generator().manual_seed(0), device="cpu")
+    low, high = x[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64, device="cpu")).tolist()
     return low, high

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from base_fast.arguments import whole_numbers
 from base_fast.distributions import IndependentEdges
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
@@ -45,6 +46,7 @@ class ArchitectureConfig:
     """Gradient steps of the weights before each draw; there is one after the last step, too."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name in ("cells", "window", "every"):
             if getattr(self, name) < (2 if name == "cells" else 1):
                 least = 2 if name == "cells" else 1
@@ -71,9 +73,9 @@ class Draws(NamedTuple):
     @classmethod
     def none(cls, space: Space) -> Draws:
         """Before the first draw."""
-        choices = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64)
-        nothing = torch.empty(0, dtype=torch.float64)
-        return cls(choices, nothing, nothing, torch.empty(0, dtype=torch.int64))
+        choices = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64, device="cpu")
+        nothing = torch.empty(0, dtype=torch.float64, device="cpu")
+        return cls(choices, nothing, nothing, torch.empty(0, dtype=torch.int64, device="cpu"))
 
     def joined(self, choices: Tensor, evidence: Tensor, log_mixture: Tensor, window: int) -> Draws:
         """With one more draw, without those that the window no longer holds."""
@@ -83,7 +85,7 @@ class Draws(NamedTuple):
             torch.cat((self.choices[kept], choices)),
             torch.cat((self.evidence[kept], evidence)),
             torch.cat((self.log_mixture[kept], log_mixture)),
-            torch.cat((self.draw[kept], torch.full((len(choices),), number))),
+            torch.cat((self.draw[kept], torch.full((len(choices),), number, device="cpu"))),
         )
 
 
@@ -99,7 +101,7 @@ class Update(NamedTuple):
 def draw_cells(space: Space, logits: Tensor, uniform: float, key: Tensor, cells: int) -> tuple[Tensor, Tensor]:
     """Cells from (1 − uniform)·q + uniform·u: choices (cells, T, E), and their log-densities (cells,), float64."""
     q, u = IndependentEdges(space, logits.detach().cpu()), IndependentEdges.uniform(space)
-    from_u = torch.rand(cells, generator=generator(fold_in(key, 0))) < uniform
+    from_u = torch.rand(cells, generator=generator(fold_in(key, 0)), device="cpu") < uniform
     drawn, flat = q.sample(fold_in(key, 1), cells), u.sample(fold_in(key, 2), cells)
     choices = torch.where(from_u.view(-1, 1, 1), flat, drawn)
     parts = [math.log(w) + d.log_prob(choices) for w, d in ((1.0 - uniform, q), (uniform, u)) if w > 0.0]
@@ -136,7 +138,7 @@ def posterior_logits(
     else:
         d = d.flatten(1)
         d = d - _draw_means(d, draws)
-        system = d.T @ d + config.ridge * torch.eye(d.shape[1], dtype=torch.float64)
+        system = d.T @ d + config.ridge * torch.eye(d.shape[1], dtype=torch.float64, device="cpu")
         phi = log_p + torch.linalg.solve(system, d.T @ (beta * gain)).view_as(log_p)
     return Update(torch.log_softmax(phi, dim=-1).to(prior_logits), effective, beta_used)
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
 from base_fast.meta.architecture import ArchitectureConfig
 from base_fast.meta.evidence import CellEvidenceConfig
@@ -107,6 +108,7 @@ class InnerConfig:
         return {"mu": self.mu, "rho": self.rho, "alpha": self.alpha}
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if self.batch_size < 1:
             raise InputError(f"batch_size: got {self.batch_size}, expected an integer ≥ 1")
         if self.mu.lr == self.rho.lr == self.alpha.lr == 0.0:
@@ -202,6 +204,7 @@ class MetaConfig:
     """Meta-iterations between checkpoints."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name in ("iterations", "tasks", "inner_steps", "record_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
@@ -227,6 +230,7 @@ class Budget:
     """Steps over which the entropy must have settled."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if self.steps is None and self.seconds is None and self.entropy_tolerance is None:
             raise InputError("budget: got no limit, expected steps, seconds or entropy_tolerance")
         for name in ("steps", "seconds", "entropy_tolerance"):
@@ -263,6 +267,7 @@ class AdaptConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if self.warmup < 0 or self.evaluate_every < 0:
             raise InputError(f"warmup, evaluate_every: got {self.warmup}, {self.evaluate_every}, expected integers ≥ 0")
         if self.evaluate_images is not None and self.evaluate_images < 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig
 from base_fast.objectives import (
@@ -63,6 +64,7 @@ class CellEvidenceConfig:
         return replace(self, shared=0.0, own_steps=0.0, alone=0.0)
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         weights = (self.shared, self.own_steps, self.alone, self.training_free)
         if not any(weights) or any(weight < 0.0 for weight in weights):
             raise InputError(

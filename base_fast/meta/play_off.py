@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from base_fast.arguments import whole_numbers
 from base_fast.distributions import IndependentEdges
 from base_fast.errors import InputError
 from base_fast.meta.adapt import Adaptation
@@ -42,6 +43,7 @@ class PlayOffConfig:
     """Training steps of each cell in the first round."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name, least in (("cells", 2), ("neighbours", 0), ("rounds", 1), ("steps", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ {least}")
@@ -141,8 +143,10 @@ class PlayOff:
 
     def start(self, clock: Clock) -> Step[PlayOffState]:
         judge = self._judges[0]
-        raw = torch.empty(0, len(judge.quantities) - 1, dtype=torch.float64)
-        return Step(PlayOffState((self._first,), (raw,), torch.zeros(len(judge.costs), dtype=torch.float64)))
+        raw = torch.empty(0, len(judge.quantities) - 1, dtype=torch.float64, device="cpu")
+        return Step(
+            PlayOffState((self._first,), (raw,), torch.zeros(len(judge.costs), dtype=torch.float64, device="cpu"))
+        )
 
     def step(self, state: PlayOffState, clock: Clock) -> Step[PlayOffState]:
         number, field, raw = len(state.fields) - 1, state.fields[-1], state.raw[-1]

@@ -18,7 +18,7 @@ def initial_slots(rule: StepRule, x: Tensor) -> Slots:
     """The optimizer's memory before the first step: Adam's two moments and its number of steps (a group that starts
     later than others has its own), or one momentum buffer, or nothing."""
     if rule.rule == "adam":
-        return (torch.zeros_like(x), torch.zeros_like(x), torch.zeros((), dtype=torch.float64))
+        return (torch.zeros_like(x), torch.zeros_like(x), torch.zeros((), dtype=torch.float64, device="cpu"))
     return (torch.zeros_like(x),) if rule.momentum > 0.0 else ()
 
 

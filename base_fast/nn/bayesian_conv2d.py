@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.nn.bayesian import BayesianLayer
 from base_fast.reference.convolution import conv2d
@@ -44,9 +45,7 @@ class BayesianConv2d(BayesianLayer):
         prior_sigma: float = 1.0,
         sigma_scale: float = 0.1,
     ) -> None:
-        for name, size in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if size < 1:
-                raise InputError(f"{name}: got {size}, expected an integer ≥ 1")
+        in_channels, out_channels = integer("in_channels", in_channels, 1), integer("out_channels", out_channels, 1)
         plain: Any = nn.Conv2d(
             in_channels,
             out_channels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.nn.bayesian import BayesianLayer
 
@@ -33,9 +34,7 @@ class BayesianLinear(BayesianLayer):
         prior_sigma: float = 1.0,
         sigma_scale: float = 0.1,
     ) -> None:
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if size < 1:
-                raise InputError(f"{name}: got {size}, expected an integer ≥ 1")
+        in_features, out_features = integer("in_features", in_features, 1), integer("out_features", out_features, 1)
         plain = nn.Linear(in_features, out_features, bias, device="meta")
         super().__init__(plain, device, dtype, prior_mu, prior_sigma, sigma_scale)
         self.in_features, self.out_features = in_features, out_features

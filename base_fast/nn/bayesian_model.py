@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.nn.bayesian import BayesianLayer
 from base_fast.random import fold_in
@@ -138,6 +139,4 @@ def _keys(model: nn.Module, key: Tensor) -> list[tuple[BayesianLayer, Tensor]]:
 
 
 def _per_example(kls: list[Tensor], dataset_size: int) -> Tensor:
-    if not isinstance(dataset_size, int) or dataset_size < 1:
-        raise InputError(f"dataset_size: got {dataset_size!r}, expected the number of training examples, ≥ 1")
-    return torch.stack(kls).sum() / dataset_size
+    return torch.stack(kls).sum() / integer("dataset_size", dataset_size, 1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from base_fast import ops
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.ops.memory import MEMORY
 from base_fast.reference.primitives import weight_shapes
@@ -42,10 +43,7 @@ class MixedOp(nn.Module):
         memory: str = "store",
     ) -> None:
         super().__init__()
-        if channels < 1:
-            raise InputError(f"channels: got {channels}, expected an integer ≥ 1")
-        if stride not in (1, 2):
-            raise InputError(f"stride: got {stride}, expected 1 or 2")
+        channels, stride = integer("channels", channels, 1), integer("stride", stride, 1, 2)
         if not primitives:
             raise InputError(f"primitives: got {list(primitives)}, expected at least one of {', '.join(PRIMITIVES)}")
         check(primitives)

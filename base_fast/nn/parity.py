@@ -96,10 +96,10 @@ class Probe:
         out = -(-resolution // edge.stride)
         # Drawn in the model's dtype, so that float64 sees the same numbers.
         self.x, self.grad = (
-            torch.randn(batch_size, edge.channels, size, size, generator=generator).to(like)
+            torch.randn(batch_size, edge.channels, size, size, generator=generator, device="cpu").to(like)
             for size in (resolution, out)
         )
-        self.z = torch.softmax(torch.randn(len(edge.primitives), generator=generator), 0).to(like)
+        self.z = torch.softmax(torch.randn(len(edge.primitives), generator=generator, device="cpu"), 0).to(like)
 
     def parity(self) -> Parity:
         """The errors of a forward and backward pass.

@@ -176,7 +176,7 @@ def patch(model: nn.Module, batch_size: int = 4, resolution: int = 16, memory: s
 
 def _like(*modules: nn.Module) -> Tensor:
     """A tensor of their device and dtype: an edge of pools alone has none of its own."""
-    return next(chain.from_iterable(module.parameters() for module in modules), torch.empty(0))
+    return next(chain.from_iterable(module.parameters() for module in modules), torch.empty(0, device="cpu"))
 
 
 def _setting(like: Tensor, batch_size: int, resolution: int) -> str:

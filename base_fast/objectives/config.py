@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from base_fast.arguments import whole_numbers
 from base_fast.device import resolve
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig
@@ -110,6 +111,7 @@ class ObjectiveConfig:
     evidence: EvidenceConfig = EvidenceConfig()
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if not self.kinds or len(set(self.kinds)) != len(self.kinds):
             raise InputError(f"kinds: got {list(self.kinds)}, expected different ones of {', '.join(get_args(Kind))}")
         if "evidence" in self.kinds and not self.evidence.parts:

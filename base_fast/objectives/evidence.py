@@ -88,7 +88,7 @@ class Evidence(Objective):
 
     def combined(self, raw: Tensor) -> Tensor:
         """The evidence (n,) of n genotypes whose parts were measured before: raw (n, parts), float64."""
-        evidence = torch.zeros(len(raw), dtype=torch.float64)
+        evidence = torch.zeros(len(raw), dtype=torch.float64, device="cpu")
         for part, column in zip(self.parts, raw.unbind(dim=1), strict=True):
             evidence += part.weight * normal_scores(part.measured.sign * column)
         return evidence

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from base_fast.errors import InputError, Interrupted
+from base_fast.arguments import integer
+from base_fast.errors import Interrupted
 from base_fast.evaluation import (
     Network,
     NetworkConfig,
@@ -56,7 +57,10 @@ class Trained(Objective):
                 raise Interrupted("stopped while a genotype was trained") from None
             values.append([100.0 * result.accuracy, result.loss])
             costs.append([float(result.steps)])
-        return Measurements(torch.tensor(values, dtype=torch.float64), torch.tensor(costs, dtype=torch.float64))
+        return Measurements(
+            torch.tensor(values, dtype=torch.float64, device="cpu"),
+            torch.tensor(costs, dtype=torch.float64, device="cpu"),
+        )
 
 
 class Size(Objective):
@@ -76,7 +80,8 @@ class Size(Objective):
             macs = count_macs(network, (3, self.resolution, self.resolution))
             values.append([float(count_parameters(network, auxiliary=False)), float(macs.conv_linear)])
         return Measurements(
-            torch.tensor(values, dtype=torch.float64), torch.empty(len(choices), 0, dtype=torch.float64)
+            torch.tensor(values, dtype=torch.float64, device="cpu"),
+            torch.empty(len(choices), 0, dtype=torch.float64, device="cpu"),
         )
 
 
@@ -92,8 +97,7 @@ class Latency(Objective):
     def __init__(
         self, space: Space, network: NetworkConfig, num_classes: int, resolution: int, repeats: int = 50
     ) -> None:
-        if repeats < 1:
-            raise InputError(f"repeats: got {repeats}, expected an integer ≥ 1")
+        repeats = integer("repeats", repeats, 1)
         self.space: Space = space
         self.network, self.num_classes, self.resolution, self.repeats = network, num_classes, resolution, repeats
 
@@ -103,8 +107,8 @@ class Latency(Objective):
             network = build(z, self.space, self.network, self.num_classes, 0)
             image = (3, self.resolution, self.resolution)
             values.append([1e3 * measure_latency(network, image, repeats=self.repeats).median])
-        costs = torch.full((len(choices), 1), float(self.repeats), dtype=torch.float64)
-        return Measurements(torch.tensor(values, dtype=torch.float64), costs)
+        costs = torch.full((len(choices), 1), float(self.repeats), dtype=torch.float64, device="cpu")
+        return Measurements(torch.tensor(values, dtype=torch.float64, device="cpu"), costs)
 
 
 def build(choices: Tensor, space: Space, config: NetworkConfig, num_classes: int, seed: int) -> Network:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError, Interrupted
 from base_fast.objectives.objective import Measurements, Objective, Quantity
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
@@ -31,6 +32,7 @@ class OwnStepsConfig:
     """The largest number of validation images; all if unset."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if self.images is not None and self.images < 1:
             raise InputError(f"images: got {self.images}, expected an integer ≥ 1")
 
@@ -84,8 +86,8 @@ class OwnSteps(Objective):
                 return [100.0 * accuracy, loss, training_loss]
 
             values = map_on_cores(score, list(paths))
-        costs = torch.full((len(choices), 1), float(self.config.training.steps), dtype=torch.float64)
-        return Measurements(torch.tensor(values, dtype=torch.float64).view(-1, 3), costs)
+        costs = torch.full((len(choices), 1), float(self.config.training.steps), dtype=torch.float64, device="cpu")
+        return Measurements(torch.tensor(values, dtype=torch.float64, device="cpu").view(-1, 3), costs)
 
 
 BATCH_SIZE = 256

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from base_fast.arguments import whole_numbers
 from base_fast.errors import Diverged, InputError
 from base_fast.supernet import Supernet
 from base_fast.tasks import Augmentation, Split
@@ -43,6 +44,7 @@ class SharedTrainingConfig:
     """Crop, flip and cutout of the training images."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")

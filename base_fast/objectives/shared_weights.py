@@ -49,8 +49,8 @@ class SharedWeights(Objective):
 
         scores = map_on_cores(scored, list(paths))
         values = [[100.0 * accuracy, loss] for accuracy, loss in scores]
-        costs = torch.full((len(choices), 1), float(self.images), dtype=torch.float64)
-        return Measurements(torch.tensor(values, dtype=torch.float64), costs)
+        costs = torch.full((len(choices), 1), float(self.images), dtype=torch.float64, device="cpu")
+        return Measurements(torch.tensor(values, dtype=torch.float64, device="cpu"), costs)
 
 
 def path_scores(

@@ -62,7 +62,7 @@ class Table(Objective):
                 rows[row] = encode(text, space)
             except InputError as error:
                 raise InputError(f"{path}: row {row + 1} is no genotype of {space.name}: {error}") from None
-        values = torch.tensor(columns, dtype=torch.float64).T.contiguous()
+        values = torch.tensor(columns, dtype=torch.float64, device="cpu").T.contiguous()
         try:
             return cls(space, torch.from_numpy(rows), quantities, values)
         except InputError as error:
@@ -78,10 +78,12 @@ class Table(Objective):
             if row is None:
                 genotype = decode(choices[i].numpy(), self.space).compact()
                 raise InputError(f"table: no row for {genotype}; expected one of its {len(self)} genotypes")
-        return torch.tensor(found)
+        return torch.tensor(found, device="cpu")
 
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
-        return Measurements(self.values[self.rows(choices)], torch.ones(len(choices), 1, dtype=torch.float64))
+        return Measurements(
+            self.values[self.rows(choices)], torch.ones(len(choices), 1, dtype=torch.float64, device="cpu")
+        )
 
     def ranks(self, name: str, choices: Tensor) -> Tensor:
         """(n, T, E) → (n,) int64: 1 + how many genotypes of the table are better in the quantity `name`."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from base_fast.arguments import whole_numbers
 from base_fast.device import resolve
 from base_fast.errors import InputError
 from base_fast.evaluation import Network, NetworkConfig, count_parameters
@@ -43,6 +44,7 @@ class TrainingFreeConfig:
     """Side to which larger images are shrunk, by averages; None leaves them as they are."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if not self.scores or not set(self.scores) <= set(get_args(Score)) or len(set(self.scores)) < len(self.scores):
             raise InputError(
                 f"scores: got {list(self.scores)}, expected different ones of {', '.join(get_args(Score))}"
@@ -100,12 +102,21 @@ class TrainingFree(Objective):
             if connected(z, self.space):
                 scores = self._scores(build(z, self.space, self.network, self.task.num_classes, seed), x)
                 return [scores[score] for score in self.config.scores], images
-            none = {"naswot": 0.0, "jacov": jacov(torch.zeros(len(x), 1)), "synflow": 0.0, "parameters": 0.0}
+            none = {
+                "naswot": 0.0,
+                "jacov": jacov(torch.zeros(len(x), 1, device="cpu")),
+                "synflow": 0.0,
+                "parameters": 0.0,
+            }
             return [none[score] for score in self.config.scores], 0.0
 
         found = map_on_cores(measured, list(choices))
-        values = torch.tensor([scores for scores, _ in found], dtype=torch.float64).view(-1, len(self.quantities))
-        return Measurements(values, torch.tensor([[cost] for _, cost in found], dtype=torch.float64).view(-1, 1))
+        values = torch.tensor([scores for scores, _ in found], dtype=torch.float64, device="cpu").view(
+            -1, len(self.quantities)
+        )
+        return Measurements(
+            values, torch.tensor([[cost] for _, cost in found], dtype=torch.float64, device="cpu").view(-1, 1)
+        )
 
     def _scores(self, network: Network, x: Tensor) -> dict[str, float]:
         wanted, scores = self.config.scores, {}
@@ -175,7 +186,7 @@ def synflow(network: Network, image: tuple[int, ...]) -> float:
         for parameter in network.parameters():
             parameter.abs_()
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    total = network(torch.ones(1, *image).to(weights[0])).sum()
+    total = network(torch.ones(1, *image, device="cpu").to(weights[0])).sum()
     # DARTS's modules that no edge reads have no gradient.
     gradients = torch.autograd.grad(total, weights, allow_unused=True)
     flows = [(w.detach() * g).abs().sum() for w, g in zip(weights, gradients, strict=True) if g is not None]

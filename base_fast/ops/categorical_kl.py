@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from base_fast.ops import checks
+from base_fast.ops import autocast, checks
 from base_fast.ops.registry import define
 from base_fast.reference.categorical_kl import categorical_kl as reference
 
@@ -24,6 +24,7 @@ def categorical_kl(logits: Tensor, prior_logits: Tensor) -> Tensor:
     Raises:
         InputError: for mismatched arguments.
     """
+    logits, prior_logits = autocast.widened(logits), autocast.widened(prior_logits)
     checks.rows("logits", logits)
     checks.like("prior_logits", prior_logits, "logits", logits)
     kl: Tensor = _op(logits, prior_logits)

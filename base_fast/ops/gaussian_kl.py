@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops import checks
+from base_fast.ops import autocast, checks
 from base_fast.ops.registry import define_gradient, define_kernel, differentiable
 from base_fast.reference import gaussian_kl as reference
 
@@ -61,6 +61,7 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: Tensor, prior_rho: Tensor) ->
     Raises:
         InputError: for mismatched arguments.
     """
+    mu, rho = autocast.widened(mu), autocast.widened(rho)
     check_posterior(mu, rho)
     kl: Tensor = _op(mu, rho, expanded("prior_mu", prior_mu, mu), expanded("prior_rho", prior_rho, mu))
     return kl
@@ -75,6 +76,7 @@ def check_posterior(mu: Tensor, rho: Tensor) -> None:
 
 def expanded(name: str, prior: Tensor, mu: Tensor) -> Tensor:
     """A prior of one element as one of P equal ones, without a copy (stride 0)."""
+    prior = autocast.widened(prior)
     if isinstance(prior, Tensor) and prior.shape in ((), (1,)) and prior.dtype == mu.dtype:
         prior = prior.expand(mu.shape)
     checks.like(name, prior, "mu", mu)

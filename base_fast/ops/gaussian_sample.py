@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops import checks
+from base_fast.ops import autocast, checks
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference import gaussian_sample as reference
 
@@ -64,6 +64,7 @@ def gaussian_sample(mu: Tensor, rho: Tensor, key: Tensor) -> Tensor:
     Raises:
         InputError: for mismatched arguments.
     """
+    mu, rho = autocast.widened(mu), autocast.widened(rho)
     checks.floating("mu", mu, dims=1)
     checks.like("rho", rho, "mu", mu)
     checks.key_on(key, mu.device)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops import checks
+from base_fast.ops import autocast, checks
 from base_fast.ops.gaussian_kl import check_posterior, expanded, gradients_like
 from base_fast.ops.gaussian_sample import backward as gaussian_sample_backward
 from base_fast.ops.registry import define_gradient, define_kernel
@@ -69,6 +69,7 @@ def gaussian_sample_kl(
     Raises:
         InputError: for mismatched arguments.
     """
+    mu, rho = autocast.widened(mu), autocast.widened(rho)
     check_posterior(mu, rho)
     prior_mu, prior_rho = expanded("prior_mu", prior_mu, mu), expanded("prior_rho", prior_rho, mu)
     checks.key_on(key, mu.device)

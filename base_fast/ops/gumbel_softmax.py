@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops import checks
+from base_fast.ops import autocast, checks
 from base_fast.ops.registry import define_gradient, define_kernel, differentiable
 from base_fast.reference import gumbel_softmax as reference
 
@@ -66,6 +66,7 @@ def gumbel_softmax(logits: Tensor, key: Tensor, tau: float = 1.0, hard: bool = F
     Raises:
         InputError: for a wrong dtype, shape, device, temperature or noise scale.
     """
+    logits = autocast.widened(logits)
     checks.rows("logits", logits)
     checks.key_on(key, logits.device)
     checks.positive("tau", tau)

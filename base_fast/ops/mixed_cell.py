@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from base_fast.errors import InputError
-from base_fast.ops import checks, extension
+from base_fast.ops import autocast, checks, extension
 from base_fast.ops.memory import MEMORY, kept, kept_dtype, padded, stages
 from base_fast.ops.mixed_cell_path import mixed_cell_path, serves
 from base_fast.ops.mixed_op import MOST, mixed_op
@@ -38,7 +38,7 @@ def _plain(
     wide = torch.float32 if dtype == torch.bfloat16 else dtype
     states, z, weights = [x.to(wide) for x in states], z.to(wide), weights.to(wide)
     names = [numbered(i).name for i in primitives]
-    with torch.autocast(states[0].device.type, enabled=False):
+    with autocast.off(states[0].device.type):
         y = reference(states, z, weights, names, concat, reduction, chosen or [None] * len(z))
     return y.to(dtype)
 
@@ -189,8 +189,11 @@ def mixed_cell(
     """
     states = list(states)
     device = z.device.type
-    if states and torch.is_autocast_enabled(device):
-        if torch.get_autocast_dtype(device) == torch.bfloat16 and states[0].dtype != torch.float64:
+    dtype = autocast.asked(device)
+    if states and dtype is not None:
+        states = [autocast.widened(x) for x in states]
+        z, weights = autocast.widened(z), autocast.widened(weights)
+        if dtype == torch.bfloat16 and states[0].dtype != torch.float64:
             states = [x.to(torch.bfloat16) for x in states]
         else:
             wide = torch.promote_types(states[0].dtype, z.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base_fast.ops import autocast
 from base_fast.ops.registry import define_gradient, define_kernel, gradients, registered
 from base_fast.reference.mixed_cell import edges, mixed_cell
 from base_fast.space import Space
@@ -52,7 +53,7 @@ def live(chosen: Sequence[int], primitives: Sequence[str], inputs: int) -> list[
 def _reference(states: list[Tensor], z: Tensor, weights: Tensor, primitives: list[int], chosen: list[int]) -> Tensor:
     names = [STEPS[i] for i in primitives]
     last = edges(len(states), len(z))[-1][1]
-    with torch.autocast(states[0].device.type, enabled=False):
+    with autocast.off(states[0].device.type):
         return mixed_cell(states, z, weights, names, [last], False, chosen)
 
 

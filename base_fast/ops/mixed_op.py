@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
-from base_fast.ops import checks, extension
+from base_fast.ops import autocast, checks, extension
 from base_fast.ops.memory import MEMORY, kept, kept_dtype, padded, stages
 from base_fast.ops.mixed_sum import mixed_sum
 from base_fast.ops.registry import define_gradient, define_kernel, gradients, registered
@@ -29,7 +30,7 @@ def _names(primitives: Sequence[int]) -> list[str]:
 def _computed(x: Tensor, z: Tensor, weights: Sequence[Tensor], primitives: Sequence[str], stride: int) -> Tensor:
     """The reference; bfloat16 is computed in float32, whatever autocast says."""
     wide = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
-    with torch.autocast(x.device.type, enabled=False):
+    with autocast.off(x.device.type):
         y = reference(x.to(wide), z.to(wide), [w.to(wide) for w in weights], list(primitives), stride, None)
     return y.to(x.dtype)
 
@@ -129,7 +130,7 @@ def _fused(
     if not others:
         return y
     # x has the dtype to compute with by now.
-    with torch.autocast(x.device.type, enabled=False):
+    with autocast.off(x.device.type):
         branches = [apply(primitives[l], x, [w.to(x.dtype) for w in weights[l]], stride) for l in others]
         return mixed_sum([y, *branches], torch.cat([z.new_ones(1), z[others]]).to(x.dtype))
 
@@ -156,7 +157,7 @@ def mixed_op(
     edge by PyTorch's own operations everywhere.
 
     Under `torch.autocast(dtype=torch.bfloat16)` x is rounded to bfloat16 and the weights stay as they are; under other
-    autocasts the edge is computed in the wider dtype of x and z.
+    autocasts the edge is computed in the wider dtype of x and z, for float16 in float32.
 
     Args:
         x: (B, C, H, W), float32, float64 or bfloat16. Channels-last tensors are read as they are.
@@ -179,14 +180,13 @@ def mixed_op(
     Raises:
         InputError: for mismatched arguments, or where batch statistics do not exist (B·H·W = 1 after the stride).
     """
+    x, z = autocast.widened(x), autocast.widened(z)
     checks.floating("x", x, dims=4)
     checks.floating("z", z)
-    device = x.device.type
-    if torch.is_autocast_enabled(device) and (
-        torch.get_autocast_dtype(device) == torch.bfloat16 and x.dtype != torch.float64
-    ):
-        x = x.to(torch.bfloat16)
-    elif torch.is_autocast_enabled(device):
+    dtype = autocast.asked(x.device.type)
+    if dtype == torch.bfloat16 and x.dtype != torch.float64:
+        x, weights = x.to(torch.bfloat16), [autocast.widened(w) for w in weights]
+    elif dtype is not None:
         wide = torch.promote_types(x.dtype, z.dtype)
         x, z, weights = x.to(wide), z.to(wide), [w.to(wide) for w in weights]
     if len(primitives) > MOST:
@@ -198,12 +198,11 @@ def mixed_op(
         if tensor.dtype not in fitting or tensor.device != x.device:
             name = f"weights[{i - 1}]" if i else "z"
             raise InputError(f"{name}: got {checks.describe(tensor)}, expected {x.dtype} on {x.device}, as x")
-    if stride not in (1, 2):
-        raise InputError(f"stride: got {stride}, expected 1 or 2")
+    stride = integer("stride", stride, 1, 2)
     if memory not in MEMORY:
         raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
-    if chosen is not None and not 0 <= chosen < len(primitives):
-        raise InputError(f"chosen: got {chosen}, expected an index below {len(primitives)} or None")
+    if chosen is not None:
+        chosen = integer("chosen", chosen, 0, len(primitives) - 1)
     remaining, own, expected = iter(weights), [], []
     check(primitives)
     for primitive in primitives:

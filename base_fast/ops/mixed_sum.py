@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base_fast.ops.branches import dense_like, format_of, in_formats, present
+from base_fast.ops.branches import dense, dense_like, in_formats, present
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference import mixed_sum as reference
 
@@ -42,7 +42,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[list[Tensor], Tensor, None]:
     *branches, weights = ctx.saved_tensors
-    grad = grad.contiguous(memory_format=format_of(branches[0]))
+    grad = dense(grad, branches[0])
     # A backward pass that is recorded is differentiated in turn, which the formula can be.
     backward = reference.mixed_sum_backward if torch.is_grad_enabled() else _backward
     *d_branches, d_weights = backward(grad, branches, weights, ctx.positions)

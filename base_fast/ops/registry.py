@@ -16,9 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch._functorch.autograd_function import enable_single_level_autograd_function  # type: ignore[attr-defined]
+from torch.autograd.function import _SingleLevelFunction
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from base_fast.ops import extension
+from base_fast.ops.branches import dense
 
 _LIBRARY = torch.library.Library("base_fast", "DEF")
 # Op without a compiled CUDA kernel -> what serves it there, and why.
@@ -52,6 +55,7 @@ def define_kernel(
     name = _define(schema)
     _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(f"base_fast::{name}", fake, lib=_LIBRARY)
+    torch.library.register_vmap(f"base_fast::{name}", _loop(_op(name)), lib=_LIBRARY)
     if not registered(name, "CUDA"):
         _CUDA[name] = _without_cuda(name, column)
     return _op(name)
@@ -64,7 +68,7 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
     gives_list = [str(r.type) for r in schema.returns] == ["List[Tensor]"]
     is_list = [str(a.type) == "List[Tensor]" for a in schema.arguments]
 
-    class Gradient(torch.autograd.Function):
+    class Gradient(_SingleLevelFunction):
         """Takes lists of tensors apart: PyTorch sees only what stands among the arguments themselves."""
 
         @staticmethod
@@ -96,12 +100,20 @@ def define_gradient(op: Callable[..., Any], setup_context: Callable[..., Any], b
             lengths = [len(a) if of_tensors else -1 for a, of_tensors in zip(args, is_list, strict=False)]
             flat = [x for a, n in zip(args, lengths, strict=True) for x in (a if n >= 0 else (a,))]
             if torch._C._any_requires_grad(*flat):
-                found = Gradient.apply(*flat, lengths)
+                found = _apply(Gradient, *flat, lengths)
                 return list(found) if gives_list else found
         with torch._C._AutoDispatchBelowAutograd():
             return op(*args)
 
     _LIBRARY.impl(name, autograd, "Autograd")
+
+
+def _apply(function: Any, *args: Any) -> Any:
+    """`function.apply`, under the transforms of torch.func too: here, below them, one level is what there is."""
+    if not torch._C._are_functorch_transforms_active():
+        return function.apply(*args)
+    with enable_single_level_autograd_function():
+        return function.apply(*args)
 
 
 def differentiable(op: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,6 +155,24 @@ def backends() -> dict[str, dict[str, str]]:
     for name in set(_NAMES) - set(_COMPOSITES):
         served[name] = {"cpu": _cpu(name), "cuda": _cuda(name)}
     return dict(sorted(served.items()))
+
+
+def _loop(op: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule of `torch.func.vmap`: the op once per element of the batch."""
+
+    def batched(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        leaves, structure = tree_flatten(args)
+        dims = tree_leaves(in_dims, is_leaf=lambda dim: dim is None)
+
+        def element(i: int) -> Any:
+            chosen = [x if dim is None else dense(x.select(dim, i)) for x, dim in zip(leaves, dims, strict=True)]
+            return op(*tree_unflatten(chosen, structure))
+
+        found = [element(i) for i in range(info.batch_size)]
+        stacked = tree_map(lambda *outputs: torch.stack(outputs), *found)
+        return stacked, tree_map(lambda _: 0, stacked)
+
+    return batched
 
 
 def _view(x: Tensor) -> Tensor:
@@ -202,6 +232,9 @@ def _cuda(name: str) -> str:
 def gradients(function: Callable[..., Tensor], grad: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The gradients of function(*inputs) in all inputs, which can be differentiated in turn where gradients are on."""
     again = torch.is_grad_enabled()
+    if torch._C._are_functorch_transforms_active():
+        # Where leaves cannot be made, and everything can be differentiated in turn.
+        return list(torch.func.vjp(function, *inputs)[1](grad))
     with torch.enable_grad():
         # Views: an input may depend on another one, and is not differentiated through its own history.
         leaves = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in inputs]

@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
-from base_fast.ops import checks
+from base_fast.ops import autocast, checks
 from base_fast.ops.registry import define_gradient, define_kernel
 from base_fast.reference import relu_conv_norm as reference
 
 
 def _value(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    with torch.autocast(x.device.type, enabled=False):
+    with autocast.off(x.device.type):
         y, rstd = reference.relu_conv_norm(x, weight, stride)
     return y.contiguous(memory_format=torch.channels_last), rstd
 
@@ -22,7 +23,7 @@ def _value(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, y: Tensor, statistics: Tensor
 ) -> tuple[Tensor, Tensor]:
-    with torch.autocast(x.device.type, enabled=False):
+    with autocast.off(x.device.type):
         d_x, d_weight = reference.relu_conv_norm_backward(grad, x, weight, stride, y, statistics)
     return d_x.contiguous(memory_format=torch.channels_last), d_weight
 
@@ -80,7 +81,8 @@ def relu_conv_norm(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     On the CPU it is one compiled kernel, which keeps x and y for backward and nothing else of their size, and treats
     denormal numbers as zeros; bfloat16 is computed in float32 and rounded once. Elsewhere, and where the compiled
     extension is missing, it is PyTorch's own operations. Second derivatives recompute it by PyTorch's own operations
-    everywhere. Under `torch.autocast` to bfloat16 a float32 x is cast, and the weight is not.
+    everywhere. Under `torch.autocast` to bfloat16 a float32 x is cast, and the weight is not; what is float16 under
+    another one is computed in float32.
 
     Args:
         x: (B, C_in, H, W), float32, float64 or bfloat16. Images whose channels are neighbours in memory are read as
@@ -94,10 +96,10 @@ def relu_conv_norm(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     Raises:
         InputError: for mismatched arguments, or where batch statistics do not exist (B·H·W = 1 after the stride).
     """
+    x, weight = autocast.widened(x), autocast.widened(weight)
     checks.floating("x", x, dims=4)
     checks.floating("weight", weight, dims=2)
-    device = x.device.type
-    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16:
+    if autocast.asked(x.device.type) == torch.bfloat16:
         x = x.bfloat16() if x.dtype == torch.float32 else x
     dtypes = (torch.float32, torch.bfloat16) if x.dtype == torch.bfloat16 else (x.dtype,)
     if weight.dtype not in dtypes or weight.device != x.device:
@@ -105,8 +107,7 @@ def relu_conv_norm(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
         raise InputError(f"weight: got {checks.describe(weight)}, expected {expected} on {x.device}, as x")
     if weight.shape[1] != x.shape[1] or weight.numel() == 0:
         raise InputError(f"weight: got {checks.describe(weight)}, expected shape (C_out ≥ 1, {x.shape[1]} ≥ 1)")
-    if stride not in (1, 2):
-        raise InputError(f"stride: got {stride}, expected 1 or 2")
+    stride = integer("stride", stride, 1, 2)
     if x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) == 1:
         raise InputError(f"x: got shape {tuple(x.shape)}, expected more than one value per channel for batch norm")
     checks.no_tangents(x, weight)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
+import numpy as np
 import tomli_w
 
 from base_fast.errors import InputError
@@ -70,6 +71,8 @@ def _plain(value: Any, null: str | None) -> Any:
         return [_plain(item, null) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
     return null if value is None else value
 
 

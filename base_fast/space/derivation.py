@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.space.genotype import Genotype, Pair
 from base_fast.space.space import NONE, Space
@@ -112,8 +113,7 @@ def most_probable(
     """
     _check_rule(rule)
     for name, value in (("k", k), ("samples", samples)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise InputError(f"{name}: {value!r}; expected an integer of at least 1")
+        integer(name, value, 1)
     alpha = _array("logits", logits, space)
     if space.arity is None:
         factors = [

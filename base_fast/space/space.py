@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from base_fast.arguments import integer, whole_numbers
 from base_fast.errors import InputError
 from base_fast.space.lookup import lookup
 from base_fast.space.primitives import is_primitive_name
@@ -45,6 +46,7 @@ class Space:
     arity: int | None
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for field in ("primitives", "cell_types", "concat"):
             value = getattr(self, field)
             if not isinstance(value, (list, tuple)):
@@ -54,8 +56,7 @@ class Space:
             raise InputError(f"name: {self.name!r}; expected a non-empty string")
         self._check_primitives()
         for field in ("inputs", "nodes"):
-            if not _is_int(getattr(self, field)) or getattr(self, field) < 1:
-                raise InputError(f"{field}: {getattr(self, field)!r}; expected an integer of at least 1")
+            integer(field, getattr(self, field), 1)
         if self.cell_types not in (CELL_TYPES[:1], CELL_TYPES):
             raise InputError(f"cell_types: {self.cell_types!r}; expected ('normal',) or ('normal', 'reduce')")
         check_concat("concat", self.concat, self.inputs, self.nodes)
@@ -105,8 +106,7 @@ class Space:
     def with_nodes(self, nodes: int) -> Space:
         """The same space with another number of computed nodes, all concatenated (only the last where all edges are
         kept, as in NAS-Bench-201)."""
-        if not _is_int(nodes) or nodes < 1:
-            raise InputError(f"nodes: {nodes!r}; expected an integer of at least 1")
+        nodes = integer("nodes", nodes, 1)
         computed = tuple(range(self.inputs, self.inputs + nodes))
         return replace(self, nodes=nodes, concat=computed if self.arity is not None else computed[-1:])
 

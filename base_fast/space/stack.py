@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
 from base_fast.space.genotype import Genotype
 from base_fast.space.lookup import lookup
@@ -40,6 +41,7 @@ class Stack:
     layers: int
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         object.__setattr__(self, "primitives", tuple(self.primitives))
         if not 2 <= len(set(self.primitives)) == len(self.primitives) <= 10:
             raise InputError(f"primitives: {self.primitives!r}; expected two to ten different blocks")

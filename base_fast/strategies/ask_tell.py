@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.objectives import Objective
 from base_fast.random import advance, fold_in
@@ -57,8 +58,7 @@ class AskTellSearch(Generic[S]):
     def __init__(
         self, strategy: AskTell[S], objective: Objective, queries: int, key: Tensor, goals: Sequence[str] = ()
     ) -> None:
-        if queries < 1:
-            raise InputError(f"queries: got {queries}, expected an integer ≥ 1")
+        queries = integer("queries", queries, 1)
         if objective.relative:
             raise InputError(
                 "objective: got evidence, whose values are comparable among genotypes measured at once, expected an "
@@ -77,12 +77,14 @@ class AskTellSearch(Generic[S]):
             )
         self._columns = [names.index(goal) for goal in self.goals]
         signs = [quantity.sign for quantity in objective.quantities]
-        self._signs = torch.tensor(signs, dtype=torch.float64)[self._columns]
+        self._signs = torch.tensor(signs, dtype=torch.float64, device="cpu")[self._columns]
 
     def start(self, clock: Clock) -> Step[AskTellState]:
         space, objective = self.objective.space, self.objective
-        none = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64)
-        values, costs = (torch.empty(0, len(x), dtype=torch.float64) for x in (objective.quantities, objective.costs))
+        none = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64, device="cpu")
+        values, costs = (
+            torch.empty(0, len(x), dtype=torch.float64, device="cpu") for x in (objective.quantities, objective.costs)
+        )
         return Step(AskTellState(self.strategy.start(space, self._strategy_key), none, none, values, costs, 0))
 
     def step(self, state: AskTellState, clock: Clock) -> Step[AskTellState]:

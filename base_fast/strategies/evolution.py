@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from base_fast.arguments import whole_numbers
 from base_fast.distributions import Distribution, Empirical, IndependentEdges
 from base_fast.errors import InputError
 from base_fast.random import advance
@@ -45,13 +46,14 @@ class Evolution(AskTell[EvolutionState]):
     """Members drawn, with replacement, of which the best has a child."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name in ("population", "sample"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
 
     def start(self, space: AnySpace, key: Tensor) -> EvolutionState:
-        none = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64)
-        return EvolutionState(key, 0, none, torch.empty(0, dtype=torch.float64))
+        none = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64, device="cpu")
+        return EvolutionState(key, 0, none, torch.empty(0, dtype=torch.float64, device="cpu"))
 
     def ask(self, space: AnySpace, state: EvolutionState) -> Tensor:
         key = advance(state.key, state.asked)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from base_fast.arguments import whole_numbers
 from base_fast.distributions import Empirical, IndependentEdges
 from base_fast.errors import Diverged, InputError
 from base_fast.meta.variables import Variables, for_task
@@ -46,6 +47,7 @@ class RandomSharing(OneShot):
     """The largest number of validation images of the second; all if unset."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         if not 1 <= self.finalists <= self.children:
             raise InputError(
                 f"finalists, children: got {self.finalists}, {self.children}, expected 1 ≤ the first ≤ both"
@@ -88,7 +90,7 @@ class RandomSharingSearch:
         self.total = settings.training.steps + settings.children + settings.finalists
 
     def start(self, clock: Clock) -> Step[SharingState]:
-        none = torch.empty(0, dtype=torch.float64)
+        none = torch.empty(0, dtype=torch.float64, device="cpu")
         return Step(SharingState(self.theta.detach(), torch.zeros_like(self.theta), none, none, 0))
 
     def step(self, state: SharingState, clock: Clock) -> Step[SharingState]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from base_fast.arguments import integer, whole_numbers
 from base_fast.errors import InputError
 from base_fast.ops.memory import MEMORY
 from base_fast.space import Space, get
@@ -34,10 +35,9 @@ class SupernetConfig:
     compute them again."""
 
     def __post_init__(self) -> None:
+        whole_numbers(self)
         for name in ("channels", "layers", "num_classes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}: got {value!r}, expected an integer ≥ 1")
+            integer(name, getattr(self, name), 1)
         unknown = [stem for stem in self.stems if stem not in STEMS]
         if unknown or not self.stems or len(set(self.stems)) != len(self.stems):
             raise InputError(f"stems: got {self.stems}, expected different ones of {', '.join(STEMS)}")

@@ -57,6 +57,8 @@ class Supernet:
         self.config = SupernetConfig(
             self.space.name, self.space.nodes, channels, layers, num_classes, tuple(stems), reductions, memory
         )
+        # NumPy's numbers are Python's from here on.
+        channels, layers, num_classes = self.config.channels, self.config.layers, self.config.num_classes
         width = channels * (3 if self.space.inputs > 1 else 1)
         shapes: dict[str, Shape] = {}
         pieces: dict[str, Shape] = {}
@@ -120,7 +122,7 @@ class Supernet:
         fallback = self.layout.shapes[-2][1]
         for shape, size in zip(self.layout.shapes, self.layout.sizes, strict=True):
             fan_in = math.prod(shape[1:]) if len(shape) > 1 else fallback
-            scales.append(torch.full((size,), math.sqrt(2.0 / fan_in)))
+            scales.append(torch.full((size,), math.sqrt(2.0 / fan_in), device="cpu"))
         return torch.cat(scales)
 
     def prior(
@@ -147,7 +149,7 @@ class Supernet:
                 mu[where] = 0.0
         mu[self.head] = 0.0
         rho = inverse_softplus(sigma_scale * scale)
-        alpha = torch.zeros(len(self.space.cell_types), self.space.num_edges, self.space.num_primitives)
+        alpha = torch.zeros(len(self.space.cell_types), self.space.num_edges, self.space.num_primitives, device="cpu")
         return Posterior(
             mu.to(dtype),
             rho.to(dtype),

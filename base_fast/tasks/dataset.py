@@ -49,14 +49,14 @@ def from_dataset(
     count = len(dataset)  # type: ignore[arg-type]  # Dataset declares no __len__
     labels = _attribute(dataset)
     draws = torch.Generator().manual_seed(0)
-    checked = torch.randperm(count, generator=draws)[:CHECKED].tolist()
+    checked = torch.randperm(count, generator=draws, device="cpu")[:CHECKED].tolist()
     agree = (
         labels is not None and len(labels) == count and all(_item(dataset, i, name)[1] == labels[i] for i in checked)
     )
     if class_names is None and (labels is None or agree) and not _changes_labels(dataset):
         class_names = _class_names(dataset)
     if labels is None or not agree:
-        labels = torch.tensor([_item(dataset, i, name)[1] for i in range(count)])
+        labels = torch.tensor([_item(dataset, i, name)[1] for i in range(count)], device="cpu")
     known = labels
 
     def read(index: int, resolution: int) -> Tensor:
@@ -97,7 +97,7 @@ def _attribute(dataset: Any) -> Tensor | None:
     """What the data set itself says of its labels: whole numbers (N,), or None."""
     if isinstance(dataset, Subset):
         inner = _attribute(dataset.dataset)
-        indices = torch.as_tensor(np.asarray(list(dataset.indices), dtype=np.int64))
+        indices = torch.as_tensor(np.asarray(list(dataset.indices), dtype=np.int64), device="cpu")
         fits = inner is not None and (len(indices) == 0 or int(indices.abs().max()) < len(inner))
         return inner[indices] if inner is not None and fits else None
     if isinstance(dataset, ConcatDataset):
@@ -113,7 +113,9 @@ def _attribute(dataset: Any) -> Tensor | None:
 
 def _numbers(value: Any) -> Tensor | None:
     try:
-        numbers = value.detach().cpu() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        numbers = (
+            value.detach().cpu() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value), device="cpu")
+        )
     except (TypeError, ValueError, RuntimeError):
         return None
     if numbers.ndim == 2 and numbers.shape[1] == 1:

@@ -15,5 +15,7 @@ def open_digits() -> ArraySource:
         InputError: scikit-learn is not installed.
     """
     data = require("sklearn.datasets", "scikit-learn", "the source digits").load_digits()
-    grey = (torch.as_tensor(data.images) * (255 / 16)).round().to(torch.uint8)  # the package counts ink from 0 to 16
-    return ArraySource("digits", grey, torch.as_tensor(data.target))
+    grey = (
+        (torch.as_tensor(data.images, device="cpu") * (255 / 16)).round().to(torch.uint8)
+    )  # the package counts ink from 0 to 16
+    return ArraySource("digits", grey, torch.as_tensor(data.target, device="cpu"))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
 from base_fast.tasks.resize import check_resolution
@@ -52,11 +53,12 @@ class TaskDistribution:
         if len(weights) != len(sources) or not all(w >= 0 for w in weights) or not sum(weights) > 0:
             raise InputError(f"weights: {weights}, expected {len(sources)} numbers ≥ 0, one per source, not all 0")
         self.sources = tuple(sources)
-        self.ways = (ways, ways) if isinstance(ways, int) else (ways[0], ways[1])
+        pair = ways if isinstance(ways, Sequence) else (ways, ways)
+        self.ways = integer("ways", pair[0]), integer("ways", pair[1])
         self.resolutions = tuple(check_resolution(resolution) for resolution in resolutions)
         self.examples_per_class = examples_per_class
         self.valid_fraction = valid_fraction
-        self._weights = torch.tensor(weights, dtype=torch.float64)
+        self._weights = torch.tensor(weights, dtype=torch.float64, device="cpu")
         self._members = [members_by_class(source.labels, source.num_classes) for source in self.sources]
         self._statistics: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._check_sizes()
@@ -88,18 +90,18 @@ class TaskDistribution:
         """
         draws = generator(fold_in(key, 0))
         number = int(torch.multinomial(self._weights, 1, generator=draws))
-        resolution = self.resolutions[int(torch.randint(len(self.resolutions), (), generator=draws))]
-        ways = int(torch.randint(self.ways[0], self.ways[1] + 1, (), generator=draws))
+        resolution = self.resolutions[int(torch.randint(len(self.resolutions), (), generator=draws, device="cpu"))]
+        ways = int(torch.randint(self.ways[0], self.ways[1] + 1, (), generator=draws, device="cpu"))
         source = self.sources[number]
-        classes = torch.randperm(source.num_classes, generator=draws)[:ways]
+        classes = torch.randperm(source.num_classes, generator=draws, device="cpu")[:ways]
         names = tuple(source.class_names[c] for c in classes.tolist())
         members = [self._members[number][c] for c in classes.tolist()]
         # A key of its own, so that the number of examples does not change which classes are drawn.
         drawn = draw_per_class(members, names, self.examples_per_class, generator(fold_in(key, 1)))
         train, valid = split_per_class(drawn, names, self.valid_fraction)
-        valid = valid[torch.randperm(len(valid), generator=generator(fold_in(key, 2)))]
-        new_label = torch.empty(source.num_classes, dtype=torch.int64)
-        new_label[classes] = torch.arange(ways)
+        valid = valid[torch.randperm(len(valid), generator=generator(fold_in(key, 2)), device="cpu")]
+        new_label = torch.empty(source.num_classes, dtype=torch.int64, device="cpu")
+        new_label[classes] = torch.arange(ways, device="cpu")
         statistics = self._source_statistics(number, resolution)
 
         def split(indices: Tensor) -> Split:

@@ -54,4 +54,8 @@ class LazySource:
         if self._cache:
             self._kept.update({(i, resolution): image for i, image in fresh.items()})
         images = [fresh[i] if i in fresh else self._kept[i, resolution] for i in wanted]
-        return torch.stack(images) if images else torch.empty((0, 3, resolution, resolution), dtype=torch.uint8)
+        return (
+            torch.stack(images)
+            if images
+            else torch.empty((0, 3, resolution, resolution), dtype=torch.uint8, device="cpu")
+        )

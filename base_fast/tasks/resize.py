@@ -5,16 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from base_fast.errors import InputError
+from base_fast.arguments import integer
 
 SMALLEST, LARGEST = 4, 1024
 
 
 def check_resolution(resolution: int) -> int:
     """Return `resolution` (pixels per side), or raise InputError when no source can give it."""
-    if isinstance(resolution, bool) or not isinstance(resolution, int) or not SMALLEST <= resolution <= LARGEST:
-        raise InputError(f"resolution: {resolution!r}, expected a whole number from {SMALLEST} to {LARGEST}")
-    return resolution
+    return integer("resolution", resolution, SMALLEST, LARGEST)
 
 
 def square(images: Tensor, resolution: int) -> Tensor:

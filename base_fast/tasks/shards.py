@@ -103,7 +103,7 @@ def _decode(shards: Sequence[Path], resolution: int, name: str, max_corrupt: flo
             f"path: {', '.join(map(str, shards))}: no samples, expected <index>.jpg and <index>.cls members"
         )
     images = torch.frombuffer(pixels, dtype=torch.uint8).view(-1, 3, resolution, resolution)
-    return {"images": images, "labels": torch.tensor(labels)}
+    return {"images": images, "labels": torch.tensor(labels, device="cpu")}
 
 
 def _class_names(file: Path) -> list[str] | None:
@@ -133,7 +133,7 @@ def _load(entry: Path | None, resolution: int) -> dict[str, Tensor] | None:
     except InputError as error:
         warn(f"{error}; the shards are decoded again", stacklevel=3)
         return None
-    images, labels = (tensors.get(name, torch.empty(0)) for name in ("images", "labels"))
+    images, labels = (tensors.get(name, torch.empty(0, device="cpu")) for name in ("images", "labels"))
     if images.shape[1:] != (3, resolution, resolution) or images.shape[:1] != labels.shape:
         warn(f"{entry} holds something else than images and labels; the shards are decoded again", stacklevel=3)
         return None

@@ -53,7 +53,7 @@ def check_labels(
         InputError: no images, a label out of range, or fewer than two classes.
     """
     try:
-        numbers = torch.as_tensor(labels)
+        numbers = torch.as_tensor(labels, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name}: labels are no class numbers ({' '.join(str(error).split())})") from None
     if numbers.ndim == 2 and numbers.shape[1] == 1:
@@ -120,8 +120,8 @@ class ClassSubset:
     """The images of some classes of a source, relabelled 0, 1, ... in the order given; copies no images."""
 
     def __init__(self, source: Source, classes: Sequence[int]) -> None:
-        new_label = torch.full((source.num_classes,), -1, dtype=torch.int64)
-        new_label[list(classes)] = torch.arange(len(classes))
+        new_label = torch.full((source.num_classes,), -1, dtype=torch.int64, device="cpu")
+        new_label[list(classes)] = torch.arange(len(classes), device="cpu")
         relabelled = new_label[source.labels]
         self._source = source
         self._indices = torch.nonzero(relabelled >= 0).flatten()

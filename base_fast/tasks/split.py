@@ -114,8 +114,8 @@ class Split:
 @lru_cache(maxsize=8)
 def _order(seed: int, offset: int, epoch: int, count: int) -> Tensor:
     """The permutation of an epoch: its batches ask for it one after another. Nobody writes to it."""
-    epoch_key = fold_in(torch.tensor([seed, offset]), epoch)
-    return torch.randperm(count, generator=generator(epoch_key))
+    epoch_key = fold_in(torch.tensor([seed, offset], device="cpu"), epoch)
+    return torch.randperm(count, generator=generator(epoch_key), device="cpu")
 
 
 def channel_statistics(source: Source, resolution: int) -> tuple[Tensor, Tensor]:
@@ -124,7 +124,7 @@ def channel_statistics(source: Source, resolution: int) -> tuple[Tensor, Tensor]
     Taken over at most 2000 images, always the same ones.
     """
     draws = torch.Generator().manual_seed(STATISTICS_SEED)
-    chosen = torch.randperm(len(source.labels), generator=draws)[:STATISTICS_IMAGES]
+    chosen = torch.randperm(len(source.labels), generator=draws, device="cpu")[:STATISTICS_IMAGES]
     pixels = source.images(chosen, resolution).transpose(0, 1).flatten(1).double() / 255
     return pixels.mean(1).float(), pixels.std(1, correction=0).float().clamp_min(SMALLEST_STD)
 

@@ -37,7 +37,7 @@ def draw_per_class(
     for indices, name in zip(members, names, strict=True):
         if count is not None and not 1 <= count <= len(indices):
             raise InputError(f"examples per class: {count}, expected 1 to {len(indices)}, as class {name!r} has")
-        drawn.append(indices[torch.randperm(len(indices), generator=generator)[:count]])
+        drawn.append(indices[torch.randperm(len(indices), generator=generator, device="cpu")[:count]])
     return drawn
 
 

@@ -80,9 +80,11 @@ def whole_task(
         train_indices, valid_indices = split_per_class(drawn, names, valid_fraction)
         valid_source = train_source
     else:
-        train_indices, valid_indices = torch.cat(drawn), torch.arange(len(valid_source.labels))
+        train_indices, valid_indices = torch.cat(drawn), torch.arange(len(valid_source.labels), device="cpu")
     # In random order, so that any first part of it is a fair sample, and batch statistics are those of a mixture.
-    valid_indices = valid_indices[torch.randperm(len(valid_indices), generator=generator(fold_in(key, 1)))]
+    valid_indices = valid_indices[
+        torch.randperm(len(valid_indices), generator=generator(fold_in(key, 1)), device="cpu")
+    ]
     statistics = channel_statistics(train_source, resolution)
 
     def split(source: Source, indices: Tensor) -> Split:

@@ -55,7 +55,7 @@ def test_latency() -> None:
     assert latency.repeats == 5
     assert network.training
     assert not network.get_buffer("stem.1.num_batches_tracked").any()
-    with pytest.raises(InputError, match="repeats: got 0, expected at least 1"):
+    with pytest.raises(InputError, match="repeats: got 0, expected an integer ≥ 1"):
         measure_latency(network, (3, 8, 8), repeats=0)
 
 

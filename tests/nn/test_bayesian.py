@@ -232,8 +232,8 @@ def test_a_layer_made_without_storage_starts_like_any():
         (lambda: bf.nn.set_prior(model(), nn.Sequential()), r"other: it has no Bayesian layer '0'"),
         (lambda: bf.nn.set_prior(nn.Linear(2, 2), model()), r"model: got Linear without a Bayesian layer"),
         (lambda: bf.nn.seed(nn.Linear(2, 2), KEY), r"model: got Linear without a Bayesian layer"),
-        (lambda: bf.nn.kl(model(), dataset_size=0), r"dataset_size: got 0, expected the number of training examples"),
-        (lambda: bf.nn.kl(model(), dataset_size=1.5), r"dataset_size: got 1.5, expected the number"),
+        (lambda: bf.nn.kl(model(), dataset_size=0), r"dataset_size: got 0, expected an integer ≥ 1"),
+        (lambda: bf.nn.kl(model(), dataset_size=1.5), r"dataset_size: got 1.5, expected an integer"),
     ],
 )
 def test_errors(make, message):

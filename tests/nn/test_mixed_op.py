@@ -175,7 +175,7 @@ def test_a_model_under_autocast_keeps_its_weights() -> None:
     ("arguments", "message"),
     [
         ((0,), r"channels: got 0, expected an integer ≥ 1"),
-        ((4, 3), r"stride: got 3, expected 1 or 2"),
+        ((4, 3), r"stride: got 3, expected an integer from 1 to 2"),
         ((4, 1, ("none", "conv")), r"primitives: got 'conv', expected one of none, max_pool_3x3"),
         ((4, 1, ()), r"primitives: got \[\], expected at least one"),
     ],

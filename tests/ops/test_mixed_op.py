@@ -172,7 +172,7 @@ def test_low_precision(dtype: torch.dtype) -> None:
         ({"x": torch.zeros(2, 3, 4, 4).int()}, r"x: got int32 .* expected a floating-point tensor"),
         ({"z": torch.zeros(3)}, r"z: got float32 tensor of shape \(3,\) on cpu, expected shape \(2,\)"),
         ({"z": [0.5, 0.5]}, r"z: got list"),
-        ({"stride": 3}, r"stride: got 3, expected 1 or 2"),
+        ({"stride": 3}, r"stride: got 3, expected an integer from 1 to 2"),
         ({"chosen": 2}, r"chosen: got 2, expected an index below 2 or None"),
         ({"chosen": -1}, r"chosen: got -1"),
         ({"primitives": ["none", "conv"]}, r"primitives: got 'conv', expected one of none, max_pool_3x3"),

@@ -245,7 +245,7 @@ X, W = torch.zeros(2, 3, 4, 4), torch.zeros(5, 3)
         ({"weight": W.double()}, "weight: got float64 tensor .* expected float32 on cpu, as x"),
         ({"weight": W.bfloat16()}, "weight: got bfloat16 tensor .* expected float32 on cpu, as x"),
         ({"x": X.bfloat16(), "weight": W.double()}, "weight: got float64 .* expected float32 or bfloat16 on cpu"),
-        ({"stride": 3}, "stride: got 3, expected 1 or 2"),
+        ({"stride": 3}, "stride: got 3, expected an integer from 1 to 2"),
         ({"x": X[:1, :, :1, :1]}, r"x: got shape \(1, 3, 1, 1\), expected more than one value per channel"),
         ({"x": X[:1, :, :2, :2], "stride": 2}, r"x: got shape \(1, 3, 2, 2\), expected more than one value"),
     ],

@@ -281,10 +281,10 @@ def testbest_products_against_brute_force() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"k": 0}, "k: 0; expected an integer of at least 1"),
-        ({"k": 1.5}, "k: 1.5; expected an integer"),
-        ({"samples": 0}, "samples: 0; expected an integer of at least 1"),
-        ({"samples": True}, "samples: True; expected an integer"),
+        ({"k": 0}, "k: got 0, expected an integer ≥ 1"),
+        ({"k": 1.5}, "k: got 1.5, expected an integer"),
+        ({"samples": 0}, "samples: got 0, expected an integer ≥ 1"),
+        ({"samples": True}, "samples: got True, expected an integer"),
     ],
 )
 def test_bad_counts_are_refused(arguments: dict[str, Any], message: str) -> None:

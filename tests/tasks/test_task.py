@@ -151,7 +151,7 @@ def test_the_number_of_examples_does_not_change_the_classes(toy):
         ({"ways": 1}, "at least 2 classes"),
         ({"ways": (5, 3)}, "smaller number first"),
         ({"resolutions": ()}, "resolutions: none"),
-        ({"resolutions": (2,)}, "resolution: 2"),
+        ({"resolutions": (2,)}, "resolution: got 2"),
         ({"examples_per_class": 21}, "21 needed, but class 'class 0' of toy has 20"),
         ({"examples_per_class": 1}, "at least 2"),
         ({"valid_fraction": 0.0}, "valid_fraction"),
