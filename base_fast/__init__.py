@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from base_fast import distributions, nn, objectives, ops, random, space, strategies
 from base_fast.errors import Diverged, InputError, Interrupted
-from base_fast.evaluation import Network, count_macs, count_parameters, evaluate, train
+from base_fast.evaluation import Network, count_macs, count_parameters, evaluate, load_network, train
 from base_fast.meta import Adaptation, AdaptConfig, Budget, InnerConfig, MetaConfig, MetaTrainer, OuterConfig, adapt
 from base_fast.ops import backends
 from base_fast.posterior import Derivation, Layout, Posterior, derive
@@ -50,6 +50,7 @@ __all__ = [
     "distributions",
     "evaluate",
     "from_dataset",
+    "load_network",
     "nn",
     "objectives",
     "open_source",

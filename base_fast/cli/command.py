@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import tyro
 
@@ -13,6 +13,7 @@ from base_fast.errors import InputError
 from base_fast.runs import RunFolder, load_config
 
 C = TypeVar("C", bound="Command")
+R = TypeVar("R", bound="RunReader")
 
 # Settings appear on the command line without a prefix: --meta.seed, not --settings.meta.seed.
 Flat = tyro.conf.arg(name="")
@@ -51,6 +52,39 @@ class RunCommand(Command):
         """The run folder, new or resumed; `inputs` are what it depends on besides the settings."""
         path = required("run", self.run, "a folder for the results")
         return RunFolder.create(path, kind, settings, self.resume, inputs)
+
+
+@dataclass(frozen=True)
+class RunReader(Command):
+    """A command on a run folder that is there: `base-fast evaluate RUN`, or `--run RUN` anywhere on the line.
+
+    Its settings, if it has any, are those of the run; options override them.
+    """
+
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """Run folder."""
+
+    @classmethod
+    def run_first(cls, words: list[str]) -> list[str]:
+        """The words with the run folder in the first place, wherever `--run` named it."""
+        for i, word in enumerate(words):
+            if word == "--run" and i + 1 < len(words):
+                return [words[i + 1], *words[:i], *words[i + 2 :]]
+            if word.startswith("--run="):
+                return [word.partition("=")[2], *words[:i], *words[i + 1 :]]
+        return words
+
+    @classmethod
+    def settings_of(cls, run: RunFolder) -> Any:
+        """The settings that a run gives the command; None where it has none."""
+        return None
+
+    def of_run(self: R, path: Path) -> R:
+        """The command with the settings of the run in `path`."""
+        if self.Settings is None:
+            return self
+        read: dict[str, Any] = {"settings": self.settings_of(RunFolder.open(path))}
+        return replace(self, **read)
 
 
 def required(name: str, value: Path | None, what: str) -> Path:

@@ -1,56 +1,119 @@
-"""Score a trained network on a data set, and count its parameters and multiply-adds."""
+"""Score a trained network on labelled images, class by class, and count its parameters and multiply-adds."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from base_fast.cli.command import Command, required
+import torch
+
+from base_fast.cli.command import Flat, RunReader, required
 from base_fast.cli.train import TrainSettings
 from base_fast.errors import InputError
-from base_fast.evaluation import count_macs, count_parameters, evaluate, measure_latency
-from base_fast.runs import RunFolder, load_tensors
-from base_fast.space import Genotype
-from base_fast.tasks import open_target
+from base_fast.evaluation import Classifier, count_macs, count_parameters, evaluate, load_network, measure_latency
+from base_fast.evaluation.classifier import FILE
+from base_fast.reports import print_table
+from base_fast.reports.confusion import class_table, draw_confusion
+from base_fast.reports.render import png
+from base_fast.runs import RunFolder, atomic_write
+from base_fast.tasks import Source, Split, TargetConfig, open_source, open_target
+from base_fast.tasks.image_folder import open_image_folder
 
 
 @dataclass(frozen=True)
-class Evaluate(Command):
-    """Uses the network, the data and the settings of a training run."""
+class EvaluateSettings:
+    """The data; by default that of the training."""
 
-    run: Path | None = None
-    """Folder of a finished training."""
+    target: TargetConfig = TargetConfig()
+
+
+@dataclass(frozen=True)
+class Evaluate(RunReader):
+    """Scores the validation images of a training run, or those of a folder; leaves the scores, the accuracy of every
+    class and the confusion matrix in RUN/evaluations/, as JSON and as picture."""
+
+    folder: Path | None = None
+    """Score these images instead: a folder of one folder per class, with the names of the network's classes."""
     batch_size: int = 256
     """Images at once."""
     latency: bool = False
     """Measure the time of one image, too."""
+    device: str = "auto"
+    """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
+    Settings: ClassVar = EvaluateSettings
+    settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings()
+
+    @classmethod
+    def settings_of(cls, run: RunFolder) -> EvaluateSettings:
+        if run.kind != "train":
+            raise InputError(f"--run: {run.path} holds a run of kind {run.kind!r}, expected 'train'")
+        return EvaluateSettings(run.config(TrainSettings).target)
 
     def execute(self) -> int:
         run = RunFolder.open(required("run", self.run, "the folder of a finished training"))
-        if run.kind != "train":
-            raise InputError(f"--run: {run.path} holds a run of kind {run.kind!r}, expected 'train'")
-        settings = run.config(TrainSettings)
-        path = run.path / "network.safetensors"
-        if not path.exists():
-            raise InputError(f"--run: {run.path} is not finished; resume with base-fast train --resume")
-        tensors, header = load_tensors(path)
-        if header.get("kind") != "network":
-            raise InputError(f"{path}: got a file of kind {header.get('kind')!r}, expected a network")
-        genotype = header["genotype"]
-        target = open_target(settings.target)
-        network = settings.network.build(Genotype(**genotype), header["num_classes"], settings.train.seed)
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError:
-            raise InputError(f"{path}: it holds the weights of another network than {run.path} describes") from None
-        scores = evaluate(network, target.valid, self.batch_size)
-        shape = (3, target.resolution, target.resolution)
-        macs = count_macs(network, shape)
-        print(f"{target.name}: {len(target.valid):,} validation images")
-        print(f"accuracy    {scores.accuracy:.4f}   top 5 {scores.top5:.4f}   loss {scores.loss:.4f}")
-        print(f"parameters  {count_parameters(network, auxiliary=False):,} without the auxiliary head")
-        print(f"MACs        {macs.conv_linear:,} (convolutions and linear layers, one image)")
+        if not (run.path / FILE).exists():
+            raise InputError(f"--run: {run.path} is not finished; go on with: {run.info.started.command} --resume")
+        network = load_network(run.path, self.device)
+        name, split = self._images(network)
+        scores = evaluate(network, split, self.batch_size)
+        scored = scores.scored(name, network.class_names)
+        shape = (3, split.resolution, split.resolution)
+        heads = ", the auxiliary head not counted" if network.config.auxiliary else ""
+        print(f"{name}: {len(split):,} images")
+        print(
+            f"accuracy    {100 * scores.accuracy:.2f} %   top 5 {100 * scores.top5:.2f} %   loss {scores.loss:.4f} nats"
+        )
+        print(f"parameters  {count_parameters(network, auxiliary=False):,}{heads}")
+        print(f"MACs        {count_macs(network, shape).conv_linear:,} (convolutions and linear layers, one image)")
         if self.latency:
             timing = measure_latency(network, shape)
-            print(f"latency     {1e3 * timing.median:.2f} ms ({1e3 * timing.low:.2f} to {1e3 * timing.high:.2f})")
+            spread = f"80 % of {timing.repeats} passes: {1e3 * timing.low:.2f} to {1e3 * timing.high:.2f}"
+            print(f"latency     {1e3 * timing.median:.2f} ms for one image, the median ({spread})")
+        print_table(class_table(scored))
+        file = f"evaluations/{re.sub(r'[^A-Za-z0-9_-]+', '_', name)}"
+        run.write(file, scored)
+        atomic_write(run.path / f"{file}.png", png(draw_confusion(scored)))
+        print(f"{run.path / file}.json and .png: accuracy of every class, confusion matrix")
         return 0
+
+    def _images(self, network: Classifier) -> tuple[str, Split]:
+        """What is scored: a name, and the images with the numbers of the network's classes."""
+        target = self.settings.target
+        if self.folder is not None:
+            source = self._folder(network)
+            images = source.images(torch.arange(len(source.labels)), target.resolution)
+            return source.name, network.split(images, source.labels)
+        try:
+            if target.valid is not None:
+                source = open_source(target.valid, target.resolution)
+                images, labels = source.images(torch.arange(len(source.labels)), target.resolution), source.labels
+                names = source.class_names
+            else:
+                task = open_target(target)
+                images, labels, names = task.valid.images, task.valid.labels, task.class_names
+            return "validation", network.split(images, _numbers(names, network.class_names)[labels])
+        except InputError as error:
+            raise InputError(
+                f"{error}; if the images of the training moved, say where they are (--target.train.path, "
+                "--target.valid.path), or score others (--folder)"
+            ) from None
+
+    def _folder(self, network: Classifier) -> Source:
+        # Corrupt images are named and left out, however many: no training suffers from them.
+        folder = required("folder", self.folder, "a folder of images per class")
+        try:
+            return open_image_folder(folder, cache=False, max_corrupt=1.0, class_names=network.class_names)
+        except InputError as error:
+            raise InputError(f"--folder: {error}") from None
+
+
+def _numbers(theirs: tuple[str, ...], ours: tuple[str, ...]) -> torch.Tensor:
+    """The network's number of each class of the data, by name."""
+    unknown = [one for one in theirs if one not in ours]
+    if unknown:
+        raise InputError(
+            f"the images have a class {unknown[0]!r}, expected some of the network's: {', '.join(ours[:20])}"
+        )
+    return torch.tensor([ours.index(one) for one in theirs])

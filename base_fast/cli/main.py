@@ -23,7 +23,9 @@ COMMANDS = {
     "adapt": ("Adapt", "adapt a saved posterior to a data set"),
     "derive": ("Derive", "read genotypes off a posterior"),
     "train": ("Train", "train the network of a genotype"),
-    "evaluate": ("Evaluate", "score a trained network; count its parameters and multiply-adds"),
+    "evaluate": ("Evaluate", "score a trained network, class by class; count its parameters and multiply-adds"),
+    "predict": ("Predict", "say what a trained network sees in images, as CSV or JSON"),
+    "export": ("Export", "write a trained network as ONNX or torch.export, checked against it"),
     "compare": ("Compare", "prior against scratch against random genotypes: all of the above, in one table"),
     "search": ("Search", "run a search strategy on an objective: a table, shared weights, trained networks"),
     "collect": ("Collect", "train random genotypes alike: a database to place cells in"),
@@ -93,21 +95,33 @@ def _parse(name: str, rest: list[str]) -> Any:
     """The command of that name as the words describe it."""
     import tyro
 
+    from base_fast.cli.command import RunReader
+
     module = importlib.import_module(f"base_fast.cli.{name.replace('-', '_')}")
     command = getattr(module, COMMANDS[name][0])
     description = f"{module.__doc__} {command.__doc__}"
+    if issubclass(command, RunReader):
+        rest = command.run_first(rest)
     default, rest = _default(command, rest)
-    if default is not None:
-        default, rest = open_sections(default, rest)
-    return tyro.cli(
-        command,
-        args=rest,
-        prog=f"base-fast {name}",
-        description=description,
-        # An optional section is absent or there, as `open_sections` found; no subcommand chooses.
-        config=(tyro.conf.AvoidSubcommands,),
-        **({"default": default} if default else {}),
-    )
+
+    def chosen(default: Any) -> Any:
+        words = rest
+        if default is not None:
+            default, words = open_sections(default, rest)
+        return tyro.cli(
+            command,
+            args=words,
+            prog=f"base-fast {name}",
+            description=description,
+            # An optional section is absent or there, as `open_sections` found; no subcommand chooses.
+            config=(tyro.conf.AvoidSubcommands,),
+            **({"default": default} if default else {}),
+        )
+
+    found = chosen(default)
+    if isinstance(found, RunReader) and found.Settings is not None and found.run is not None:
+        return chosen(default.of_run(found.run.expanduser()))
+    return found
 
 
 def _default(command: Any, rest: list[str]) -> tuple[Any, list[str]]:

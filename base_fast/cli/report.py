@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from base_fast.cli.command import Command
+from base_fast.cli.command import RunReader, required
 from base_fast.reports import write_report
 
 
 @dataclass(frozen=True)
-class Report(Command):
-    """Leaves them in RUN/report/."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run folder of any kind."""
+class Report(RunReader):
+    """Leaves them in RUN/report/; RUN is a run folder of any kind."""
 
     def execute(self) -> int:
-        print(write_report(self.run))
+        print(write_report(required("run", self.run, "a run folder")))
         return 0

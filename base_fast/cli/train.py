@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from base_fast.cli.command import Flat, RunCommand
 from base_fast.errors import InputError
-from base_fast.evaluation import NetworkConfig, TrainConfig, train, trained
-from base_fast.runs import save_tensors
+from base_fast.evaluation import NetworkConfig, TrainConfig, save_network, train, trained
+from base_fast.evaluation.classifier import FILE
 from base_fast.space import Genotype, genotypes, notation
 from base_fast.tasks import TargetConfig, open_target
 
@@ -42,8 +42,7 @@ class Train(RunCommand):
         with self.open_run("train", settings, genotype=genotype.compact()) as run:
             run.write("genotype", genotype)
             result = train(network, target, settings.train, run=run)
-            header = {"kind": "network", "genotype": asdict(genotype), "num_classes": target.num_classes}
-            save_tensors(run.path / "network.safetensors", network.state_dict(), header)
+            save_network(run.path / FILE, network, settings.network, target)
             record = trained(network, target, result)
             run.write("results", record)
             print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base_fast.evaluation.classifier import Classifier, Inputs, load_network, save_network
 from base_fast.evaluation.config import NetworkConfig
 from base_fast.evaluation.counts import MacCount, Timing, count_macs, count_parameters, measure_latency
 from base_fast.evaluation.network import Network, initialize
@@ -10,7 +11,9 @@ from base_fast.evaluation.scores import Evaluation, evaluate
 from base_fast.evaluation.training import TrainResult, train, trained
 
 __all__ = [
+    "Classifier",
     "Evaluation",
+    "Inputs",
     "MacCount",
     "Network",
     "NetworkConfig",
@@ -21,7 +24,9 @@ __all__ = [
     "count_parameters",
     "evaluate",
     "initialize",
+    "load_network",
     "measure_latency",
+    "save_network",
     "train",
     "trained",
 ]

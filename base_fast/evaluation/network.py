@@ -19,8 +19,8 @@ class Network(nn.Module):
 
     Args:
         genotype: the cells; a DARTS genotype, or for skeleton "nas_bench_201" one of that benchmark.
-        channels: channels of a node in the first cells, at least 2; they double with every reduction.
-        layers: number of cells (at least 1; with 1 or 2 every cell is a reduction, by DARTS's formula). With
+        channels: channels of a node in the first cells, 2 to 100,000; they double with every reduction.
+        layers: number of cells (1 to 1000; with 1 or 2 every cell is a reduction, by DARTS's formula). With
             "nas_bench_201" 3 × cells per stage + 2, the residual blocks included.
         num_classes: number of logits.
         skeleton: "cifar" (for 8 to 64 pixels), "imagenet" (published for 224) or "nas_bench_201".
@@ -49,8 +49,9 @@ class Network(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        channels, layers = integer("channels", channels, 2), integer("layers", layers, 1)
-        num_classes = integer("num_classes", num_classes, 1)
+        # The limits keep what a file says from building for ever.
+        channels, layers = integer("channels", channels, 2, 100_000), integer("layers", layers, 1, 1000)
+        num_classes = integer("num_classes", num_classes, 1, 10_000_000)
         if skeleton not in SKELETONS:
             raise InputError(f"skeleton: got {skeleton!r}, expected one of {', '.join(SKELETONS)}")
         if not isinstance(genotype, Genotype):

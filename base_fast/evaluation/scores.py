@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from base_fast.errors import InputError
+from base_fast.runs.artefacts import ClassScore, Scored
 from base_fast.tasks import Split
 
 
@@ -24,6 +26,16 @@ class Evaluation:
     """Share of images whose label is among the five largest logits; 1 with five classes or fewer."""
     confusion: Tensor
     """int64 (num_classes, num_classes) on the CPU: images of class [row] that were taken for class [column]."""
+
+    def scored(self, data: str, class_names: Sequence[str]) -> Scored:
+        """What stays of it in a run folder; `data` says what was scored."""
+        counts, right = self.confusion.sum(1).tolist(), self.confusion.diagonal().tolist()
+        classes = tuple(
+            ClassScore(name, n, hits / n if n else None)
+            for name, n, hits in zip(class_names, counts, right, strict=True)
+        )
+        confusion = tuple(map(tuple, self.confusion.tolist()))
+        return Scored(data, sum(counts), self.accuracy, self.top5, self.loss, classes, confusion)
 
 
 def evaluate(network: nn.Module, split: Split, batch_size: int = 256) -> Evaluation:

@@ -11,6 +11,7 @@
     genotypes/<name>.json    space.Genotype                         compare: `Contender.name`
     derivations/<name>.json  posterior.Derivation                   compare: of those that were searched
     play_offs/<name>.json    meta.PlayOffRecord                     compare: of those, by play-off
+    evaluations/<name>.json  Scored                                 train: by `base-fast evaluate`
     placements.json          experiments.Placements                 compare: with benchmark tables
 
 Accuracies and probabilities are shares from 0 to 1, losses are in nats, times in seconds; what search.json measured has
@@ -105,6 +106,28 @@ class TrainedNetwork:
     parameters: int
     macs: int
     history: tuple[Evaluated, ...]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How many images of a class there were, and the share of them that was classified right; None without images."""
+
+    name: str
+    images: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trained network on labelled images; confusion[i][j] images of class i were taken for class j."""
+
+    data: str
+    images: int
+    accuracy: float
+    top5: float
+    loss: float
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from base_fast.errors import InputError
 from base_fast.space import notation
 from base_fast.space.notation import short
 from base_fast.space.primitives import PRIMITIVES, is_primitive_name
-from base_fast.space.space import CELL_TYPES, DARTS, NONE, Space, check_concat, check_fields
+from base_fast.space.space import CELL_TYPES, DARTS, NONE, SPACES, Space, check_concat, check_fields
 
 Pair = tuple[str, int]
 
@@ -78,6 +78,20 @@ class Genotype:
         return len(predecessors) == output * (output + 1) // 2 > 0 < output and predecessors == [
             predecessor for node in range(1, output + 1) for predecessor in range(node)
         ]
+
+    @property
+    def known_space(self) -> Space | None:
+        """The space of this package, with as many nodes as it takes, in which the genotype lies; None outside them."""
+        for space in SPACES.values():
+            per_node = len(self.normal) // 2 if space.arity else max(self.normal_concat, default=0)
+            if per_node > 0:
+                candidate = space.with_nodes(per_node)
+                try:
+                    self.validate(candidate)
+                except InputError:
+                    continue
+                return candidate
+        return None
 
     def validate(self, space: Space | None = None) -> None:
         """Check that the genotype describes cells that can be built.

@@ -89,10 +89,10 @@ class Split:
         chosen = _order(*key.tolist(), epoch, len(self))[place * size : (place + 1) * size]
         images, labels = self.images[chosen], self.labels[chosen]
         if augmentation is None:
-            return self._normalized(images), labels
+            return self.normalized(images), labels
         draws = generator(fold_in(fold_in(key, epoch), 1 + place))
         images = random_crop_flip(images, augmentation, draws)
-        return random_cutout(self._normalized(images), augmentation, draws), labels
+        return random_cutout(self.normalized(images), augmentation, draws), labels
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through all images in order, not augmented; the last batch may be smaller.
@@ -104,9 +104,10 @@ class Split:
         for images, labels in zip(
             torch.split(self.images, batch_size), torch.split(self.labels, batch_size), strict=True
         ):
-            yield self._normalized(images), labels
+            yield self.normalized(images), labels
 
-    def _normalized(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, R, R) → float32 (B, 3, R, R): pixels in [0, 1], less the mean, by the standard deviation."""
         scale = 1 / (255 * self.std)
         return images.float().mul_(scale.view(3, 1, 1)).sub_((self.mean / self.std).view(3, 1, 1))
 

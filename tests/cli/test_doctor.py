@@ -65,7 +65,7 @@ def test_the_extras_are_those_of_the_project():
         extras = tomllib.load(file)["project"]["optional-dependencies"]
     declared = {
         re.split(r"[^\w-]", requirement)[0]: extra
-        for extra in ("data", "report", "gpu", "bench")
+        for extra in ("data", "report", "onnx", "gpu", "bench")
         for requirement in extras[extra]
         if not requirement.startswith("base-fast[")
     }

@@ -124,8 +124,8 @@ def test_from_images_to_a_network(files: Path, capsys: pytest.CaptureFixture[str
     assert run("evaluate", "--run", files / "network", "--latency") == 0
     evaluated = capsys.readouterr().out
     result = RunFolder.open(files / "network").read("results", TrainedNetwork)
-    assert f"accuracy    {result.accuracy:.4f}" in evaluated
-    assert f"{result.parameters:,} without" in evaluated
+    assert f"accuracy    {100 * result.accuracy:.2f} %" in evaluated
+    assert f"parameters  {result.parameters:,}\n" in evaluated
     assert RunFolder.open(files / "adapted").read("results", Searched).steps == 4
 
     for folder in ("prior", "adapted", "network"):
