@@ -90,7 +90,7 @@ def test_the_space_is_in_the_file(task: bf.Task, saved: tuple[Path, bf.Network],
         (lambda t, h: h.pop("inputs"), "inputs: missing"),
         (lambda t, h: h["inputs"].update(std=[1.0, 0.0, 1.0]), "inputs: mean, std: .* std above 0"),
         (lambda t, h: h["inputs"].update(mean=[0.0, float("nan"), 1.0]), "inputs: mean, std: .* finite"),
-        (lambda t, h: h["inputs"].update(resolution=10**9), "inputs: resolution: 1000000000"),
+        (lambda t, h: h["inputs"].update(resolution=10**9), "inputs: resolution: (got )?1000000000"),
         (lambda t, h: h["inputs"].update(class_names=["a"]), "inputs: class_names: 1"),
         (
             lambda t, h: h["inputs"]["class_names"].append("d"),
