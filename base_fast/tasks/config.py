@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -74,12 +75,14 @@ class TaskConfig:
     """Share of a task's images that is held out for validation."""
 
 
-def open_source(config: SourceConfig, resolution: int = 32) -> Source:
+def open_source(config: SourceConfig, resolution: int = 32, class_names: Sequence[str] | None = None) -> Source:
     """Open the data that `config` describes.
 
     Args:
         config: what to open.
         resolution: R, pixels per side at which shards are decoded; the other kinds decode at any.
+        class_names: the classes of the images to learn from, where `config` has those to measure on: class folders may
+            then be missing or empty.
 
     Raises:
         InputError: the data is missing or damaged, a package is missing, or an option does not fit.
@@ -93,7 +96,9 @@ def open_source(config: SourceConfig, resolution: int = 32) -> Source:
     elif config.kind == "folder":
         root = Path(os.path.expanduser(config.path))
         name = config.name or root.resolve().name
-        source = open_image_folder(_folder_of_split(root, config.split), name, config.cache, config.max_corrupt)
+        folder = _folder_of_split(root, config.split)
+        names = None if config.classes.strip() else class_names
+        source = open_image_folder(folder, name, config.cache, config.max_corrupt, names)
     elif config.kind == "shards":
         paths = _shards_of_split(Path(os.path.expanduser(config.path)), config.split)
         cache_dir = config.cache_dir or None

@@ -11,6 +11,7 @@ from torch import Tensor
 from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
+from base_fast.tasks.memory import check_fits
 from base_fast.tasks.resize import check_resolution
 from base_fast.tasks.source import Source
 from base_fast.tasks.split import Split, channel_statistics
@@ -30,7 +31,8 @@ class TaskDistribution:
         weights: how often each source is drawn, relative to the others; None draws all equally often.
 
     Raises:
-        InputError: a source has fewer classes than `ways` or a class with too few images, or a number is out of range.
+        InputError: a source has fewer classes than `ways` or a class with too few images, a number is out of range, or
+            the largest task does not fit into memory.
     """
 
     def __init__(
@@ -77,6 +79,9 @@ class TaskDistribution:
                     f"examples_per_class: {needed} needed, but class {source.class_names[smallest]!r} of "
                     f"{source.name} has {len(members[smallest])}"
                 )
+            largest = sorted(map(len, members), reverse=True)[:high]
+            count = sum(largest) if self.examples_per_class is None else high * self.examples_per_class
+            check_fits(source.name, count, max(self.resolutions))
 
     def sample(self, key: Tensor) -> Task:
         """Draw a task: source, resolution, classes, examples and their split are a pure function of `key`.

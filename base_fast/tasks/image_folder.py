@@ -16,6 +16,7 @@ from base_fast.tasks.lazy import LazySource
 from base_fast.tasks.optional import require
 from base_fast.tasks.parallel import map_in_order
 from base_fast.tasks.rgb import is_wide
+from base_fast.tasks.source import check_known
 
 JPEG_END = b"\xff\xd9"
 TAIL = 4096
@@ -72,9 +73,7 @@ def open_image_folder(
         found += [(file, folder.name) for file in images]
     names = list(class_names or (folder.name for folder in folders))
     number = {folder: label for label, folder in enumerate(names)}
-    unknown = next((folder for _, folder in found if folder not in number), None)
-    if unknown is not None:
-        raise InputError(f"path: {root} has a class {unknown!r}, which the training images lack; delete or rename it")
+    check_known(f"path: {root}", list(dict.fromkeys(folder for _, folder in found)), names)
     _report_passed_over(name, passed_over)
     damages = list(map_in_order(_damage, [file for file, _ in found]))
     corrupt = {str(file): reason for (file, _), reason in zip(found, damages, strict=True) if reason}

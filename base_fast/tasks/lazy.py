@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from base_fast.tasks.memory import check_fits, warn_of_cache
 from base_fast.tasks.parallel import map_in_order
 from base_fast.tasks.resize import check_resolution
-from base_fast.tasks.source import check_labels
+from base_fast.tasks.source import COPIED, check_labels
 
 
 class LazySource:
@@ -36,26 +37,60 @@ class LazySource:
         self.name = name
         self.labels, self.class_names = check_labels(name, labels, class_names)
         self._read, self._cache, self._threads = read, cache, threads
-        self._kept: dict[tuple[int, int], Tensor] = {}
+        self._kept: dict[int, _Kept] = {}
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
     def images(self, indices: Tensor, resolution: int) -> Tensor:
+        """As in `Source`; what is read for the first time shares its memory with the cache, so do not write to it."""
         check_resolution(resolution)
-        wanted = indices.tolist()
-        missing = [i for i in dict.fromkeys(wanted) if (i, resolution) not in self._kept]
+        if self._cache and resolution not in self._kept:
+            warn_of_cache(self.name, len(self.labels), resolution)
+        kept = self._kept.get(resolution) or _Kept(len(self.labels))
+        if self._cache:
+            self._kept[resolution] = kept
+        missing = kept.missing(indices)
+        check_fits(self.name, len(missing), resolution)
 
         def read(index: int) -> Tensor:
             return self._read(index, resolution)
 
-        fresh = dict(zip(missing, map_in_order(read, missing) if self._threads else map(read, missing), strict=True))
-        if self._cache:
-            self._kept.update({(i, resolution): image for i, image in fresh.items()})
-        images = [fresh[i] if i in fresh else self._kept[i, resolution] for i in wanted]
-        return (
-            torch.stack(images)
-            if images
-            else torch.empty((0, 3, resolution, resolution), dtype=torch.uint8, device="cpu")
-        )
+        fresh = torch.empty((len(missing), 3, resolution, resolution), dtype=torch.uint8, device="cpu")
+        for place, image in enumerate(map_in_order(read, missing) if self._threads else map(read, missing)):
+            fresh[place] = image
+        kept.add(missing, fresh)
+        return fresh if missing == indices.tolist() else kept.images(indices, resolution)
+
+
+class _Kept:
+    """Images at one resolution, in blocks as they were read: no table of tensors, which would take memory of its own.
+
+    Args:
+        count: N, number of images of the source.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._blocks: list[Tensor] = []
+        self._block = torch.full((count,), -1, dtype=torch.int32, device="cpu")
+        self._row = torch.zeros(count, dtype=torch.int64, device="cpu")
+
+    def missing(self, indices: Tensor) -> list[int]:
+        """Which of `indices` are not there, each once, in their order."""
+        return list(dict.fromkeys(indices[self._block[indices] < 0].tolist()))
+
+    def add(self, indices: list[int], images: Tensor) -> None:
+        self._block[indices] = len(self._blocks)
+        self._row[indices] = torch.arange(len(indices), device="cpu")
+        self._blocks.append(images)
+
+    def images(self, indices: Tensor, resolution: int) -> Tensor:
+        """Copy images that are there: uint8 (B, 3, R, R)."""
+        images = torch.empty((len(indices), 3, resolution, resolution), dtype=torch.uint8, device="cpu")
+        for to, some in zip(images.split(COPIED), indices.split(COPIED), strict=True):
+            blocks = self._block[some]
+            for number in blocks.unique().tolist():
+                chosen = blocks == number
+                to[chosen] = self._blocks[number][self._row[some[chosen]]]
+        return images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from warnings import warn
 
 from base_fast.errors import InputError
 
@@ -23,6 +24,17 @@ def check_fits(name: str, count: int, resolution: int, held: int = 0) -> None:
         raise InputError(
             f"{name}: {count:,} images of {resolution} pixels take {_gigabytes(count * size)} of memory, but "
             f"{_gigabytes(free + held * size)} are free; take a smaller resolution or fewer images (limit_per_class)"
+        )
+
+
+def warn_of_cache(name: str, count: int, resolution: int) -> None:
+    """Warn where all images of a source, which are kept as they are read, will not fit into the free memory."""
+    size, free = 3 * count * resolution**2, available()
+    if free is not None and size > free:
+        warn(
+            f"{name}: to keep {count:,} images of {resolution} pixels takes {_gigabytes(size)} of memory, but "
+            f"{_gigabytes(free)} are free; cache = false reads them again each time",
+            stacklevel=4,
         )
 
 

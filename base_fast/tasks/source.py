@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from base_fast.errors import InputError
-from base_fast.tasks.resize import square
+from base_fast.tasks.resize import check_resolution, square
+
+COPIED = 256
+LISTED = 5
 
 
 @runtime_checkable
@@ -78,6 +81,25 @@ def check_labels(
     return numbers, names
 
 
+def check_known(name: str, found: Sequence[str], known: Sequence[str]) -> None:
+    """Raise InputError when there are images to measure on of a class of which there are none to learn from.
+
+    Args:
+        name: what the images to measure on are called, for the message.
+        found: the names of their classes.
+        known: the names of the classes of the images to learn from.
+    """
+    unknown = [one for one in found if one not in set(known)]
+    if unknown:
+        missing = [one for one in known if one not in set(found)]
+        besides = f"these have {_listed(missing)} besides" if missing else f"these have {_listed(known)}"
+        raise InputError(f"{name} has images of {_listed(unknown)}, but those to learn from have none; {besides}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
+
+
 class ArraySource:
     """Images held in memory.
 
@@ -113,7 +135,13 @@ class ArraySource:
         return len(self.class_names)
 
     def images(self, indices: Tensor, resolution: int) -> Tensor:
-        return square(self._images[indices].expand(-1, 3, -1, -1), resolution).contiguous()
+        images = torch.empty(
+            (len(indices), 3, check_resolution(resolution), resolution), dtype=torch.uint8, device="cpu"
+        )
+        # In parts: of all of them, a copy at their own size and one at the wanted size would stand beside each other.
+        for to, chosen in zip(images.split(COPIED), indices.split(COPIED), strict=True):
+            to[:] = square(self._images[chosen].expand(-1, 3, -1, -1), resolution)
+        return images
 
 
 class ClassSubset:

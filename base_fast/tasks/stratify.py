@@ -59,7 +59,8 @@ def split_per_class(drawn: Sequence[Tensor], names: Sequence[str], valid_fractio
     train, valid = [], []
     for indices, name in zip(drawn, names, strict=True):
         if len(indices) < 2:
-            raise InputError(f"class {name!r} has {len(indices)} images to split, expected at least 2")
+            images = f"{len(indices)} image{'' if len(indices) == 1 else 's'}"
+            raise InputError(f"class {name!r} has {images} to split, expected at least 2")
         count = min(max(round(len(indices) * valid_fraction), 1), len(indices) - 1)
         valid.append(indices[:count])
         train.append(indices[count:])

@@ -33,9 +33,10 @@ def open_target(config: TargetConfig) -> Task:
     Raises:
         InputError: see open_source and whole_task.
     """
+    train = open_source(config.train, config.resolution)
     return whole_task(
-        open_source(config.train, config.resolution),
-        None if config.valid is None else open_source(config.valid, config.resolution),
+        train,
+        None if config.valid is None else open_source(config.valid, config.resolution, train.class_names),
         resolution=config.resolution,
         key=key(config.seed),
         valid_fraction=config.valid_fraction,

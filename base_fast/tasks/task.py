@@ -9,7 +9,8 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
-from base_fast.tasks.source import Source
+from base_fast.tasks.memory import check_fits
+from base_fast.tasks.source import Source, check_known
 from base_fast.tasks.split import Split, channel_statistics
 from base_fast.tasks.stratify import draw_per_class, members_by_class, split_per_class
 
@@ -56,7 +57,8 @@ def whole_task(
 
     Args:
         train_source: the images to learn from.
-        valid_source: the images to measure on, of the same classes; None holds out a part of `train_source`.
+        valid_source: the images to measure on; its classes go by their names, in any order, and some may be missing.
+            None holds out a part of `train_source`.
         resolution: R, pixels per side.
         key: int64 (2,); draws the limited examples and the held-out part.
         valid_fraction: the share held out of each class when `valid_source` is None.
@@ -66,29 +68,48 @@ def whole_task(
         The task, named "<source>-<R>px". Both halves are normalized by the statistics of `train_source`.
 
     Raises:
-        InputError: the two sources' classes differ, or a class has too few images.
+        InputError: `valid_source` has a class that `train_source` lacks, a class has too few images, or the images do
+            not fit into memory, of which their size is told before the first is read.
     """
-    if valid_source is not None and valid_source.class_names != train_source.class_names:
-        raise InputError(
-            f"valid_source: the {valid_source.num_classes} classes of {valid_source.name} are not the "
-            f"{train_source.num_classes} of {train_source.name}, expected the same classes in the same order"
-        )
     names = train_source.class_names
     members = members_by_class(train_source.labels, train_source.num_classes)
     drawn = draw_per_class(members, names, limit_per_class, generator(key))
     if valid_source is None:
         train_indices, valid_indices = split_per_class(drawn, names, valid_fraction)
-        valid_source = train_source
+        valid_source, valid_labels = train_source, train_source.labels
     else:
+        empty = next((name for name, indices in zip(names, drawn, strict=True) if len(indices) == 0), None)
+        if empty is not None:
+            raise InputError(f"class {empty!r} of {train_source.name} has no images to learn from, expected some")
         train_indices, valid_indices = torch.cat(drawn), torch.arange(len(valid_source.labels), device="cpu")
+        valid_labels = _labels_by_name(valid_source, train_source)
+    check_fits(train_source.name, len(train_indices) + len(valid_indices), resolution)
     # In random order, so that any first part of it is a fair sample, and batch statistics are those of a mixture.
     valid_indices = valid_indices[
         torch.randperm(len(valid_indices), generator=generator(fold_in(key, 1)), device="cpu")
     ]
+    # Before the statistics, so that a source that keeps what it reads keeps these images in these very tensors.
+    train_images = train_source.images(train_indices, resolution)
+    valid_images = valid_source.images(valid_indices, resolution)
     statistics = channel_statistics(train_source, resolution)
-
-    def split(source: Source, indices: Tensor) -> Split:
-        return Split(source.images(indices, resolution), source.labels[indices], len(names), *statistics)
-
-    train, valid = split(train_source, train_indices), split(valid_source, valid_indices)
+    train = Split(train_images, train_source.labels[train_indices], len(names), *statistics)
+    valid = Split(valid_images, valid_labels[valid_indices], len(names), *statistics)
     return Task(f"{train_source.name}-{resolution}px", train, valid, len(names), resolution, names)
+
+
+def _labels_by_name(valid_source: Source, train_source: Source) -> Tensor:
+    """The labels of the images to measure on, as the images to learn from number their classes: int64 (N,)."""
+    names, known = valid_source.class_names, train_source.class_names
+    if names == known:
+        return valid_source.labels
+    counts = torch.bincount(valid_source.labels, minlength=len(names)).tolist()
+    check_known(
+        f"valid_source: {valid_source.name}", [n for n, count in zip(names, counts, strict=True) if count], known
+    )
+    if len(set(names)) < len(names) or len(set(known)) < len(known):
+        raise InputError(
+            f"valid_source: {valid_source.name} has other classes than {train_source.name}, and names occur twice; "
+            "expected the same, or names to tell them by"
+        )
+    number = {name: label for label, name in enumerate(known)}
+    return torch.tensor([number.get(name, -1) for name in names], device="cpu")[valid_source.labels]

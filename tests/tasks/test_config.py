@@ -8,7 +8,7 @@ import tyro
 
 from base_fast.errors import InputError
 from base_fast.random import key
-from base_fast.tasks import SourceConfig, TaskConfig, open_source, open_tasks
+from base_fast.tasks import SourceConfig, TargetConfig, TaskConfig, open_source, open_target, open_tasks
 from base_fast.tasks.config import parse_classes
 
 
@@ -68,6 +68,31 @@ def test_folders_with_and_without_a_split(tmp_path, encode):
         open_source(SourceConfig("folder", str(tmp_path), split="test"))
     with pytest.raises(InputError, match="split: 'val', but .* its folders are classes"):
         open_source(SourceConfig("folder", str(tmp_path / "val"), split="val"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "shards"])
+def test_validation_may_lack_classes(tmp_path, encode, write_tar, kind):
+    """Folders of a class that are missing or empty, and shards whose largest label is missing."""
+    for part, classes in (("train", "abc"), ("val", "ca")):
+        members = [
+            m for i, c in enumerate(classes) for m in ((f"{i}.jpg", encode()), (f"{i}.cls", b"%d" % "abc".index(c)))
+        ]
+        write_tar(tmp_path / f"{part}.tar", members)
+        for name in classes:
+            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name / "0.jpg").write_bytes(encode())
+    (tmp_path / "val" / "b").mkdir()
+    config = SourceConfig(kind, str(tmp_path))
+    target = TargetConfig(config, replace(config, split="val"), resolution=8)
+    assert open_target(target).valid.labels.bincount(minlength=3).tolist() == [1, 0, 1]
+    if kind == "folder":
+        (tmp_path / "val" / "b").rename(tmp_path / "val" / "d")
+        assert len(open_target(target).valid) == 2  # an empty folder is no class
+        (tmp_path / "val" / "d" / "0.jpg").write_bytes(encode())
+        with pytest.raises(
+            InputError, match="has images of 'd', but those to learn from have none; these have 'b' besides"
+        ):
+            open_target(target)
 
 
 def test_shards_by_split_and_by_path(tmp_path, encode, write_tar):

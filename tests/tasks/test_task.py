@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
 
 from base_fast.errors import InputError
 from base_fast.random import fold_in, key
-from base_fast.tasks import ArraySource, Task, TaskDistribution, select_classes, whole_task
+from base_fast.tasks import ArraySource, Task, TaskDistribution, memory, select_classes, whole_task
+from base_fast.tasks.lazy import LazySource
+from base_fast.tasks.split import channel_statistics
 
 
 def identities(split) -> torch.Tensor:
@@ -67,12 +70,103 @@ def test_validation_images_are_in_random_order(toy):
     assert sorted(given.valid.images[:, 0, 0, 0].tolist()) == list(range(240))
 
 
+@pytest.mark.parametrize("classes", [range(12), [0, 2, 5], [11, 3, 7, 0]])
+def test_validation_images_go_by_the_names_of_their_classes(toy, classes):
+    valid = select_classes(toy, list(classes))
+    task = whole_task(toy, valid, resolution=8, key=key(0))
+    check = [task.class_names[label] for label in task.valid.labels.tolist()]
+    assert check == [f"class {i % 12}" for i in identities(task.valid).tolist()]
+    assert torch.bincount(task.valid.labels, minlength=12).tolist() == [20 * (c in classes) for c in range(12)]
+
+
+def test_classes_that_only_one_half_has(toy):
+    images = toy.images(torch.arange(4), 8)
+
+    def source(labels, names):
+        return ArraySource("pets", images, labels, names)
+
+    train = source([0, 0, 1, 1], ["cat", "dog"])
+    assert whole_task(train, source([1, 1, 2, 2], ["cow", "dog", "cat"]), resolution=8, key=key(0)).num_classes == 2
+    with pytest.raises(
+        InputError, match="pets has images of 'Dog', but those to learn from have none; .* 'dog' besides"
+    ):
+        whole_task(train, source([0, 0, 1, 1], ["cat", "Dog"]), resolution=8, key=key(0))
+    with pytest.raises(InputError, match="class 'cow' of pets has no images to learn from"):
+        whole_task(source([0, 0, 1, 1], ["cat", "dog", "cow"]), train, resolution=8, key=key(0))
+    cranes = source([0, 0, 1, 2], ["crane", "crane", "dog"])
+    with pytest.raises(InputError, match="names occur twice"):
+        whole_task(cranes, source([0, 0, 1, 1], ["dog", "crane"]), resolution=8, key=key(0))
+
+
+class Counted(ArraySource):
+    """A source that remembers how many images it was asked for at once."""
+
+    def images(self, indices, resolution):
+        self.asked = [*getattr(self, "asked", []), len(indices)]
+        return super().images(indices, resolution)
+
+
+def test_what_does_not_fit_into_memory_is_told_before_it_is_read(toy, monkeypatch):
+    source = Counted("toy", toy.images(torch.arange(240), 8), toy.labels)
+    monkeypatch.setattr(memory, "available", lambda: 239 * 3 * 16**2)
+    with pytest.raises(InputError, match="toy: 240 images of 16 pixels take"):
+        whole_task(source, resolution=16, key=key(0))
+    with pytest.raises(InputError, match="toy: 300 images of 16 pixels take"):
+        whole_task(source, source, resolution=16, key=key(0), limit_per_class=5)
+    with pytest.raises(InputError, match="toy: 240 images of 16 pixels take"):
+        TaskDistribution([source], ways=12, resolutions=(8, 16))
+    assert not hasattr(source, "asked")
+    whole_task(source, resolution=16, key=key(0), limit_per_class=5)
+    TaskDistribution([source], ways=11, resolutions=(8, 16))
+    TaskDistribution([source], ways=12, resolutions=(8, 16), examples_per_class=15)
+
+
+def test_statistics_take_a_few_large_images_at_once():
+    images = torch.randint(256, (300, 3, 1, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    source = Counted("flat", images, torch.arange(300) % 2)
+    mean, std = channel_statistics(source, 256)
+    assert max(source.asked) == 16
+    assert torch.allclose(mean, images.double().div(255).mean((0, 2, 3)).float(), atol=1e-6)
+    assert torch.allclose(std, images.double().div(255).std((0, 2, 3), correction=0).float(), atol=1e-6)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_task_and_the_cache_of_its_source_hold_images_once(toy, cache):
+    reads = []
+    source = LazySource(
+        "toy",
+        toy.labels,
+        None,
+        lambda i, r: reads.append(i) or toy.images(torch.tensor([i]), r)[0],
+        cache,
+        threads=False,
+    )
+    task = whole_task(source, resolution=8, key=key(0))
+    assert same(task, dataclasses.replace(whole_task(toy, resolution=8, key=key(0)), name=task.name))
+    assert len(reads) == (240 if cache else 480)  # without a cache the statistics read them again
+    if cache:
+        held = {block.data_ptr() for block in source._kept[8]._blocks if len(block)}
+        assert held == {task.train.images.data_ptr(), task.valid.images.data_ptr()}
+    order = torch.randperm(240, generator=torch.Generator().manual_seed(1)).repeat(2)
+    assert torch.equal(source.images(order, 8), toy.images(order, 8))
+
+
+def test_a_cache_that_will_outgrow_the_memory_is_told_once(toy, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 100 * 192)
+    source = LazySource("toy", toy.labels, None, lambda i, r: toy.images(torch.tensor([i]), r)[0])
+    with pytest.warns(UserWarning, match="toy: to keep 240 images of 8 pixels takes .* cache = false"):
+        source.images(torch.arange(2), 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source.images(torch.arange(3), 8)
+
+
 def test_whole_task_errors(toy):
-    with pytest.raises(InputError, match="valid_source: the 2 classes of toy are not the 12"):
-        whole_task(toy, select_classes(toy, [0, 1]), resolution=8, key=key(0))
+    with pytest.raises(InputError, match="valid_source: toy has images of 'class 2', 'class 3', "):
+        whole_task(select_classes(toy, [0, 1]), toy, resolution=8, key=key(0))
     with pytest.raises(InputError, match="examples per class: 21, expected 1 to 20"):
         whole_task(toy, resolution=8, key=key(0), limit_per_class=21)
-    with pytest.raises(InputError, match="has 1 images to split"):
+    with pytest.raises(InputError, match="has 1 image to split"):
         whole_task(toy, resolution=8, key=key(0), limit_per_class=1)
     with pytest.raises(InputError, match="valid_fraction"):
         whole_task(toy, resolution=8, key=key(0), valid_fraction=1.0)
