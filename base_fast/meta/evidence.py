@@ -24,7 +24,10 @@ from base_fast.random import fold_in, key
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task
 
-THREE: tuple[Score, ...] = ("naswot", "jacov", "synflow")
+FOR_SHORTCUTS: tuple[Score, ...] = ("jacov", "synflow", "gain", "identity", "parameters")
+"""Two say how much a cell can do, two how much of its input it passes on, and one how large it is."""
+FOR_OTHERS: tuple[Score, ...] = ("naswot", "synflow", "gain", "parameters")
+"""Where batch norms are summed and a convolution mixes every input: there is no jacov, and no channel of its own."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class CellEvidenceConfig:
     """Validation loss after a few steps of the cell's own from the shared weights."""
     alone: float = 0.0
     """Validation loss of the cell trained alone, from fresh weights, always the same ones."""
-    training_free: float = 0.5
+    training_free: float = 0.7
     """Each of the scores of untrained networks."""
     images: int = 1000
     """The largest number of validation images, for all measures."""
@@ -46,8 +49,8 @@ class CellEvidenceConfig:
     fresh: SharedTrainingConfig = replace(OwnStepsConfig().training, steps=400, lr=0.1)
     """Training from fresh weights."""
     scores: tuple[Score, ...] | None = None
-    """Which scores of untrained networks; by default naswot, jacov and synflow, and those of them that the networks of
-    the space have."""
+    """Which scores of untrained networks; by default jacov, synflow, gain, identity and parameters for NAS-Bench-201's
+    networks, naswot, synflow, gain and parameters for DARTS's."""
     batch_size: int = 32
     """Images that they look at."""
     resolution: int = 16
@@ -93,7 +96,7 @@ def evidence_on(config: CellEvidenceConfig, supernet: Supernet, theta: Tensor, t
         parts.append(Part(alone, "loss", config.alone, "alone_loss"))
     if config.training_free > 0.0:
         network = config.network or full_depth(supernet)
-        scores = config.scores or (THREE if network.skeleton == "nas_bench_201" else THREE[::2])
+        scores = config.scores or (FOR_SHORTCUTS if network.skeleton == "nas_bench_201" else FOR_OTHERS)
         free = TrainingFree(
             supernet.space, task, network, TrainingFreeConfig(scores, config.batch_size, config.resolution)
         )

@@ -35,11 +35,11 @@ class PlayOffConfig:
 
     cells: int = 8
     """The first field: the most probable cells of q, and the best of the search's last draw, half and half."""
-    neighbours: int = 24
+    neighbours: int = 8
     """Single-edge changes of the first round's winner that join the second: the most probable ones."""
     rounds: int = 3
     """Rounds; the last one's best cell wins."""
-    steps: int = 60
+    steps: int = 40
     """Training steps of each cell in the first round."""
 
     def __post_init__(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 import torch
@@ -20,14 +22,16 @@ from base_fast.evaluation import Network, NetworkConfig, count_parameters
 from base_fast.objectives.networks import build
 from base_fast.objectives.objective import Measurements, Objective, Quantity
 from base_fast.objectives.workers import map_on_cores
-from base_fast.random import fold_in
+from base_fast.random import fold_in, generator
 from base_fast.space import Space
 from base_fast.tasks import Task
 
-Score = Literal["naswot", "jacov", "synflow", "parameters"]
+Score = Literal["naswot", "jacov", "synflow", "gain", "identity", "parameters"]
 _NONE = "none"
 # k of the published score, which bounds what an eigenvalue of 0 costs.
 _JACOV_OFFSET = 1e-5
+_LOOKS = {"naswot", "jacov", "gain", "identity"}
+"""Scores that look at images."""
 _SEEDS = 2**31
 
 
@@ -37,7 +41,8 @@ class TrainingFreeConfig:
 
     scores: tuple[Score, ...] = ("naswot", "jacov")
     """naswot: how many images the ReLUs tell apart. jacov: how little the Jacobians of different images correlate.
-    synflow: how much flows through all weights. parameters: how many there are."""
+    synflow: how much flows through all weights. gain: how much of its input a cell passes on. identity: how much of
+    each channel of it to that same channel. parameters: how many weights there are."""
     batch_size: int = 64
     """Images in the batch, at least 2; all of the training images, where they are fewer."""
     resolution: int | None = None
@@ -62,7 +67,7 @@ class TrainingFree(Objective):
     don't depend on those measured with it.
 
     A genotype with a cell that connects no input to its output has the same logits for all images. It gets the lowest
-    value that a score can have: naswot 0, jacov −B (log k + 1/k) with k = 1e-5 and B images, synflow 0, parameters 0.
+    value that a score can have: naswot 0, jacov −B (log k + 1/k) with k = 1e-5 and B images, the others 0.
 
     Args:
         space: with cells.
@@ -96,19 +101,15 @@ class TrainingFree(Objective):
         side = self.config.resolution
         if side is not None and side < x.shape[-1]:
             x = F.adaptive_avg_pool2d(x, side)
-        images = float(len(x)) if {"naswot", "jacov"} & set(self.config.scores) else 0.0
+        images = float(len(x)) if _LOOKS & set(self.config.scores) else 0.0
 
         def measured(z: Tensor) -> tuple[list[float], float]:
             if connected(z, self.space):
-                scores = self._scores(build(z, self.space, self.network, self.task.num_classes, seed), x)
+                network = build(z, self.space, self.network, self.task.num_classes, seed)
+                scores = self._scores(network, x, fold_in(key, 2))
                 return [scores[score] for score in self.config.scores], images
-            none = {
-                "naswot": 0.0,
-                "jacov": jacov(torch.zeros(len(x), 1, device="cpu")),
-                "synflow": 0.0,
-                "parameters": 0.0,
-            }
-            return [none[score] for score in self.config.scores], 0.0
+            lowest = {"jacov": jacov(torch.zeros(len(x), 1, device="cpu"))}
+            return [lowest.get(score, 0.0) for score in self.config.scores], 0.0
 
         found = map_on_cores(measured, list(choices))
         values = torch.tensor([scores for scores, _ in found], dtype=torch.float64, device="cpu").view(
@@ -118,18 +119,21 @@ class TrainingFree(Objective):
             values, torch.tensor([[cost] for _, cost in found], dtype=torch.float64, device="cpu").view(-1, 1)
         )
 
-    def _scores(self, network: Network, x: Tensor) -> dict[str, float]:
-        wanted, scores = self.config.scores, {}
+    def _scores(self, network: Network, x: Tensor, key: Tensor) -> dict[str, float]:
+        wanted, scores = set(self.config.scores), {}
         if "parameters" in wanted:
             scores["parameters"] = float(count_parameters(network))
         if "synflow" in wanted:
             scores["synflow"] = synflow(network, tuple(x.shape[1:]))
-        if "naswot" in wanted or "jacov" in wanted:
+        if wanted & _LOOKS:
             network.requires_grad_(False).train()
-            x = x.detach().requires_grad_("jacov" in wanted)
-            with relu_agreement(network, len(x)) as agreement:
+            x = x.detach().requires_grad_(bool(wanted & _LOOKS - {"naswot"}))
+            with relu_agreement(network, len(x)) as agreement, cell_outputs(network) as outputs:
                 logits = network(x)
-            scores["naswot"] = naswot(agreement)
+            if "naswot" in wanted:
+                scores["naswot"] = naswot(agreement)
+            if wanted & {"gain", "identity"}:
+                scores["gain"], scores["identity"] = gain_and_identity(outputs, key)
             if "jacov" in wanted:
                 scores["jacov"] = jacov(torch.autograd.grad(logits.sum(), x)[0].flatten(1))
         return scores
@@ -193,6 +197,46 @@ def synflow(network: Network, image: tuple[int, ...]) -> float:
     return math.log1p(float(torch.stack(flows).sum()))
 
 
+def gain_and_identity(outputs: Sequence[Tensor], key: Tensor) -> tuple[float, float]:
+    """How much of its input a cell passes on, position by position: of the `mean_jacobian`, the mean singular value,
+    and the mean of the diagonal.
+
+    In the mean over positions random convolutions cancel, and shortcuts do not. Both are means over the cells that keep
+    the shape of their input; 0 where there is none.
+
+    Args:
+        outputs: of the cells in their order, (B, C, H, W) each, on one graph, which stays.
+        key: of the estimate.
+    """
+    pairs = [(before, after) for before, after in itertools.pairwise(outputs) if before.shape == after.shape]
+    if not pairs:
+        return 0.0, 0.0
+    jacobians = [mean_jacobian(*pair, fold_in(key, number)) for number, pair in enumerate(pairs)]
+    gains = [float(torch.linalg.svdvals(jacobian).mean()) for jacobian in jacobians]
+    return fmean(gains), fmean(float(jacobian.diagonal().mean()) for jacobian in jacobians)
+
+
+def mean_jacobian(before: Tensor, after: Tensor, key: Tensor) -> Tensor:
+    """J (C, C'), the mean over images and positions of ∂ after[:, j, h, w] / ∂ before[:, i, h, w], estimated.
+
+    With random signs r it is the mean of (∂ Σ r·after / ∂ before) rᵀ, whose expectation leaves the pairs of equal
+    position alone.
+
+    Args:
+        before: (B, C, H, W).
+        after: (B, C', H, W), with `before` in its graph, which stays.
+        key: of the signs.
+
+    Source: Lee & Ham, AZ-NAS, CVPR 2024, who score how close its largest singular value is to 1.
+    """
+    bits = torch.randint(2, after.shape, generator=generator(key), device="cpu")
+    signs = (2 * bits - 1).to(after)
+    (passed,) = torch.autograd.grad(after, before, signs, retain_graph=True, allow_unused=True)
+    if passed is None:
+        return after.new_zeros(before.shape[1], after.shape[1])
+    return torch.einsum("bchw,bdhw->cd", passed, signs) / signs[:, 0].numel()
+
+
 @contextmanager
 def relu_agreement(network: nn.Module, batch: int) -> Iterator[Tensor]:
     """K (B, B) float64: for two images, how many of the units after ReLUs are on for both or off for both.
@@ -210,6 +254,22 @@ def relu_agreement(network: nn.Module, batch: int) -> Iterator[Tensor]:
     hooks = [module.register_forward_hook(add) for module in network.modules() if isinstance(module, nn.ReLU)]
     try:
         yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def cell_outputs(network: Network) -> Iterator[list[Tensor]]:
+    """What the cells put out, in their order; it is filled while the network runs within the context."""
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, out: Tensor) -> None:
+        outputs.append(out)
+
+    hooks = [cell.register_forward_hook(keep) for cell in network.cells]
+    try:
+        yield outputs
     finally:
         for hook in hooks:
             hook.remove()
