@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from base_fast.distributions import IndependentEdges
 from base_fast.errors import InputError
 from base_fast.space import NAS_BENCH_201, Genotype, decode
 from benchmarks import evidence_quality, search_quality
+from benchmarks.reliability import reliability
 from benchmarks.search_quality import Outcome, Row, genotype_column, judged, main, summary
 from tests.objectives.toys import accuracy, all_cells, table, write_csv
 
@@ -89,3 +91,18 @@ def test_budgets_scale_with_the_minutes() -> None:
     assert setting.meta(3).iterations == round(whole.meta(3).iterations / 2)
     assert setting.meta(3).warmup < setting.meta(3).iterations
     assert whole.adapt(3).budget == search_quality.ADAPT.budget
+
+
+def test_reliability_compares_probabilities_with_what_other_seeds_derived() -> None:
+    sure, derived = torch.tensor([[[0.8, 0.2], [0.0, 1.0]]]), torch.tensor([[0, 1]])
+    bins = reliability([sure, sure], [derived, torch.tensor([[1, 1]])])
+    assert [(b.low, b.high, b.count) for b in bins] == [(0.0, 0.1, 2), (0.1, 0.3, 2), (0.7, 0.9, 2), (0.9, 1.0, 2)]
+    assert [b.predicted for b in bins] == pytest.approx([0.0, 0.2, 0.8, 1.0])
+    # Each search is judged by the other's genotype alone: the first edge was 1 there once, and 0 once.
+    assert [b.observed for b in bins] == [0.0, 0.5, 0.5, 1.0]
+    assert reliability([sure], [derived]) == []
+    found = [replace(row, probabilities=[[0.0, 0.0, 0.0, 1.0, 0.0]] * 6) for row in rows("scratch", [1.0, 2.0])]
+    same = BEST.compact().count("nor_conv_3x3")
+    assert f"scratch: probabilities of 0.9 to 1.0, 1.00 on average: other seeds derived it in {same / 6:.2f} of 12" in (
+        summary(found)
+    )
