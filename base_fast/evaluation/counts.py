@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.benchmark import Timer
 
 from base_fast.arguments import integer
 from base_fast.errors import InputError
-from base_fast.evaluation.skeletons import MapAvgPool
+from base_fast.evaluation.multiply_adds import IMAGES, count
+from base_fast.evaluation.wrappers import unwrapped
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,12 @@ class MacCount:
     max_pool_window: int = 0
     avg_pool_window: int = 0
     avg_pool_elements: int = 0
+    products: int = 0
+    """Of activations with each other, as in attention."""
     modules: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
-    """Multiply-adds of every convolution and linear layer by its name in the network."""
+    """Multiply-adds with weights by the name of the innermost module that asked for them."""
+    unknown: tuple[str, ...] = field(default=(), compare=False)
+    """Operations that are not PyTorch's own: what they multiply is counted nowhere."""
 
     @property
     def conv_linear(self) -> int:
@@ -83,38 +86,28 @@ class Timing:
 
 
 def count_parameters(module: nn.Module, auxiliary: bool = True) -> int:
-    """All learnable numbers, batch norm included; `auxiliary` off leaves out names that contain "auxiliary"."""
+    """All learnable numbers, batch norm included; `auxiliary` off leaves out names that contain "auxiliary".
+
+    Of a Bayesian layer that is two for each weight, its mean and its ρ.
+    """
     return sum(p.numel() for name, p in module.named_parameters() if auxiliary or "auxiliary" not in name)
 
 
 def count_macs(module: nn.Module, input_shape: Sequence[int]) -> MacCount:
-    """Multiply-adds of one image of `input_shape` (C, H, W), counted by hooks while a copy runs on the meta device.
+    """Multiply-adds of one image of `input_shape` (C, H, W), counted while a copy runs on the meta device.
 
-    Nothing is computed, so it takes milliseconds at any size, and `module` itself stays as it is. A convolution counts
-    output elements × kernel places × input channels per group; biases are not counted.
+    Nothing is computed, so it takes milliseconds at any size, and `module` itself stays as it is. Counted are PyTorch's
+    operations, whoever asks for them: layers of any dimension, transposed ones, functions with parameters, fused
+    edges, Bayesian layers (once, with their means). A convolution counts output elements × kernel places × input
+    channels per group, a transposed one its input's; biases are not counted. Products of activations with each other
+    are `products`, and operations of other libraries are named in `unknown`: neither is a part of the other numbers.
 
     Raises:
-        InputError: for a shape that is not three positive integers.
+        InputError: for a shape that is not three positive integers, or a module that does not run without values.
     """
-    shape = _image_shape(input_shape)
-    meta = copy.deepcopy(module).to("meta").eval()
-    counts = {name: 0 for name in MacCount.__dataclass_fields__ if name != "modules"}
-    modules: dict[str, int] = {}
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def count(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            for kind, amount in _amounts(layer, inputs[0], out).items():
-                counts[kind] += amount
-                if kind in ("conv", "linear"):
-                    modules[name] = modules.get(name, 0) + amount
-
-        return count
-
-    for name, layer in meta.named_modules():
-        layer.register_forward_hook(hook(name))
-    with torch.no_grad():
-        meta(torch.empty(1, *shape, device="meta", dtype=_dtype(module)))
-    return MacCount(**counts, modules=modules)
+    counter = count(unwrapped(module), _image_shape(input_shape))
+    counts = {kind: amount // IMAGES for kind, amount in counter.counts.items()}
+    return MacCount(**counts, modules=counter.modules, unknown=tuple(counter.unknown))
 
 
 def measure_latency(module: nn.Module, input_shape: Sequence[int], batch_size: int = 1, repeats: int = 50) -> Timing:
@@ -137,27 +130,6 @@ def measure_latency(module: nn.Module, input_shape: Sequence[int], batch_size: i
     module.train(training)
     low, median, high = timed.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64, device="cpu")).tolist()
     return Timing(median, low, high, timed.min().item(), repeats)
-
-
-def _amounts(layer: nn.Module, x: Tensor, out: Tensor) -> dict[str, int]:
-    if isinstance(layer, nn.Conv2d):
-        return {"conv": out.numel() * math.prod(layer.weight.shape[1:])}
-    if isinstance(layer, nn.Linear):
-        return {"linear": out.numel() * layer.in_features}
-    if isinstance(layer, nn.BatchNorm2d):
-        return {"bn_elements": out.numel()}
-    if isinstance(layer, nn.ReLU):
-        return {"relu_elements": out.numel()}
-    if isinstance(layer, nn.MaxPool2d):
-        return {"max_pool_window": out.numel() * _places(layer.kernel_size)}
-    if isinstance(layer, nn.AvgPool2d):
-        places = math.prod(x.shape[-2:]) if isinstance(layer, MapAvgPool) else _places(layer.kernel_size)
-        return {"avg_pool_window": out.numel() * places, "avg_pool_elements": out.numel()}
-    return {}
-
-
-def _places(kernel_size: int | tuple[int, ...]) -> int:
-    return kernel_size**2 if isinstance(kernel_size, int) else math.prod(kernel_size)
 
 
 def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
