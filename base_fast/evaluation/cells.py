@@ -83,5 +83,6 @@ def drop_path(op: nn.Module, out: Tensor, probability: float) -> Tensor:
     if not op.training or probability == 0.0 or isinstance(op, primitives.Skip):
         return out
     keep = 1.0 - probability
-    mask = torch.empty(out.shape[0], 1, 1, 1, dtype=out.dtype, device=out.device).bernoulli_(keep)
-    return out * (mask / keep)
+    # Not bernoulli_, for which torch.compile compiles anew with every probability of a schedule.
+    kept = torch.rand(out.shape[0], 1, 1, 1, device=out.device) < keep
+    return out * (kept.to(out.dtype) / keep)

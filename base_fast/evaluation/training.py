@@ -16,6 +16,7 @@ from base_fast.evaluation.counts import count_macs, count_parameters
 from base_fast.evaluation.network import Network
 from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import check_classes, evaluate
+from base_fast.evaluation.wrappers import check_one_process, unwrapped
 from base_fast.random import fold_in, generator, key
 from base_fast.runs import Clock, RunFolder, Step, run_loop, to_dict
 from base_fast.runs.artefacts import Evaluated, TrainedNetwork, steps_to
@@ -66,7 +67,9 @@ def train(
     training continues from it.
 
     Args:
-        network: maps x (B, 3, R, R) to logits (B, num_classes), or in training mode to (logits, auxiliary logits).
+        network: maps x (B, 3, R, R) to logits (B, num_classes), or in training mode to (logits, auxiliary logits). It
+            may be wrapped by torch.compile, nn.DataParallel or DistributedDataParallel of one process: checkpoints are
+            those of the network inside, and every `Network` in it gets its drop path.
         task: what to learn, and where to measure.
         config: the recipe.
         run: where to record; None keeps nothing.
@@ -75,7 +78,8 @@ def train(
     Raises:
         Diverged: loss, gradient or weights became NaN or infinite; the checkpoint before stays as it was.
         Interrupted: SIGINT or SIGTERM; with a run the state is saved, and the same call continues it.
-        InputError: the network doesn't fit the task, or the checkpoint belongs to another training.
+        InputError: the network doesn't fit the task, is distributed over several processes, which would all see the
+            same images, or the checkpoint belongs to another training.
     """
     process = _Training(network, task, config)
     devices = [process.device] if process.device.type == "cuda" else []
@@ -127,10 +131,14 @@ class _Training:
     def __init__(self, network: nn.Module, task: Task, config: TrainConfig) -> None:
         if min(config.batch_size, len(task.train)) < 2:
             raise InputError("batch_size: got batches of one image, expected at least 2, which batch norm needs")
+        check_one_process(network)
         self.network, self.task, self.config = network, task, config
+        # Whose names a checkpoint has, whatever it is wrapped in.
+        self.inner = unwrapped(network)
+        self.derived = [module for module in network.modules() if isinstance(module, Network)]
         self.epoch = config.steps_per_epoch(len(task.train))
         self.total = config.total_steps(len(task.train))
-        self.parameters = dict(network.named_parameters())
+        self.parameters = dict(self.inner.named_parameters())
         self.place = next(iter(self.parameters.values()))
         self.device = self.place.device
         if task.resolution >= CHANNELS_LAST_FROM:
@@ -176,8 +184,8 @@ class _Training:
         """One optimizer step: the batch's loss, its images, and how many of them were classified right."""
         config = self.config
         self.optimizer.param_groups[0]["lr"] = lr
-        if isinstance(self.network, Network):
-            self.network.drop_path = config.drop_path_at(step, self.total)
+        for derived in self.derived:
+            derived.drop_path = config.drop_path_at(step, self.total)
         # Seeded at every step, so that drop path (or any dropout) after a resumption is what it would have been.
         seed = generator(fold_in(self.noise_key, step)).initial_seed()
         torch.default_generator.manual_seed(seed)
@@ -206,7 +214,7 @@ class _Training:
         return value, len(y), int(correct)
 
     def pack(self, state: _State) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"model.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors = {f"model.{name}": tensor for name, tensor in self.inner.state_dict().items()}
         for name, parameter in self.parameters.items():
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
@@ -219,7 +227,7 @@ class _Training:
             if was != value:
                 raise InputError(f"{name}: got {value!r}, expected {was!r}, with which it was written")
         try:
-            self.network.load_state_dict(_under("model.", tensors))
+            self.inner.load_state_dict(_under("model.", tensors))
         except RuntimeError:
             raise InputError("network: it holds another architecture's weights") from None
         for name, momentum in _under("momentum.", tensors).items():
@@ -230,14 +238,14 @@ class _Training:
 
 @contextmanager
 def _restored(network: nn.Module) -> Iterator[None]:
-    """Whatever happens inside, leave the network in evaluation mode and with its own probability of drop path."""
-    own = network.drop_path if isinstance(network, Network) else 0.0
+    """Whatever happens inside, leave the network in evaluation mode and with its own probabilities of drop path."""
+    own = [(module, module.drop_path) for module in network.modules() if isinstance(module, Network)]
     try:
         yield
     finally:
         network.eval()
-        if isinstance(network, Network):
-            network.drop_path = own
+        for module, probability in own:
+            module.drop_path = probability
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

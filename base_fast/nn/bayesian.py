@@ -27,7 +27,8 @@ class BayesianLayer(nn.Module):
 
     The noise is never stored: the backward pass draws it again. Weight and bias take consecutive blocks of one noise
     stream. A fresh layer has a key from PyTorch's generator, as it has its means; `bf.nn.seed` sets it. A copy of a
-    layer draws what the layer draws, and so do the replicas of distributed training, until they are seeded apart.
+    layer draws what the layer draws until it is seeded apart. The processes of `torch.distributed`, and the replicas of
+    nn.DataParallel, draw noise of their own from one key: rank and device tell the streams apart.
 
     Activation checkpointing runs a forward pass twice, and the layer's own key moves on in between; so the second run
     is refused. There, pass a key, or use `bf.nn.sampled` for both runs.
@@ -125,7 +126,9 @@ class BayesianLayer(nn.Module):
         if key is None:
             if not self.training:
                 return self.weight_mu, self.bias_mu
-            key = next_key(self.key, sum(blocks_of(mu.numel()) for _, mu, _ in self._gaussians()))
+            # nn.DataParallel makes replicas, one per GPU, of layers that know nothing of each other.
+            replica = (self.key.device.index or 0) if getattr(self, "_is_replica", False) else 0
+            key = next_key(self.key, sum(blocks_of(mu.numel()) for _, mu, _ in self._gaussians()), replica)
         if self._kls is None or self._kls:
             return self.sample(key)
         weight, bias, kl = self.sample_kl(key)

@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 from base_fast.errors import InputError
+from base_fast.random import advance
+
+# GPUs of a process, at most.
+_REPLICAS = 1024
 
 
 def blocks_of(count: int) -> int:
@@ -20,19 +24,22 @@ def ahead(key: Tensor, count: int) -> Tensor:
     return following
 
 
-def next_key(key: Tensor, blocks: int) -> Tensor:
-    """A copy of `key`, which then moves on by `blocks` in place.
+def next_key(key: Tensor, blocks: int, replica: int = 0) -> Tensor:
+    """A copy of `key`, which then moves on by `blocks` in place; in another process, or a replica, of another stream.
+
+    Processes hold the same key, for DistributedDataParallel copies buffers from the first before every pass; so what
+    each draws with follows from its rank. The first process and replica 0 draw what a single one does.
 
     Raises:
         InputError: inside a backward pass, where only activation checkpointing runs a layer: the key it drew with has
             moved on, and other noise would give gradients of another function.
     """
     # As an op, torch.compile keeps it whole, and the check runs whenever the compiled layer does.
-    used: Tensor = _op(key, blocks) if torch.compiler.is_compiling() else _take(key, blocks)
+    used: Tensor = _op(key, blocks, replica) if torch.compiler.is_compiling() else _take(key, blocks, replica)
     return used
 
 
-def _take(key: Tensor, blocks: int) -> Tensor:
+def _take(key: Tensor, blocks: int, replica: int) -> Tensor:
     if torch._C._current_graph_task_id() != -1:
         raise InputError(
             "key: got None in a recomputation by activation checkpointing, expected the key of the first run; pass "
@@ -40,8 +47,11 @@ def _take(key: Tensor, blocks: int) -> Tensor:
         )
     used = key.clone()
     key[1:].add_(blocks)
-    return used
+    rank = (
+        torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
+    )
+    return advance(used, rank * _REPLICAS + replica) if rank or replica else used
 
 
 _op = torch.library.custom_op("base_fast::next_key", _take, mutates_args=("key",))
-_op.register_fake(lambda key, blocks: torch.empty_like(key))
+_op.register_fake(lambda key, blocks, replica: torch.empty_like(key))
