@@ -42,7 +42,7 @@ class Adapt(RunCommand):
         prior = Posterior.load(path)
         target = open_target(self.settings.target)
         for_task(Supernet.for_posterior(prior), Variables.of(prior), self.settings.adapt.inner.head, target.num_classes)
-        with self.open_run("adapt", self.settings, posterior=sha256(path.read_bytes()).hexdigest()) as run:
+        with self.open_run("adapt", self.settings, target, posterior=sha256(path.read_bytes()).hexdigest()) as run:
             run.write("space", prior.space)
             result = adapt(prior, target, self.settings.adapt, run=run)
             result.posterior.save(run.path / "posterior.safetensors")

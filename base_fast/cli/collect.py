@@ -22,7 +22,7 @@ class Collect(RunCommand):
 
     def execute(self) -> int:
         target = prepare(self.settings)
-        with self.open_run("collect", self.settings) as run:
+        with self.open_run("collect", self.settings, target) as run:
             print_table(collection_table(collect(self.settings, run, target)))
             print(f"{run.path / FILE}: {self.settings.cells} cells")
         return 0

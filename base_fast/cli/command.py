@@ -11,6 +11,7 @@ import tyro
 
 from base_fast.errors import InputError
 from base_fast.runs import RunFolder, load_config
+from base_fast.tasks import Task, TaskDistribution
 
 C = TypeVar("C", bound="Command")
 R = TypeVar("R", bound="RunReader")
@@ -48,10 +49,11 @@ class RunCommand(Command):
     config: Path | None = None
     """File (.toml) with the settings below; options override it."""
 
-    def open_run(self, kind: str, settings: Any, **inputs: str) -> RunFolder:
-        """The run folder, new or resumed; `inputs` are what it depends on besides the settings."""
+    def open_run(self, kind: str, settings: Any, *data: Task | TaskDistribution, **inputs: str) -> RunFolder:
+        """The run folder, new or resumed; `data` and `inputs` are what it depends on besides the settings."""
         path = required("run", self.run, "a folder for the results")
-        return RunFolder.create(path, kind, settings, self.resume, inputs)
+        sets = {f"data set{f' {i}' if i > 1 else ''}": one.digest for i, one in enumerate(data, start=1)}
+        return RunFolder.create(path, kind, settings, self.resume, {**inputs, **sets})
 
 
 @dataclass(frozen=True)

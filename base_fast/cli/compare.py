@@ -21,7 +21,7 @@ class Compare(RunCommand):
 
     def execute(self) -> int:
         prepared = prepare(self.settings)
-        with self.open_run("compare", self.settings) as run:
+        with self.open_run("compare", self.settings, *prepared) as run:
             tables = comparison_tables(compare(self.settings, run, prepared))
             if run.holds("placements"):
                 tables += placement_tables(run.read("placements", Placements))

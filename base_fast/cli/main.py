@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import os
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import MISSING, fields
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +85,48 @@ def _main(arguments: list[str]) -> int:
 
 def _complain(program: str, message: str, status: int = 1) -> int:
     """Say on standard error, in one line, why a command ends; names and values in it may hold anything."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    print(f"{program}: {line}", file=sys.stderr)
+    print(f"{program}: {_in_one_line(message)}", file=sys.stderr)
     return status
 
 
+def _in_one_line(message: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+
+
 def _run(name: str, rest: list[str]) -> int:
-    return int(_parse(name, rest).execute())
+    command = _at_home(_parse(name, rest))
+    with _tidy_warnings(f"base-fast {name}"):
+        return int(command.execute())
+
+
+def _at_home(value: Any) -> Any:
+    """A command whose paths are written out where they begin with `~`."""
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))
+    if isinstance(value, tuple):
+        return tuple(_at_home(item) for item in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    settable = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+    changed = {name: _at_home(found) for name, found in settable.items()}
+    return replace(value, **changed) if changed != settable else value
+
+
+@contextmanager
+def _tidy_warnings(program: str) -> Iterator[None]:
+    """Print warnings to users as one line, without the place in this package that they came from."""
+    formatted = warnings.formatwarning
+
+    def tidy(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
+        if issubclass(category, UserWarning) and not issubclass(category, DeprecationWarning):
+            return f"{program}: {_in_one_line(' '.join(str(message).split()))}\n"
+        return formatted(message, category, *place, **more)
+
+    warnings.formatwarning = tidy
+    try:
+        yield
+    finally:
+        warnings.formatwarning = formatted
 
 
 def _parse(name: str, rest: list[str]) -> Any:
@@ -139,7 +177,7 @@ def _default(command: Any, rest: list[str]) -> tuple[Any, list[str]]:
             path = word.partition("=")[2] or next(words, None)
             if not path:
                 raise InputError("--config: nothing follows, expected a .toml file")
-            default = default.configured(Path(path))
+            default = default.configured(Path(os.path.expanduser(path)))
         else:
             kept.append(word)
     return default, kept

@@ -38,7 +38,7 @@ class MetaTrain(RunCommand):
         trainer = MetaTrainer(self.settings.meta)
         start = None if self.start is None else Posterior.load(self.start)
         inputs = {} if self.start is None else {"start": sha256(self.start.read_bytes()).hexdigest()}
-        with self.open_run("meta-train", self.settings, **inputs) as run:
+        with self.open_run("meta-train", self.settings, tasks, **inputs) as run:
             run.write("space", trainer.supernet.space)
             try:
                 prior = trainer.fit(tasks, run=run, start=start)

@@ -12,7 +12,7 @@ from base_fast.posterior import derive
 from base_fast.reports import print_table
 from base_fast.reports.search import best_table
 from base_fast.space import Genotype
-from base_fast.strategies import SearchSettings, open_search, search, write_search
+from base_fast.strategies import SearchSettings, open_search, search, search_task, write_search
 
 SHOWN = 5
 
@@ -27,8 +27,9 @@ class Search(RunCommand):
 
     def execute(self) -> int:
         settings = self.settings
-        strategy = open_search(settings)
-        with self.open_run("search", settings, **_inputs(settings)) as run:
+        task = search_task(settings)
+        strategy = open_search(settings, task)
+        with self.open_run("search", settings, *([] if task is None else [task]), **_inputs(settings)) as run:
             result = search(strategy, run=run)
             record = write_search(run, settings.search.strategy, result)
             if isinstance(result.genotype, Genotype):

@@ -39,7 +39,7 @@ class Train(RunCommand):
         settings = self.settings
         target = open_target(settings.target)
         network = settings.network.build(genotype, target.num_classes, settings.train.seed)
-        with self.open_run("train", settings, genotype=genotype.compact()) as run:
+        with self.open_run("train", settings, target, genotype=genotype.compact()) as run:
             run.write("genotype", genotype)
             result = train(network, target, settings.train, run=run)
             save_network(run.path / FILE, network, settings.network, target)

@@ -8,6 +8,7 @@ from typing import Literal
 from base_fast.device import resolve
 from base_fast.evaluation.network import Network, initialize
 from base_fast.random import key
+from base_fast.runs import changeable
 from base_fast.space import Genotype
 
 
@@ -24,7 +25,7 @@ class NetworkConfig:
     auxiliary: bool = False
     """Train with the auxiliary head."""
 
-    device: str = "auto"
+    device: str = changeable("auto")
     """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
 
     def build(self, genotype: Genotype, num_classes: int, seed: int) -> Network:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
+from base_fast.runs import changeable
 from base_fast.tasks import Augmentation
 
 
@@ -46,9 +47,9 @@ class TrainConfig:
     """standard: crop after padding by 1/8 of the side, mirror; cutout: also a square of half the side."""
     evaluate_every: int = 0
     """Steps between evaluations on the validation images; 0 is once per epoch. The last step is always evaluated."""
-    checkpoint_every: int = 0
+    checkpoint_every: int = changeable(0)
     """Steps between checkpoints in the run folder; 0 is once per epoch."""
-    log_every: int = 10
+    log_every: int = changeable(10)
     """Steps between rows of loss and learning rate."""
     seed: int = 0
     """Decides on the order of images, augmentation and drop path."""

@@ -18,7 +18,7 @@ from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import check_classes, evaluate
 from base_fast.evaluation.wrappers import check_one_process, unwrapped
 from base_fast.random import fold_in, generator, key
-from base_fast.runs import Clock, RunFolder, Step, run_loop, to_dict
+from base_fast.runs import Clock, RunFolder, Step, run_loop, to_dict, unchangeable
 from base_fast.runs.artefacts import Evaluated, TrainedNetwork, steps_to
 from base_fast.tasks import Task
 
@@ -148,7 +148,11 @@ class _Training:
             self.parameters.values(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
         self.batch_key, self.noise_key = (fold_in(key(config.seed), branch) for branch in (0, 1))
-        self.identity = {**to_dict(config), "task": task.name, "examples": len(task.train)}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must have been written with."""
+        return {**unchangeable(self.config), "images to learn from": len(self.task.train), "data set": self.task.digest}
 
     def start(self, clock: Clock) -> Step[_State]:
         return Step(_State())

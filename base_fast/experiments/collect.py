@@ -141,7 +141,7 @@ class _Collection:
         self.config, self.task, self.publish = config, task, publish
         self.space = get(config.space)
         self.choices = draw(self.space, config.cells, key(config.seed))
-        self.identity = {"task": task.name, "examples": len(task.train), "judges": len(task.valid)}
+        self.identity = {"data set": task.digest}
 
     def start(self, clock: Clock) -> Step[Tensor]:
         return Step(torch.empty(0, len(COLUMNS), dtype=torch.float64, device="cpu"))

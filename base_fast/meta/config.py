@@ -11,6 +11,7 @@ from base_fast.errors import InputError
 from base_fast.meta.architecture import ArchitectureConfig
 from base_fast.meta.evidence import CellEvidenceConfig
 from base_fast.meta.variables import Group
+from base_fast.runs import changeable
 from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Augmentation
 
@@ -196,11 +197,11 @@ class MetaConfig:
     """σ of the initial prior, in standard deviations of the means."""
     seed: int = 0
     """Seed of everything random."""
-    device: str = "auto"
+    device: str = changeable("auto")
     """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
-    record_every: int = 1
+    record_every: int = changeable(1)
     """Meta-iterations between records of all edge probabilities."""
-    checkpoint_every: int = 1
+    checkpoint_every: int = changeable(1)
     """Meta-iterations between checkpoints."""
 
     def __post_init__(self) -> None:
@@ -261,9 +262,9 @@ class AdaptConfig:
     """The largest number of validation images; all if unset."""
     seed: int = 0
     """Seed of everything random."""
-    device: str = "auto"
+    device: str = changeable("auto")
     """auto (the GPU if there is one), cpu, cuda or cuda:<number>."""
-    checkpoint_every: int = 50
+    checkpoint_every: int = changeable(50)
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from base_fast.objectives.shared_weights import SharedWeights
 from base_fast.objectives.table import Table
 from base_fast.objectives.training_free import TrainingFree, TrainingFreeConfig
 from base_fast.posterior import Posterior
+from base_fast.runs import changeable
 from base_fast.space import AnySpace, Space
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task
@@ -29,7 +30,7 @@ from base_fast.tasks import Task
 class TableConfig:
     """Columns of a benchmark's file."""
 
-    path: Path = Path("accuracy.csv")
+    path: Path = changeable(Path("accuracy.csv"))
     """.csv or .json, or either with .gz."""
     columns: tuple[str, ...] = ("accuracy",)
     """Columns to measure, which lend the quantities their names."""
@@ -54,7 +55,7 @@ class TableConfig:
 class SharedWeightsConfig:
     """A supernet's weights as the judge."""
 
-    posterior: Path | None = None
+    posterior: Path | None = changeable(None)
     """posterior.safetensors, whose means are the weights, also those that own_steps start from. A strategy that trains
     the weights itself starts there, or from fresh ones."""
     images: int | None = 1000

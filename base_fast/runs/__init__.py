@@ -5,6 +5,7 @@ Imports nothing of the algorithm, so any layer above can keep its results here.
 
 from __future__ import annotations
 
+from base_fast.runs.changeable import changeable, unchangeable
 from base_fast.runs.config_files import from_dict, load_config, save_config, to_dict
 from base_fast.runs.folder import RunFolder
 from base_fast.runs.interruption import Interruption, interruptible
@@ -21,6 +22,7 @@ __all__ = [
     "RunFolder",
     "Step",
     "atomic_write",
+    "changeable",
     "from_dict",
     "interruptible",
     "load_config",
@@ -31,4 +33,5 @@ __all__ = [
     "save_config",
     "save_tensors",
     "to_dict",
+    "unchangeable",
 ]

@@ -45,10 +45,18 @@ def save_config(path: str | Path, config: Any) -> None:
     """
     path = Path(path)
     _check_suffix(path)
+    try:
+        atomic_write(path, config_text(config).encode())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def config_text(config: Any) -> str:
+    """What `save_config` writes; raises InputError for a value that would not come back equal."""
     text = tomli_w.dumps(_plain(config, null="none"))
     if from_dict(type(config), tomllib.loads(text)) != config:
-        raise InputError(f"{path}: cannot write {config!r} such that it reads back equal; expected values of its types")
-    atomic_write(path, text.encode())
+        raise InputError(f"cannot write {config!r} such that it reads back equal; expected values of its types")
+    return text
 
 
 def to_dict(config: Any) -> dict[str, Any]:

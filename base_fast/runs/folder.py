@@ -15,7 +15,8 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.runs.artefacts import RunInfo
-from base_fast.runs.config_files import from_dict, load_config, save_config, to_dict
+from base_fast.runs.changeable import unchangeable
+from base_fast.runs.config_files import config_text, from_dict, load_config, save_config, to_dict
 from base_fast.runs.lock import hold
 from base_fast.runs.provenance import provenance
 from base_fast.runs.storage import atomic_write, load_tensors, naming, remove_unfinished, save_tensors
@@ -55,6 +56,8 @@ class RunFolder:
     ) -> RunFolder:
         """Start a run of `kind` with the dataclass `config`, or go on with one that has the same kind and config.
 
+        A run that goes on may have other settings where these are `changeable`; it keeps the new ones.
+
         The folder is locked until `close`, so that no second process writes to it, and a run that was killed at any
         moment can be resumed; what such a kill left half-written is removed.
 
@@ -64,12 +67,14 @@ class RunFolder:
         another configuration (the first field that differs is named) or other inputs, when another process is at
         work in `path` (it is named), and when `path` is no folder or holds files of which no run.json tells.
         """
-        inputs, path = dict(inputs or {}), Path(path)
+        inputs, path = dict(inputs or {}), Path(os.path.expanduser(path))
         begun, told = (path / "run.json").exists(), (path / "config.toml").exists()
         if begun and told and not resume:
             raise InputError(f"{path} already holds a run; resume it (--resume) or choose another folder")
         for name in ("config.toml", "metrics.jsonl", "checkpoints"):
-            if not begun and (path / name).exists():
+            # The very settings alone are what a start left that was cut off; other ones may be the user's own.
+            left = name == "config.toml" and _holds_text(path / name, config_text(config))
+            if not begun and (path / name).exists() and not left:
                 raise InputError(f"{path} holds {name} but no run, which would use it; choose another folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -97,7 +102,8 @@ class RunFolder:
         folder = cls.open(path)
         if folder.kind != kind:
             raise InputError(f"{path} holds a run of kind {folder.kind!r}; expected {kind!r}")
-        difference = _first_difference(to_dict(folder.config(type(config))), to_dict(config))
+        before = folder.config(type(config))
+        difference = _first_difference(unchangeable(before), unchangeable(config))
         if difference is not None:
             name, was, now = difference
             raise InputError(f"{path} was made with another configuration: {name} was {was!r} and is now {now!r}")
@@ -105,6 +111,8 @@ class RunFolder:
         if was != inputs:
             name = next(n for n in {**was, **inputs} if was.get(n) != inputs.get(n))
             raise InputError(f"{path} was made with another {name}: {was.get(name)} then, {inputs.get(name)} now")
+        if before != config:
+            save_config(path / "config.toml", config)
         folder.info = replace(folder.info, resumed=(*folder.info.resumed, provenance()))
         folder.write("run", folder.info)
         return folder
@@ -112,7 +120,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Open a run that exists. Raises InputError when `path` holds none."""
-        path = Path(path)
+        path = Path(os.path.expanduser(path))
         if not (path / "run.json").exists():
             raise InputError(f"{path} is not a run folder: it has no run.json")
         return cls(path, _read(path / "run.json", RunInfo))
@@ -280,6 +288,13 @@ def _open_for_append(path: Path) -> IO[str]:
         if data and not data.endswith(b"\n"):
             atomic_write(path, data[: data.rfind(b"\n") + 1])
     return path.open("a", encoding="utf-8")
+
+
+def _holds_text(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def _is_row(row: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base, BaseSearch
-from base_fast.strategies.config import AskTellConfig, SearchConfig, SearchSettings, open_search
+from base_fast.strategies.config import AskTellConfig, SearchConfig, SearchSettings, open_search, search_task
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
@@ -35,5 +35,6 @@ __all__ = [
     "open_search",
     "read_search",
     "search",
+    "search_task",
     "write_search",
 ]

@@ -20,7 +20,7 @@ from base_fast.strategies.random_sharing import RandomSharing
 from base_fast.strategies.reinforce import Reinforce
 from base_fast.strategies.strategy import AskTell, OneShot, Strategy
 from base_fast.supernet import Supernet, SupernetConfig
-from base_fast.tasks import TargetConfig, open_target
+from base_fast.tasks import TargetConfig, Task, open_target
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,22 @@ class SearchSettings:
     """The images, for every objective but a table."""
 
 
-def open_search(settings: SearchSettings) -> Strategy[Any]:
+def search_task(settings: SearchSettings) -> Task | None:
+    """The images of a search; None where it looks its values up in a table.
+
+    Raises:
+        InputError: see open_target.
+    """
+    asks = isinstance(getattr(settings.search, settings.search.strategy), AskTell)
+    return None if asks and not settings.objective.needs_task else open_target(settings.target)
+
+
+def open_search(settings: SearchSettings, task: Task | None = None) -> Strategy[Any]:
     """The search that `settings` describe, ready to run.
+
+    Args:
+        settings: strategy, objective and data.
+        task: what `search_task(settings)` gave, if it was called before.
 
     Raises:
         InputError: strategy and objective don't fit, or one of them cannot be opened.
@@ -73,8 +87,7 @@ def open_search(settings: SearchSettings) -> Strategy[Any]:
     strategy: AskTell[Any] | OneShot = getattr(config, config.strategy)
     if isinstance(strategy, AskTell):
         space = get_any(config.space)
-        task = open_target(settings.target) if objective.needs_task else None
-        measured = open_objective(objective, space, task)
+        measured = open_objective(objective, space, task or search_task(settings))
         return AskTellSearch(strategy, measured, config.queries, key(config.seed), config.goals)
     if objective.kinds != ("shared_weights",):
         raise InputError(
@@ -83,8 +96,7 @@ def open_search(settings: SearchSettings) -> Strategy[Any]:
         )
     if config.goals not in ((), ("accuracy",)):
         raise InputError(f"goals: got {', '.join(config.goals)} for {config.strategy}, which optimizes accuracy")
-    task = open_target(settings.target)
-    return strategy.on(_start(settings), task, config.seed)
+    return strategy.on(_start(settings), task or open_target(settings.target), config.seed)
 
 
 def _start(settings: SearchSettings) -> Posterior:

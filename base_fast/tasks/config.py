@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from base_fast.errors import InputError
+from base_fast.runs import changeable
 from base_fast.tasks.digits import open_digits
 from base_fast.tasks.distribution import TaskDistribution
 from base_fast.tasks.image_folder import open_image_folder
@@ -32,10 +33,10 @@ class SourceConfig:
     kind: Kind = "digits"
     """digits: scikit-learn's 8×8 digits, nothing to fetch. torchvision: one of its data sets. folder: one folder of
     images per class. shards: WebDataset .tar or .tar.gz files."""
-    path: str = ""
+    path: str = changeable("")
     """torchvision: folder that holds the data. folder: folder of class folders, or of <split>/<class>. shards: a file,
     a glob, a brace pattern like train-{000000..000004}.tar, or a folder of files with the split in their names."""
-    name: str = ""
+    name: str = changeable("")
     """torchvision: the data set, e.g. CIFAR10. Otherwise what to call the data; by default the folder's name."""
     split: str = "train"
     """Which part of the data: train, test, val; of EMNIST a variety, e.g. letters or letters-test. Not used by digits,
@@ -43,13 +44,13 @@ class SourceConfig:
     classes: str = ""
     """Keep only these classes, e.g. 0-79 or 0,3,5-7; they are renumbered from 0. Classes that are called by numbers are
     meant by these, others by their place, from 0. Empty keeps all."""
-    download: bool = False
+    download: bool = changeable(False)
     """torchvision: let it download missing files."""
-    cache: bool = True
+    cache: bool = changeable(True)
     """folder and torchvision: keep decoded images in memory. digits and shards are always in memory."""
-    cache_dir: str = ""
+    cache_dir: str = changeable("")
     """shards: folder in which decoded images are kept, so that the next start is fast. Empty keeps none."""
-    max_corrupt: float = 0.01
+    max_corrupt: float = changeable(0.01)
     """folder and shards: largest share of corrupt images to leave out with a warning; more is an error."""
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,12 +12,15 @@ from torch import Tensor
 from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
+from base_fast.tasks.digest import digest
 from base_fast.tasks.memory import check_fits
 from base_fast.tasks.resize import check_resolution
 from base_fast.tasks.source import Source
-from base_fast.tasks.split import Split, channel_statistics
+from base_fast.tasks.split import Split, channel_statistics, statistics_images
 from base_fast.tasks.stratify import check_fraction, draw_per_class, members_by_class, split_per_class
 from base_fast.tasks.task import Task
+
+IMAGES_AT_ONCE = 64
 
 
 class TaskDistribution:
@@ -115,6 +119,18 @@ class TaskDistribution:
         digest = zlib.crc32(" ".join(map(str, sorted(classes.tolist()))).encode())
         name = f"{source.name}-{ways}way-{resolution}px-{digest:08x}"
         return Task(name, split(train), split(valid), ways, resolution, names)
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the sources: all labels and class names, and the pixels of those images that stand for each, at
+        most 2000, at the largest resolution."""
+        resolution = max(self.resolutions)
+        parts: list[str] = []
+        for source in self.sources:
+            some = statistics_images(source).split(IMAGES_AT_ONCE)
+            pixels = (digest(source.images(indices, resolution)) for indices in some)
+            parts += [digest(source.class_names, source.labels), *pixels]
+        return digest(*parts)
 
     def _source_statistics(self, number: int, resolution: int) -> tuple[Tensor, Tensor]:
         if (number, resolution) not in self._statistics:

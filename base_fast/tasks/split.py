@@ -120,16 +120,20 @@ def _order(seed: int, offset: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator(epoch_key), device="cpu")
 
 
+def statistics_images(source: Source) -> Tensor:
+    """The images that stand for a source, always the same: the indices of at most 2000, int64 (n,)."""
+    draws = torch.Generator().manual_seed(STATISTICS_SEED)
+    return torch.randperm(len(source.labels), generator=draws, device="cpu")[:STATISTICS_IMAGES]
+
+
 def channel_statistics(source: Source, resolution: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of a source's pixels in [0, 1], each float32 (3,).
 
-    Taken over at most 2000 images, always the same ones.
+    Taken over `statistics_images`.
     """
-    draws = torch.Generator().manual_seed(STATISTICS_SEED)
-    chosen = torch.randperm(len(source.labels), generator=draws, device="cpu")[:STATISTICS_IMAGES]
     # How often each of the 256 levels occurs says all, and takes no copy of the pixels in floating point.
     counts = torch.zeros(3, 256, dtype=torch.int64, device="cpu")
-    for some in chosen.split(max(STATISTICS_PIXELS // resolution**2, 1)):
+    for some in statistics_images(source).split(max(STATISTICS_PIXELS // resolution**2, 1)):
         for channel, pixels in enumerate(source.images(some, resolution).unbind(1)):
             counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
     shares = counts.double() / counts.sum(1, keepdim=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
+from base_fast.tasks.digest import digest
 from base_fast.tasks.memory import check_fits
 from base_fast.tasks.source import Source, check_known
 from base_fast.tasks.split import Split, channel_statistics
@@ -42,6 +44,12 @@ class Task:
                 raise InputError(f"{which}: {split.num_classes} classes, expected num_classes = {self.num_classes}")
             if split.resolution != self.resolution:
                 raise InputError(f"{which}: {split.resolution} pixels a side, expected resolution = {self.resolution}")
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all images, labels and class names; not of what the data is called."""
+        halves = (tensor for split in (self.train, self.valid) for tensor in (split.images, split.labels))
+        return digest(self.class_names, *halves)
 
 
 def whole_task(

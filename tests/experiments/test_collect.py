@@ -132,7 +132,7 @@ def test_other_images_do_not_continue_a_collection(tmp_path: Path) -> None:
     config = replace(CONFIG, cells=1)
     run = RunFolder.create(tmp_path / "run", "collect", config)
     collect(config, run)
-    with pytest.raises(InputError, match="examples: got"):
+    with pytest.raises(InputError, match="data set: got"):
         collect(config, run, open_target(replace(CONFIG.target, limit_per_class=10)))
 
 
