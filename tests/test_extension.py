@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -45,33 +46,105 @@ def test_without_an_extension_the_reference_serves_and_says_why(tmp_path):
     assert done.stdout.startswith("reference (_C is not built)")
 
 
-def test_a_broken_extension_is_an_error(tmp_path):
+DOCTOR = "import sys; from base_fast.cli import main; sys.exit(main(['doctor']))"
+USE = """
+import warnings
+warnings.simplefilter("error")
+import torch, base_fast as bf
+from base_fast.ops import extension
+print(extension.CPU.broken, bf.backends()["gaussian_sample"]["cpu"])
+x, edge = torch.zeros(3, requires_grad=True), bf.nn.MixedOp(4, 1, bf.space.DARTS.primitives)
+for use in (
+    lambda: bf.ops.gaussian_sample(x, x, bf.random.key(0)),
+    lambda: edge(torch.ones(2, 4, 8, 8), torch.ones(8)),
+):
+    try:
+        use()
+        print("no error")
+    except bf.InputError as error:
+        print(error)
+print(bf.Network(bf.space.genotypes.DARTS_V2, 2, 1, 2)(torch.ones(2, 3, 8, 8)).shape)
+"""
+
+
+def refusals(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What the two ops of `USE` say; the import went well, and what needs no kernel of ours works."""
+    assert done.returncode == 0, done.stderr
+    state, *said, shape = done.stdout.splitlines()
+    assert state == "True none (its kernels cannot be loaded)"
+    assert shape == "torch.Size([2, 2])"
+    return said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"not a library" * 9, "invalid ELF"), (b"", "is cut off: it has 0 bytes")]
+)
+def test_a_broken_extension_is_an_error_at_its_first_op(tmp_path, content, message):
     folder = copy_without_extension(tmp_path)
-    (folder / "base_fast" / "_C.abi3.so").write_bytes(b"not a library")
-    done = python("import base_fast", folder)
-    assert done.returncode != 0
-    assert "ImportError" in done.stderr and "_C.abi3.so" in done.stderr
+    (folder / "base_fast" / "_C.abi3.so").write_bytes(content)
+    for said in refusals(python(USE, folder)):
+        assert said.startswith("the compiled kernels cannot be used: ")
+        assert message in said and "_C.abi3.so" in said and "pip install --force-reinstall" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads ELF")
+def test_libraries_that_are_cut_off_are_not_loaded(tmp_path):
+    """Loading one would end the process by a bus error."""
+    library = Path(importlib.util.find_spec("_ctypes").origin)
+    whole = library.read_bytes()
+    assert extension._cut_off(library) is None
+    for size in (0, 40, 64, 4096, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+        (tmp_path / "cut.so").write_bytes(whole[:size])
+        assert extension._cut_off(tmp_path / "cut.so") is not None, size
+    (tmp_path / "other.so").write_bytes(b"#" * 1000)
+    assert extension._cut_off(tmp_path / "other.so") is None
+
+
+def test_doctor_explains_a_broken_extension(tmp_path):
+    folder = copy_without_extension(tmp_path)
+    (folder / "base_fast" / "_C.abi3.so").write_bytes(b"")
+    done = python(DOCTOR, folder, COLUMNS="400")
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("PROBLEM: ") and "_C.abi3.so is cut off" in last and "Traceback" not in done.stderr
 
 
 needs_extension = pytest.mark.skipif(extension.CPU.module is None, reason=extension.CPU.missing)
 
 
 @needs_extension
-@pytest.mark.parametrize("name", ["avx1024", "AVX2"])
-def test_an_unknown_instruction_set_is_refused_at_import(name):
-    done = python("import base_fast", ROOT, BASE_FAST_ISA=name)
-    assert done.returncode != 0
-    assert f"BASE_FAST_ISA: got {name}, expected baseline, avx2 or avx512" in done.stderr
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("BASE_FAST_ISA", "avx1024", "expected baseline, avx2 or avx512"),
+        ("BASE_FAST_AMX", "yes", "expected 0 or 1"),
+    ],
+)
+def test_an_unknown_choice_is_refused_and_named(variable, value, expected):
+    for said in refusals(python(USE, ROOT, **{variable: value})):
+        assert f"{variable}: got {value}, {expected}; unset {variable}" in said
+
+
+@needs_extension
+def test_doctor_names_the_variable_that_forces_a_choice():
+    done = python(DOCTOR, ROOT, BASE_FAST_ISA="bogus", COLUMNS="300")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "PROBLEM: BASE_FAST_ISA: got bogus, expected baseline, avx2 or avx512; unset BASE_FAST_ISA" in done.stdout
+    assert "bogus: forces the instruction set of the CPU kernels" in done.stdout
 
 
 @needs_extension
 @pytest.mark.parametrize("name", SETS)
 def test_the_instruction_set_can_be_asked_for(name):
-    code = "import base_fast as bf; print(bf.backends()['gaussian_sample']['cpu'])"
+    code = (
+        "import base_fast as bf; from base_fast.ops import extension; "
+        "print(bf.backends()['gaussian_sample']['cpu'], extension.CPU.missing)"
+    )
     done = python(code, ROOT, BASE_FAST_ISA=name)
-    if done.returncode:
+    assert done.returncode == 0, done.stderr
+    if "cannot be loaded" in done.stdout:
         # A set that is forced but not there is an error, never another set.
-        assert f"BASE_FAST_ISA: got {name}, which this CPU or build lacks" in done.stderr
+        assert f"BASE_FAST_ISA: got {name}, which this CPU or build lacks" in done.stdout
     else:
         assert done.stdout.strip() == f"C++ ({name})"
 
@@ -83,9 +156,6 @@ def test_the_matrix_unit_can_be_refused():
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "False"
     assert isinstance(extension.CPU.facts["matrix_unit"], bool)
-    done = python("import base_fast", ROOT, BASE_FAST_AMX="off")
-    assert done.returncode != 0
-    assert "BASE_FAST_AMX: got off, expected 0 or 1" in done.stderr
 
 
 @needs_extension

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from base_fast.cli.command import Command
 from base_fast.ops import backends, extension
-from base_fast.ops.extension import Extension
+from base_fast.ops.extension import REBUILD, Extension
 from base_fast.runs.provenance import cpu_flags, cpu_model, memory_bytes, package_version
 
 # Optional distribution -> the extra that brings it.
@@ -37,14 +37,33 @@ OPTIONAL = {
 NOTABLE_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 
 
+# Variables of the environment that change what runs, and what they do.
+VARIABLES = {
+    "BASE_FAST_ISA": "forces the instruction set of the CPU kernels; unset, it is the best of this processor",
+    "BASE_FAST_AMX": "0 keeps bfloat16 edges off the matrix unit",
+    "BASE_FAST_EXTENSION": "without effect here: an option of the build",
+    "BASE_FAST_CUDA": "without effect here: an option of the build",
+    "ATEN_CPU_CAPABILITY": "forces the instruction set of torch's own kernels",
+    "ONEDNN_MAX_CPU_ISA": "limits the instruction set of torch's convolutions",
+}
+
+
 def doctor(runs: Path = Path("runs")) -> int:
-    """Print what base_fast finds on this machine. Returns 1 when runs cannot be written to `runs`, otherwise 0."""
+    """Print what base_fast finds on this machine, what is wrong, and what helps.
+
+    Returns 1 when kernels that were built cannot be loaded or runs cannot be written to `runs`, otherwise 0.
+    """
     console = Console()
     problem = write_problem(runs)
     console.print(_machine(runs, problem))
     console.print(_packages())
     console.print(_kernels())
-    return 0 if problem is None else 1
+    problems = [one.missing for one in (extension.CPU, extension.CUDA) if one.broken]
+    if problem is not None:
+        problems.append(f"runs cannot be written: {problem}; choose another folder with --runs")
+    for found in problems:
+        console.print(f"PROBLEM: {found}", markup=False, soft_wrap=True)
+    return 1 if problems else 0
 
 
 def write_problem(folder: Path) -> str | None:
@@ -76,6 +95,9 @@ def _machine(runs: Path, problem: str | None) -> Table:
     table.add_row("GPU", _gpus())
     table.add_row("CPU kernels", _extension(extension.CPU, "C++"))
     table.add_row("CUDA kernels", _extension(extension.CUDA, "CUDA C++"))
+    for name, value in sorted(os.environ.items()):
+        if name in VARIABLES:
+            table.add_row(name, f"{value}: {VARIABLES[name]}")
     table.add_row("processor", f"{cpu_model()}, {os.cpu_count()} cores{_memory()}")
     table.add_row("instruction sets", f"{_instruction_sets()}; torch uses {torch.backends.cpu.get_cpu_capability()}")
     omp = os.environ.get("OMP_NUM_THREADS", "not set")
@@ -97,11 +119,14 @@ def _gpus() -> str:
 
 
 def _extension(found: Extension, language: str) -> str:
+    if found.broken:
+        return f"CANNOT BE LOADED: {found.missing}"
     if found.module is None:
-        return f"no compiled ones: {found.missing}"
-    unit = ""
+        helps = f", so ops run on the references, many times slower; {REBUILD}" if language == "C++" else ""
+        return f"no compiled ones: {found.missing}{helps}"
+    unit = f"; {found.module.isa()} in use" if hasattr(found.module, "isa") else ""
     if "matrix_unit" in found.facts:
-        unit = f"; bfloat16 edges {'use' if found.facts['matrix_unit'] else 'do without'} a matrix unit (AMX)"
+        unit += f"; bfloat16 edges {'use' if found.facts['matrix_unit'] else 'do without'} a matrix unit (AMX)"
     return f"{language}, compiled by {found.facts['compiler']}{unit}"
 
 
@@ -128,17 +153,21 @@ def _packages() -> Table:
 
 
 def _kernels() -> Table:
-    served = backends()
-    devices = sorted({device for kernels in served.values() for device in kernels})
-    table = _table("Kernels", "op", *devices)
-    for op, kernels in served.items():
-        table.add_row(op, *(kernels.get(device, "none") for device in devices))
+    """Ops that are served alike share a row."""
+    served: dict[tuple[str, ...], list[str]] = {}
+    found = backends()
+    devices = sorted({device for kernels in found.values() for device in kernels})
+    for op, kernels in found.items():
+        served.setdefault(tuple(kernels.get(device, "none") for device in devices), []).append(op)
+    table = _table("Kernels", "ops", *devices)
+    for kernels_of, ops in sorted(served.items(), key=lambda item: -len(item[1])):
+        table.add_row(f"{len(ops)} of {len(found)}: {', '.join(ops)}", *kernels_of)
     return table
 
 
 @dataclass(frozen=True)
 class Doctor(Command):
-    """Exit status 1 when runs cannot be written."""
+    """Exit status 1 when something is wrong: kernels that cannot be loaded, runs that cannot be written."""
 
     runs: Path = Path("runs")
     """Folder in which runs would be written."""

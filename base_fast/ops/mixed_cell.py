@@ -202,7 +202,7 @@ def mixed_cell(
     # Without an assignment inside the comprehension, which torch.compile does not read.
     numbers = [find(p).number for p in space.primitives]
     known = None not in numbers and len(numbers) <= MOST
-    compiled = device == "cpu" and extension.CPU.module is not None and states[0].numel() > 0
+    compiled = device == "cpu" and extension.CPU.present and states[0].numel() > 0
     if compiled and not known and chosen is not None and serves(space, reduction):
         checks.no_tangents(*states, z, weights)
         return mixed_cell_path(states, z, weights, space.primitives, chosen)

@@ -109,7 +109,7 @@ define_gradient(_kernel, _save, _gradient)
 def _served(device: torch.device) -> bool:
     """Whether compiled kernels serve this device."""
     if device.type == "cpu":
-        return extension.CPU.module is not None
+        return extension.CPU.present
     return device.type == "cuda" and registered("mixed_op", "CUDA")
 
 

@@ -20,6 +20,7 @@ from torch._functorch.autograd_function import enable_single_level_autograd_func
 from torch.autograd.function import _SingleLevelFunction
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from base_fast.errors import InputError
 from base_fast.ops import extension
 from base_fast.ops.branches import dense
 
@@ -56,6 +57,8 @@ def define_kernel(
     _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(f"base_fast::{name}", fake, lib=_LIBRARY)
     torch.library.register_vmap(f"base_fast::{name}", _loop(_op(name)), lib=_LIBRARY)
+    if extension.CPU.broken:
+        _LIBRARY.impl(name, _refuse, "CPU")
     if not registered(name, "CUDA"):
         _CUDA[name] = _without_cuda(name, column)
     return _op(name)
@@ -191,6 +194,11 @@ def _op(name: str) -> Callable[..., Any]:
     return op
 
 
+def _refuse(*_: Any) -> Any:
+    """Serves an op whose compiled kernels cannot be loaded: no reference, which would be a silent loss of speed."""
+    raise InputError(f"the compiled kernels cannot be used: {extension.CPU.missing}")
+
+
 def _without_cuda(name: str, column: str | None) -> str:
     """Let Triton serve an op for which the CUDA extension has no kernel; says what serves it, and why."""
     if column is None:
@@ -217,6 +225,8 @@ def registered(name: str, dispatch_key: str) -> bool:
 
 
 def _cpu(name: str) -> str:
+    if extension.CPU.broken:
+        return "none (its kernels cannot be loaded)"
     if not registered(name, "CPU"):
         return f"reference ({extension.CPU.missing or 'the extension has no kernel for it'})"
     assert extension.CPU.module is not None
