@@ -25,6 +25,10 @@ def inverse_softplus(sigma: Tensor) -> Tensor:
     return sigma + torch.log(-torch.expm1(-sigma))
 
 
+# What a posterior can be kept in; its kernels take the first three.
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """θ ~ N(μ, softplus(ρ)²) for the supernet's weights, z_e ~ Categorical(softmax α_e) for every edge.
@@ -116,6 +120,9 @@ class Posterior:
             raise InputError(
                 f"{path}: got format {header.get('format')!r}, expected {FORMAT}, which this version reads"
             )
+        narrow = [f"{name}: got {x.dtype}" for name, x in tensors.items() if x.dtype not in DTYPES]
+        if narrow:
+            raise InputError(f"{path}: {narrow[0]}, expected a floating-point tensor of 16 to 64 bits")
         infinite = [name for name, x in tensors.items() if not x.isfinite().all()]
         if infinite:
             raise InputError(f"{path}: {infinite[0]} holds NaN or infinity; use an earlier posterior")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 import sys
 import types
 import typing
@@ -23,6 +24,11 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+# Characters of a value that a message quotes.
+QUOTED = 100
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 8, 8, 8
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = QUOTED
 
 
 def load_config(path: str | Path, cls: type[T]) -> T:
@@ -125,7 +131,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         for choice in members:
             if type(choice) is type(value) and choice == value:
                 return choice
-        raise InputError(f"{path}: got {value!r}{_suggest(value, members)}; expected {_describe(hint)}")
+        raise InputError(f"{path}: got {_short(value)}{_suggest(value, members)}; expected {_describe(hint)}")
     if origin in (Union, types.UnionType):
         return _union(hint, members, value, path)
     if dataclasses.is_dataclass(hint):
@@ -165,7 +171,7 @@ def _sequence(hint: Any, origin: type, members: tuple[Any, ...], value: Any, pat
     if origin is list or members[-1] is Ellipsis:
         members = (members[0],) * len(value)
     if len(value) != len(members):
-        raise InputError(f"{path}: got {len(value)} values ({value!r}); expected {_describe(hint)}")
+        raise InputError(f"{path}: got {len(value)} values ({_short(value)}); expected {_describe(hint)}")
     return origin(_value(m, item, f"{path}[{i}]") for i, (m, item) in enumerate(zip(members, value, strict=True)))
 
 
@@ -183,11 +189,19 @@ def _scalar(hint: Any, value: Any, path: str) -> Any:
 
 
 def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+    name = str(key)
+    name = name if len(name) <= QUOTED else f"{name[: QUOTED - 3]}..."
+    return f"{path}.{name}" if path else name
 
 
 def _wrong(path: str, value: Any, expected: str) -> InputError:
-    return InputError(f"{path or 'configuration'}: got {value!r} ({type(value).__name__}); expected {expected}")
+    return InputError(f"{path or 'configuration'}: got {_short(value)} ({type(value).__name__}); expected {expected}")
+
+
+def _short(value: Any) -> str:
+    """What a message quotes of a value, of which it takes no more than that to write."""
+    text = _REPR.repr(value)
+    return text if len(text) <= QUOTED else f"{text[: QUOTED - 3]}..."
 
 
 def _describe(hint: Any) -> str:
@@ -213,6 +227,8 @@ def _listed(choices: Iterable[object]) -> str:
 
 
 def _suggest(word: object, choices: Iterable[object]) -> str:
+    if len(str(word)) > QUOTED:
+        return ""
     close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -228,5 +244,7 @@ def _parse(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; expected a configuration file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # of the parser, of the text's encoding, of integers with thousands of digits
         raise InputError(f"{path}: not valid TOML: {' '.join(str(error).split())}") from None

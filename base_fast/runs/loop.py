@@ -164,12 +164,14 @@ class _Position:
     logged: int
     """"step" of the last row, or −1."""
     stopped: str | None
+    rows: int = 0
+    """Rows logged so far."""
 
 
 class _Loop(Generic[S]):
     def __init__(self, process: Resumable[S], name: str, unit: str, clock: Clock, run: RunFolder | None) -> None:
         self.process, self.name, self.unit, self.clock, self.run = process, name, unit, clock, run
-        self.logged = -1
+        self.logged, self.rows = -1, 0
         self.stopped: str | None = None
         self.saved: int | None = None
 
@@ -214,6 +216,7 @@ class _Loop(Generic[S]):
             if not isinstance(own := header.pop("process", None), dict):
                 raise InputError("process: missing; it was written by another version")
             position = from_dict(_Position, header)
+            self._check(position)
             state = self.process.unpack(tensors, own)
         except InputError as error:
             raise InputError(f"checkpoint {self.name}: {error}") from None
@@ -221,13 +224,24 @@ class _Loop(Generic[S]):
             raise InputError(f"checkpoint {self.name}: its header is malformed ({error!r})") from None
         self.stopped, self.logged, self.saved = position.stopped, position.logged, position.steps
         self.clock.go_on(position.steps, position.seconds)
-        if run.truncate(self.name, self.logged) != self.logged:
+        self.rows = position.rows
+        run.truncate(self.name, self.logged)
+        lost = self.rows - len(run.rows(self.name))
+        if lost > 0:
             warnings.warn(
-                f"{run.path}: metrics.jsonl lacks rows of {self.name} up to step {self.logged}, which the checkpoint "
-                "has seen; the result is not affected",
+                f"{run.path}: metrics.jsonl lacks {lost} of {self.rows} rows of {self.name} up to step {self.logged}, "
+                "which the checkpoint has seen; the result is not affected",
                 stacklevel=4,
             )
         return state
+
+    def _check(self, position: _Position) -> None:
+        total = self.clock.total
+        if position.steps < 0 or (total is not None and position.steps > total):
+            raise InputError(f"steps: got {position.steps}, expected 0 to {'any number' if total is None else total}")
+        if position.logged < -1 or position.rows < 0 or not 0 <= position.seconds < float("inf"):
+            told = f"logged {position.logged}, rows {position.rows}, seconds {position.seconds}"
+            raise InputError(f"got {told}, expected finite numbers, none of them negative")
 
     def _guarded(self, work: Any, *arguments: Any) -> Step[S]:
         try:
@@ -239,6 +253,7 @@ class _Loop(Generic[S]):
     def _log(self, step: Step[S]) -> None:
         if step.row is not None:
             self.logged = self.clock.done if step.number is None else step.number
+            self.rows += 1
             if self.run is not None:
                 self.run.log(self.name, self.logged, **step.row)
 
@@ -252,7 +267,7 @@ class _Loop(Generic[S]):
                 raise self._diverged(f"{name} holds NaN or infinity")
         if self.run is None:
             return
-        position = _Position(self.clock.done, self.clock.seconds, self.logged, self.stopped)
+        position = _Position(self.clock.done, self.clock.seconds, self.logged, self.stopped, self.rows)
         self.run.save_checkpoint(self.name, tensors, {**to_dict(position), "process": header})
         self.saved = self.clock.done
 

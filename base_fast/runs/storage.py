@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -64,19 +66,21 @@ def _umask() -> int:
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header to one safetensors file, atomically.
+    """Write tensors and a JSON header to one safetensors file, atomically, with a checksum of them.
 
     Raises TypeError when the header is not JSON.
     """
+    text = json.dumps(dict(header))
     # Clones: safetensors refuses tensors that share memory, and views of one flat vector do.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    atomic_write(path, safetensors.torch.save(whole, metadata={"header": json.dumps(dict(header))}))
+    metadata = {"header": text, "sha256": _checksum(whole, text)}
+    atomic_write(path, safetensors.torch.save(whole, metadata=metadata))
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote: the tensors, on the CPU, and the header. Executes no code from the file.
 
-    Raises InputError when the file is missing, truncated, of another format, or has no header.
+    Raises InputError when the file is missing, truncated, of another format, damaged, or has no header.
     """
     try:
         data = Path(path).read_bytes()
@@ -87,14 +91,28 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         # The format: eight bytes with the length of a JSON text, the text, the tensors.
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} is truncated or not a safetensors file ({error}); delete it, or copy it again"
         ) from None
     try:
         header = json.loads(metadata["header"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise InputError(f"{path} is a safetensors file without a base_fast header: it was written by something else")
+    # Files of other programs, and of versions before there was one, have no checksum.
+    if metadata.get("sha256") not in (None, _checksum(tensors, metadata["header"])):
+        raise InputError(f"{path} is damaged: its checksum is not that of its contents; copy it again, or delete it")
     return tensors, header
+
+
+def _checksum(tensors: Mapping[str, Tensor], header: str) -> str:
+    """SHA-256 of the header and of all tensors: names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256(header.encode("utf-8", "surrogatepass"))
+    for name in sorted(tensors):
+        x = tensors[name]
+        digest.update(f"\0{name}\0{x.dtype}\0{tuple(x.shape)}\0".encode("utf-8", "surrogatepass"))
+        if x.numel():
+            digest.update(x.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

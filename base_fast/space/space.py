@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -12,6 +13,8 @@ from base_fast.space.lookup import lookup
 from base_fast.space.primitives import is_primitive_name
 
 NONE = "none"
+# What a file says must not make a machine count for ever; published cells have up to 7 nodes and 14 primitives.
+MOST_NODES, MOST_PRIMITIVES = 100, 1000
 CELL_TYPES = ("normal", "reduce")
 
 
@@ -56,7 +59,7 @@ class Space:
             raise InputError(f"name: {self.name!r}; expected a non-empty string")
         self._check_primitives()
         for field in ("inputs", "nodes"):
-            integer(field, getattr(self, field), 1)
+            integer(field, getattr(self, field), 1, MOST_NODES)
         if self.cell_types not in (CELL_TYPES[:1], CELL_TYPES):
             raise InputError(f"cell_types: {self.cell_types!r}; expected ('normal',) or ('normal', 'reduce')")
         check_concat("concat", self.concat, self.inputs, self.nodes)
@@ -65,6 +68,8 @@ class Space:
             raise InputError(f"arity: {self.arity!r}; expected None or an integer from 1 to inputs={self.inputs}")
 
     def _check_primitives(self) -> None:
+        if len(self.primitives) > MOST_PRIMITIVES:
+            raise InputError(f"primitives: {len(self.primitives):,}; expected at most {MOST_PRIMITIVES}")
         for primitive in self.primitives:
             if not is_primitive_name(primitive):
                 raise InputError(f"primitives: {primitive!r}; expected letters, digits and underscores")
@@ -88,7 +93,7 @@ class Space:
     @property
     def num_edges(self) -> int:
         """E, the number of edges of one cell."""
-        return sum(self.node_numbers)
+        return _sum_below(self.inputs + self.nodes) - _sum_below(self.inputs)
 
     @property
     def num_primitives(self) -> int:
@@ -100,13 +105,13 @@ class Space:
         if node not in self.node_numbers:
             numbers = self.node_numbers
             raise InputError(f"node: {node!r}; the nodes of {self.name} are {numbers[0]} to {numbers[-1]}")
-        start = sum(range(self.inputs, node))
+        start = _sum_below(node) - _sum_below(self.inputs)
         return range(start, start + node)
 
     def with_nodes(self, nodes: int) -> Space:
         """The same space with another number of computed nodes, all concatenated (only the last where all edges are
         kept, as in NAS-Bench-201)."""
-        nodes = integer("nodes", nodes, 1)
+        nodes = integer("nodes", nodes, 1, MOST_NODES)
         computed = tuple(range(self.inputs, self.inputs + nodes))
         return replace(self, nodes=nodes, concat=computed if self.arity is not None else computed[-1:])
 
@@ -137,11 +142,19 @@ def check_concat(what: str, concat: tuple[int, ...], inputs: int, nodes: int) ->
     """Raises InputError unless `concat` names at least one computed node, each at most once."""
     if not concat:
         raise InputError(f"{what}: empty; expected at least one node")
+    times: Counter[int] = Counter()
     for node in concat:
         if not _is_int(node) or not inputs <= node < inputs + nodes:
             raise InputError(f"{what}: no node {node!r}; the cell's nodes are {inputs} to {inputs + nodes - 1}")
-        if concat.count(node) > 1:
-            raise InputError(f"{what}: node {node} appears {concat.count(node)} times")
+        times[node] += 1
+    for node, count in times.items():
+        if count > 1:
+            raise InputError(f"{what}: node {node} appears {count} times")
+
+
+def _sum_below(n: int) -> int:
+    """0 + 1 + ... + (n - 1)."""
+    return n * (n - 1) // 2
 
 
 def _is_int(value: object) -> bool:

@@ -36,8 +36,9 @@ class SupernetConfig:
 
     def __post_init__(self) -> None:
         whole_numbers(self)
-        for name in ("channels", "layers", "num_classes"):
-            integer(name, getattr(self, name), 1)
+        # The limits keep what a file says from building for ever.
+        for name, most in (("channels", 100_000), ("layers", 1000), ("num_classes", 10_000_000)):
+            integer(name, getattr(self, name), 1, most)
         unknown = [stem for stem in self.stems if stem not in STEMS]
         if unknown or not self.stems or len(set(self.stems)) != len(self.stems):
             raise InputError(f"stems: got {self.stems}, expected different ones of {', '.join(STEMS)}")

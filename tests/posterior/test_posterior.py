@@ -185,7 +185,7 @@ Edit = Callable[[dict[str, torch.Tensor], dict[str, Any]], object]
         (lambda t, h: h.pop("space"), "the header has no field 'space'"),
         (lambda t, h: h.update(space="darts"), "space: a str; expected a mapping"),
         (lambda t, h: h["space"].update(nodes=3), "concat: no node 5"),
-        (lambda t, h: h["space"].update(nodes="4"), "nodes: '4'"),
+        (lambda t, h: h["space"].update(nodes="4"), "nodes: got '4'"),
         (lambda t, h: h.pop("config"), "the header has no field 'config'"),
         (lambda t, h: h.update(config=[]), "config: got list, expected a dict"),
         (lambda t, h: h.pop("lineage"), "the header has no field 'lineage'"),

@@ -95,7 +95,7 @@ def test_steps_rows_and_the_checkpoint_at_the_end(folder: RunFolder) -> None:
     found = folder.load_checkpoint("walk")
     assert found is not None
     assert {**found[1], "seconds": 0} == {
-        "steps": 7, "seconds": 0, "logged": 7, "stopped": "steps", "process": {"step": 7},
+        "steps": 7, "seconds": 0, "logged": 7, "stopped": "steps", "rows": 5, "process": {"step": 7},
     }  # fmt: skip
     rows = folder.rows()
     again = Walk()
@@ -300,7 +300,7 @@ def test_rows_that_are_gone_are_missed(folder: RunFolder) -> None:
         walk(Walk(at(4, press(signal.SIGINT))), folder)
     folder.close()
     (folder.path / "metrics.jsonl").unlink()
-    with pytest.warns(UserWarning, match="metrics.jsonl lacks rows of walk up to step 4"):
+    with pytest.warns(UserWarning, match="metrics.jsonl lacks . of . rows of walk up to step 4"):
         assert walk(Walk(), folder).steps == 7
 
 

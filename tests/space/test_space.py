@@ -72,7 +72,7 @@ def test_dict_round_trip_through_json(space: Space) -> None:
         ({"primitives": ("none",)}, "primitives: only 'none'"),
         ({"primitives": ("none", "a b")}, "primitives: 'a b'; expected letters, digits and underscores"),
         ({"primitives": ("none", 3)}, "primitives: 3; expected letters"),
-        ({"inputs": 0}, "inputs: got 0, expected an integer ≥ 1"),
+        ({"inputs": 0}, "inputs: got 0, expected an integer from 1 to 100"),
         ({"nodes": 2.0}, "nodes: got 2.0, expected an integer"),
         ({"nodes": True}, "nodes: got True, expected an integer"),
         ({"cell_types": ("reduce",)}, "cell_types: .*expected"),
