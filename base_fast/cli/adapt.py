@@ -53,7 +53,7 @@ class Adapt(RunCommand):
             first = result.history[0]["accuracy"]
             print(
                 f"{run.path}: {result.steps} steps in {result.seconds:.1f} s (stopped by {result.stopped}), validation "
-                f"accuracy {first:.3f} → {result.accuracy:.3f}; posterior in posterior.safetensors"
+                f"accuracy {100 * first:.1f} % → {100 * result.accuracy:.1f} %; posterior in posterior.safetensors"
             )
-            print_derivation(derivation)
+            print_derivation(derivation, Supernet.for_posterior(result.posterior).used_cell_types)
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from rich.table import Table
 from base_fast.cli.command import Command, required
 from base_fast.posterior import Derivation, Posterior, derive
 from base_fast.runs import RunFolder, atomic_write
+from base_fast.space.remarks import remarks
+from base_fast.supernet import Supernet
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,32 @@ class Derive(Command):
         # Written first: what is printed may end in a pipe that nobody reads to its end.
         if self.out is not None:
             atomic_write(self.out, derivation.genotype.to_json().encode())
-        print_derivation(derivation)
+        print_derivation(derivation, Supernet.for_posterior(posterior).used_cell_types)
         return 0
 
 
-def print_derivation(derivation: Derivation) -> None:
-    """The derived genotype, the most probable ones and the undecided edges, for a terminal."""
+def print_derivation(derivation: Derivation, cells: Sequence[str]) -> None:
+    """The derived genotype, what is odd about it, the most probable ones and the undecided edges, for a terminal.
+
+    cells: the cell types that the supernet has; of others, nothing was learned.
+    """
     console = Console(soft_wrap=True)
     console.print(f"derived: {derivation.genotype.compact()}", markup=False)
+    for remark in remarks(derivation.genotype, cells):
+        console.print(f"note: {remark}", markup=False)
+    for cell in derivation.genotype.cells:
+        if derivation.genotype.cells[cell] and cell not in cells:
+            console.print(
+                f"note: no layer of the supernet has a {cell} cell, so nothing was learned of it", markup=False
+            )
     table = Table("probability", "genotype", title="most probable genotypes", title_justify="left")
     for candidate in derivation.candidates:
         table.add_row(f"{candidate.probability:.2g} ± {candidate.standard_error:.1g}", candidate.genotype.compact())
     console.print(table)
-    if derivation.undecided:
-        edges = ", ".join(
-            f"{e.cell_type} {e.predecessor}→{e.node} ({e.best} or {e.runner_up})" for e in derivation.undecided
-        )
-        console.print(f"undecided edges ({len(derivation.undecided)}): {edges}", markup=False)
+    undecided = [edge for edge in derivation.undecided if edge.cell_type in cells]
+    if undecided:
+        edges = ", ".join(f"{e.cell_type} {e.predecessor}→{e.node} ({e.best} or {e.runner_up})" for e in undecided)
+        console.print(f"undecided edges ({len(undecided)}): {edges}", markup=False)
 
 
 def write_derivation(run: RunFolder, derivation: Derivation) -> None:

@@ -47,7 +47,7 @@ class Train(RunCommand):
             run.write("results", record)
             print(
                 f"{run.path}: {record.steps} steps in {record.seconds:.1f} s, "
-                f"validation accuracy {record.accuracy:.4f}, "
+                f"validation accuracy {100 * record.accuracy:.2f} %, "
                 f"{record.parameters:,} parameters, {record.macs:,} MACs"
             )
         return 0

@@ -21,7 +21,6 @@ from base_fast.runs.artefacts import Compared, Contender, RunInfo, Searched, Tra
 from base_fast.space import Genotype, Space
 from base_fast.strategies import SearchRecord, read_search
 from base_fast.supernet import Supernet
-from base_fast.supernet.cells import Cell
 
 Row = dict[str, Any]
 Runs = dict[str, list[Row]]
@@ -82,7 +81,7 @@ def read_contents(path: str | Path) -> Contents:
     contents = Contents(
         path=folder,
         info=run.info,
-        config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         meta=_phases(rows, "meta"),
         adapt=_phases(rows, "adapt"),
         train=_phases(rows, "train"),
@@ -127,9 +126,7 @@ def _used(run: RunFolder) -> tuple[str, ...] | None:
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         return None
-    supernet = Supernet.for_posterior(Posterior.load(path))
-    used = {block.cell_type for block in supernet.blocks if isinstance(block, Cell)}
-    return tuple(supernet.space.cell_types[number] for number in sorted(used))
+    return Supernet.for_posterior(Posterior.load(path)).used_cell_types
 
 
 def _found(run: RunFolder, name: str, cls: type[T]) -> T | None:

@@ -144,7 +144,8 @@ def draws(groups: Groups) -> Figure:
     """Small panels of what was drawn and measured: effective sample size, β, how far the prior agrees and is
     believed, and the mean of each part of the evidence, per group of runs."""
     rows = [row for runs in groups.values() for some in runs for row in some]
-    parts = dict.fromkeys(name for row in rows for name in row.get("evidence") or ())
+    evidence = [row["evidence"] for row in rows if isinstance(row.get("evidence"), dict)]
+    parts = dict.fromkeys(name for found in evidence for name in found)
     keys = {"effective_cells": "effective cells", "beta": "β", "agreement": "agreement", "believed": "believed"}
     keys = {key: title for key, title in keys.items() if has(groups, key)}
     keys |= {f"evidence.{name}": name.replace("_", " ") for name in parts}

@@ -112,6 +112,12 @@ class Supernet:
             raise InputError(f"posterior: it does not fit the supernet of its configuration: {difference}")
         return supernet
 
+    @property
+    def used_cell_types(self) -> tuple[str, ...]:
+        """The cell types that its layers have, in the space's order: of another one, nothing is learned."""
+        used = {block.cell_type for block in self.blocks if isinstance(block, Cell)}
+        return tuple(self.space.cell_types[number] for number in sorted(used))
+
     def with_classes(self, num_classes: int) -> Supernet:
         """The same supernet with another head."""
         return Supernet(**_arguments(replace(self.config, num_classes=num_classes), self.space))
