@@ -17,9 +17,13 @@ def require(module: str, package: str, purpose: str) -> Any:
         purpose: what needs it; starts the message.
 
     Raises:
-        InputError: the package is not installed.
+        InputError: the package is not installed, or is and cannot be imported.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(f"{purpose} needs the package {package}: pip install 'base-fast[data]' ({error})") from error
+        reason = " ".join(str(error).split())
+        absent = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == module.split(".")[0]
+        if not absent:
+            raise InputError(f"{purpose}: the package {package} is there, but cannot be imported ({reason})") from error
+        raise InputError(f"{purpose} needs the package {package}: pip install 'base-fast[data]' ({reason})") from error

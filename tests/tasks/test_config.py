@@ -10,6 +10,7 @@ from base_fast.errors import InputError
 from base_fast.random import key
 from base_fast.tasks import SourceConfig, TargetConfig, TaskConfig, open_source, open_target, open_tasks
 from base_fast.tasks.config import parse_classes
+from base_fast.tasks.optional import require
 
 
 def test_digits_by_default():
@@ -145,6 +146,15 @@ def test_missing_packages(tmp_path, encode, monkeypatch, kind, module, package):
     path = tmp_path / "*.tar" if kind == "shards" else tmp_path
     with pytest.raises(InputError, match=rf"the source {kind}.* needs the package {package}: pip install"):
         open_source(SourceConfig(kind, str(path)))
+
+
+def test_a_package_that_is_broken_is_not_called_absent(tmp_path, monkeypatch):
+    (tmp_path / "broken_package.py").write_text("import a_package_that_is_not_there\n")
+    (tmp_path / "torn_package.py").write_text("from os import no_such_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("broken_package", "torn_package"):
+        with pytest.raises(InputError, match=rf"the source x: the package {name} is there, but cannot be imported \("):
+            require(name, name, "the source x")
 
 
 def test_open_tasks():

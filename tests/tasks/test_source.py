@@ -49,11 +49,21 @@ def test_resolution_out_of_range(toy, resolution):
         (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 0], None, "only one class"),
         (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0.0, 1.0], None, "expected whole numbers"),
         (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), None, "no images"),
+        (torch.zeros(2, 3, 0, 0, dtype=torch.uint8), [0, 1], None, "expected \\(N, 3, H, W\\)"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.eye(2, dtype=torch.int64), None, "expected whole numbers"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), ["cat", "dog"], None, "labels are no class numbers"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 10**30], None, "labels are no class numbers"),
     ],
 )
 def test_array_source_errors(images, labels, names, message):
     with pytest.raises(InputError, match=message):
         ArraySource("bad", images, labels, names)
+
+
+@pytest.mark.parametrize("labels", [[[3], [7]], torch.tensor([[3], [7]]), torch.tensor([3, 7], dtype=torch.uint16)])
+def test_labels_of_any_form(labels):
+    source = ArraySource("two", torch.zeros(2, 3, 4, 4, dtype=torch.uint8), labels)
+    assert (source.labels.tolist(), source.class_names) == ([0, 1], ("3", "7"))
 
 
 def test_select_classes_relabels_in_the_given_order(toy):
