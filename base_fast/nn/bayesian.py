@@ -201,14 +201,18 @@ class BayesianLayer(nn.Module):
 
     @torch.no_grad()
     def _take_means(self, plain: nn.Module) -> None:
-        for name, mu, _ in self._gaussians():
-            mu.copy_(plain.get_parameter(name))
+        for name, mu, rho in self._gaussians():
+            mean = plain.get_parameter(name)
+            mu.copy_(mean)
+            # What was frozen stays so.
+            mu.requires_grad_(mean.requires_grad)
+            rho.requires_grad_(mean.requires_grad)
         self.train(plain.training)
 
     @torch.no_grad()
     def _give_means(self, plain: Plain) -> Plain:
         for name, mu, _ in self._gaussians():
-            plain.get_parameter(name).copy_(mu)
+            plain.get_parameter(name).copy_(mu).requires_grad_(mu.requires_grad)
         plain.train(self.training)
         return plain
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.nn.bayesian import BayesianLayer
+from base_fast.nn.plain_layer import check_plain
 
 
 class BayesianLinear(BayesianLayer):
@@ -21,6 +22,8 @@ class BayesianLinear(BayesianLayer):
     Raises:
         InputError: for sizes below one, or numbers that are no mean or standard deviation.
     """
+
+    plain = nn.Linear
 
     def __init__(
         self,
@@ -40,23 +43,34 @@ class BayesianLinear(BayesianLayer):
         self.in_features, self.out_features = in_features, out_features
 
     @classmethod
-    def from_linear(
-        cls, linear: nn.Linear, *, prior_mu: float = 0.0, prior_sigma: float = 1.0, sigma_scale: float = 0.1
+    def from_plain(
+        cls, layer: nn.Module, *, prior_mu: float = 0.0, prior_sigma: float = 1.0, sigma_scale: float = 0.1
     ) -> BayesianLinear:
-        """A Bayesian layer whose means are a copy of a plain layer's weights."""
-        weight = linear.weight
-        layer = cls(
-            linear.in_features,
-            linear.out_features,
-            linear.bias is not None,
+        """A Bayesian layer whose means are a copy of a plain layer's weights.
+
+        Raises:
+            InputError: for another layer, or one that computes something else: a subclass with a forward pass of its
+                own, hooks, parametrizations, quantization.
+        """
+        weight = check_plain(layer, nn.Linear)
+        outs, ins = weight.shape
+        found = cls(
+            ins,
+            outs,
+            layer.bias is not None,
             weight.device,
             weight.dtype,
             prior_mu=prior_mu,
             prior_sigma=prior_sigma,
             sigma_scale=sigma_scale,
         )
-        layer._take_means(linear)
-        return layer
+        found._take_means(layer)
+        return found
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear, **prior: float) -> BayesianLinear:
+        """`from_plain`, for a linear layer."""
+        return cls.from_plain(linear, **prior)
 
     def mean_layer(self) -> nn.Linear:
         """A plain layer whose weights are a copy of the means."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.nn.bayesian import BayesianLayer
+from base_fast.ops.checks import key_on
 from base_fast.random import fold_in
 
 
@@ -135,6 +136,7 @@ def bayesian_layers(model: nn.Module) -> list[BayesianLayer]:
 
 
 def _keys(model: nn.Module, key: Tensor) -> list[tuple[BayesianLayer, Tensor]]:
+    key_on(key, key.device if isinstance(key, Tensor) else torch.device("cpu"))
     return [(layer, fold_in(key, i)) for i, layer in enumerate(bayesian_layers(model))]
 
 
