@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -136,10 +137,14 @@ class _Comparison:
         def training() -> MetaTrained:
             trainer.fit(self.tasks, run=self.run, name=phase).save(path)
             times = [row["time"] for row in self.run.rows(phase)]
+            if not times:
+                raise InputError(
+                    f"{self.run.path}: metrics.jsonl has no rows of {phase}, which its checkpoint has seen"
+                )
             # A row stands at the end of its iteration: the first one's length is not seen, and taken as the others'.
             return MetaTrained(len(times), (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1))
 
-        record = self._stage(f"meta-seed{seed}", MetaTrained, training)
+        record = self._stage(f"meta-seed{seed}", MetaTrained, training, path)
         return Posterior.load(path), record
 
     def _search(self, start: Posterior, contender: Contender) -> tuple[Searched, Genotype]:
@@ -156,7 +161,7 @@ class _Comparison:
             self.run.write(f"derivations/{name}", derivation)
             return adaptation.record
 
-        record = self._stage(name, Searched, search)
+        record = self._stage(name, Searched, search, path, self.run.path / f"derivations/{name}.json")
         return record, self.run.read(f"derivations/{name}", Derivation).genotype
 
     def _train(self, genotype: Genotype, contender: Contender) -> TrainedNetwork:
@@ -169,8 +174,8 @@ class _Comparison:
 
         return self._stage(f"train-{contender.name}", TrainedNetwork, training)
 
-    def _stage(self, name: str, cls: type[T], work: Callable[[], T]) -> T:
-        """What the stage came to: from its file if it is done, else by doing it."""
-        if not self.run.holds(f"stages/{name}"):
+    def _stage(self, name: str, cls: type[T], work: Callable[[], T], *files: Path) -> T:
+        """What the stage came to: from its file if it is done, and what it leaves is there, else by doing it."""
+        if not self.run.holds(f"stages/{name}") or not all(file.exists() for file in files):
             self.run.write(f"stages/{name}", work())
         return self.run.read(f"stages/{name}", cls)

@@ -17,7 +17,7 @@ from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.placements import placement_tables
 from base_fast.reports.tables import ResultTable, searched_table, trained_table
 from base_fast.runs import RunFolder
-from base_fast.runs.artefacts import Compared, Contender, RunInfo, Searched, TrainedNetwork
+from base_fast.runs.artefacts import Compared, Contender, RunInfo, Scored, Searched, TrainedNetwork
 from base_fast.space import Genotype, Space
 from base_fast.strategies import SearchRecord, read_search
 from base_fast.supernet import Supernet
@@ -52,6 +52,7 @@ class Contents:
     target_accuracy: float | None = None
     search: SearchRecord | None = None
     collected: Table | None = None
+    evaluations: list[Scored] = field(default_factory=list)
 
     @property
     def space(self) -> Space:
@@ -114,6 +115,9 @@ def read_contents(path: str | Path) -> Contents:
         contents.results = [searched_table(searched)]
     if run.kind == "train" and (trained := _found(run, "results", TrainedNetwork)) is not None:
         contents.results = [trained_table(trained)]
+    if run.kind == "train":
+        names = sorted(path.stem for path in (folder / "evaluations").glob("*.json"))
+        contents.evaluations = [run.read(f"evaluations/{one}", Scored) for one in names]
     if not any((rows, contents.genotypes, contents.results, contents.search, contents.collected)):
         raise InputError(f"run: {folder} has no metrics, genotypes or results yet, so there is nothing to report")
     return contents

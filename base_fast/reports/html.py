@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 _CSS = """
 :root { color-scheme: light dark; --ink: #1f2430; --muted: #687080; --grid: #dfe3e9; --paper: #ffffff; --page: #f5f6f8;
@@ -32,9 +33,13 @@ nav ul { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; margin
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(520px, 100%), 1fr)); gap: 16px;
   margin-bottom: 16px; }
 .grid figure { margin: 0; }
+ul.files { columns: 260px; margin: 0 0 16px; padding-left: 20px; font-size: 13.5px; }
 figure, .table, details { background: var(--paper); border: 1px solid var(--grid); border-radius: 8px; padding: 14px;
   margin: 0 0 16px; break-inside: avoid; }
 figure { overflow-x: auto; } figure img { display: block; width: 100%; height: auto; }
+/* Wide figures keep their letters readable on narrow screens: they scroll. */
+@media screen and (max-width: 640px) { figure img.wide { width: 760px; max-width: none !important; }
+  td.code { min-width: 30ch; } }
 figcaption { margin-top: 8px; color: var(--muted); font-size: 13px; overflow-wrap: anywhere; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
@@ -52,6 +57,10 @@ footer { padding-top: 8px; padding-bottom: 32px; color: var(--muted); font-size:
 """
 
 
+# Pixels from which a figure is wide: shrunk to a telephone, its letters would be 5 pixels high.
+WIDE = 620
+
+
 @dataclass
 class Section:
     """A heading and blocks of markup under it; left out of the page while it has no blocks."""
@@ -64,7 +73,8 @@ class Section:
 def figure_block(uri: str, alt: str, width: int, caption: str = "") -> str:
     """A picture, shown at most `width` pixels wide, with its caption."""
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    image = f'<img src="{html.escape(uri)}" alt="{html.escape(alt)}" style="max-width:{width}px"/>'
+    wide = ' class="wide"' if width > WIDE else ""
+    image = f'<img src="{html.escape(uri)}" alt="{html.escape(alt)}"{wide} style="max-width:{width}px"/>'
     return f"<figure>{image}{below}</figure>"
 
 
@@ -76,6 +86,15 @@ def grid_block(blocks: Sequence[str]) -> str:
 def details_block(summary: str, blocks: Sequence[str]) -> str:
     """Blocks that unfold on a click."""
     return f"<details><summary>{html.escape(summary)}</summary>{''.join(blocks)}</details>"
+
+
+def links_block(links: Sequence[tuple[str, str]]) -> str:
+    """Files beside the page, by name and address."""
+    items = "".join(
+        f'<li><a href="{html.escape(quote(to, errors="surrogateescape"))}">{html.escape(name)}</a></li>'
+        for name, to in links
+    )
+    return f'<ul class="files">{items}</ul>'
 
 
 def text_block(text: str) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from base_fast.errors import InputError
 from base_fast.reports import collection, curves, placements, play_off, posterior, search
 from base_fast.reports.cells import draw_genotype
+from base_fast.reports.confusion import class_table, draw_confusion
 from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
-from base_fast.reports.html import Section, details_block, figure_block, grid_block, page, text_block
+from base_fast.reports.html import Section, details_block, figure_block, grid_block, links_block, page, text_block
 from base_fast.reports.render import png, svg_uri
 from base_fast.reports.tables import candidates_table, facts, to_html, undecided_table
 from base_fast.runs import atomic_write
@@ -37,24 +38,27 @@ def write_report(run_path: str | Path) -> Path:
     """
     contents = read_contents(run_path)
     writer = _Writer(contents.path / "report")
+    kind = contents.info.kind
+    # First what the run came to, as a table and a curve; the curve is of what the run itself did.
+    own = {"meta-train": _meta, "train": _training}.get(kind, _adaptation)
+    others = [section for section in (_meta, _adaptation, _training) if section is not own]
     sections = [
         _results(contents, writer),
+        own(contents, writer),
+        _evaluations(contents, writer),
         _cells(contents, writer),
         _genotypes(contents),
         _play_offs(contents, writer),
         _search(contents, writer),
         _collection(contents, writer),
-        _meta(contents, writer),
-        _adaptation(contents, writer),
-        _training(contents, writer),
+        *(section(contents, writer) for section in others),
         _config(contents),
     ]
-    kind = contents.info.kind
     name = contents.path.resolve().name
     index = contents.path / "report" / "index.html"
     text = page(f"{_TITLES[kind]} · {name}", facts(contents.info), sections)
     index.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(index, text.encode())
+    atomic_write(index, text.encode("utf-8", "replace"))  # names of files may be no text
     return index
 
 
@@ -234,10 +238,20 @@ def _adaptation(contents: Contents, write: _Writer) -> Section:
     return section
 
 
+def _evaluations(contents: Contents, write: _Writer) -> Section:
+    section = Section("evaluations", "Class by class")
+    for scored in contents.evaluations:
+        alt = f"Confusion matrix of {scored.data}: images of each class by the class that they were taken for. Heatmap."
+        section.blocks.append(write(draw_confusion(scored), f"confusion {scored.data}", alt))
+        section.blocks.append(to_html(class_table(scored)))
+    return section
+
+
 def _training(contents: Contents, write: _Writer) -> Section:
-    section = Section("training", "Training of derived networks")
+    alone = len(contents.train) == 1
+    section = Section("training", "Training" if alone else "Training of derived networks")
     groups = by_group(contents.train)
-    if curves.has(groups, "accuracy"):
+    if not alone and curves.has(groups, "accuracy"):
         alt = "Final validation accuracy of every trained network, with the mean of each group"
         section.blocks.append(write(curves.final_accuracies(groups), "final accuracies", alt))
     if curves.has(groups, "loss") or curves.has(groups, "accuracy"):
@@ -248,4 +262,12 @@ def _training(contents: Contents, write: _Writer) -> Section:
 
 def _config(contents: Contents) -> Section:
     blocks = [details_block("config.toml", [text_block(contents.config)])] if contents.config.strip() else []
-    return Section("config", "Configuration", blocks)
+    files = sorted(path.relative_to(contents.path).as_posix() for path in contents.path.rglob("*") if _kept(path))
+    files = [name for name in files if not name.startswith(("report/", "checkpoints/", "tensorboard/"))]
+    if files:
+        blocks.append(links_block([(name, f"../{name}") for name in files]))
+    return Section("config", "Configuration and files", blocks)
+
+
+def _kept(path: Path) -> bool:
+    return path.suffix in (".json", ".jsonl", ".toml", ".csv", ".png", ".safetensors") and path.is_file()

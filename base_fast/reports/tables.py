@@ -116,19 +116,31 @@ def to_html(table: ResultTable, code: Sequence[str] = ()) -> str:
 
 def searched_table(searched: Searched) -> ResultTable:
     """An adaptation: how good the supernet was at its start and is at its end."""
-    first = searched.history[0]
     columns = ("steps", "seconds", "stopped by", "accuracy at the start", "accuracy", "loss")
-    row = (searched.steps, searched.seconds, searched.stopped, first.accuracy, searched.accuracy)
-    note = "Of the supernet on validation images: shares and nats. A network of the genotype is trained from scratch."
-    return ResultTable("Adapted supernet", columns, ((*row, searched.history[-1].loss),), (note,))
+    first, last = (searched.history[0], searched.history[-1]) if searched.history else (None, None)
+    row = (
+        searched.steps,
+        searched.seconds,
+        searched.stopped,
+        None if first is None else percent(first.accuracy),
+        percent(searched.accuracy),
+        None if last is None else last.loss,
+    )
+    note = "Of the supernet on validation images; loss in nats. A network of the genotype is trained from scratch."
+    return ResultTable("Adapted supernet", columns, (row,), (note,))
 
 
 def trained_table(trained: TrainedNetwork) -> ResultTable:
     """A trained network: how good it is, and how large."""
     columns = ("accuracy", "loss", "steps", "seconds", "parameters", "MACs")
-    row = (trained.accuracy, trained.loss, trained.steps, trained.seconds, trained.parameters, trained.macs)
+    row = (percent(trained.accuracy), trained.loss, trained.steps, trained.seconds, trained.parameters, trained.macs)
     note = f"{trained.task}; parameters without the auxiliary head; MACs of convolutions and linear layers, one image."
     return ResultTable("Trained network", columns, (row,), (note,))
+
+
+def percent(share: float | None) -> str | None:
+    """A share from 0 to 1 as tables and terminals write it."""
+    return None if share is None else f"{100 * share:.2f} %"
 
 
 def candidates_table(name: str, candidates: Sequence[Candidate]) -> ResultTable:

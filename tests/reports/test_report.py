@@ -20,6 +20,7 @@ from base_fast.random import key
 from base_fast.reports import write_report
 from base_fast.reports.contents import read_contents
 from base_fast.runs import RunFolder
+from base_fast.runs.artefacts import ClassScore, Scored
 from base_fast.space import DARTS, NAS_BENCH_201, Candidate, Space, genotypes
 from base_fast.supernet import Supernet
 from tests.reports.fake_run import RUN, played_off, searched, trained, write_fake_run
@@ -62,8 +63,10 @@ def test_page_is_well_formed_and_its_links_and_ids_hold(report: Path) -> None:
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     links = [link for element in root.iter() if (link := element.get("href"))]
-    assert all(link.startswith("#") for link in links)
-    assert {link[1:] for link in links} <= set(ids)
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    files = [link for link in links if not link.startswith("#")]
+    assert {"../metrics.jsonl", "../results.json", "../genotypes/prior-seed0.json"} <= set(files)
+    assert all((report.parent / file).is_file() for file in files)
     pictures = list(root.iter("img"))
     assert len(pictures) == len(list(report.parent.glob("*.png")))
     for picture in pictures:
@@ -72,7 +75,7 @@ def test_page_is_well_formed_and_its_links_and_ids_hold(report: Path) -> None:
         assert kind == "data:image/svg+xml"
         assert ElementTree.fromstring(base64.b64decode(data)).tag.endswith("}svg")
     headings = [heading.text for heading in root.iter("h2")]
-    assert headings[:4] == ["Results", "Cells", "Genotypes under the posterior", "Play-off"]
+    assert headings[:4] == ["Results", "Adaptation", "Cells", "Genotypes under the posterior"]
     captions = [caption.text for caption in root.iter("caption")]
     assert captions[2] == "Cells among the 15,625 of the table: cifar10_test"
     assert {"Play-off", "Cells of the play-off: scratch-seed1"} <= set(captions)
@@ -103,8 +106,31 @@ def test_missing_pieces_are_left_out(tmp_path: Path) -> None:
     entropy = {"normal": 1.0, "reduce": 1.1}
     rows = [{"phase": "adapt/x", "step": step, "loss": 2.0 - 0.1 * step, "entropy": entropy} for step in range(5)]
     text = write_report(bare_run(tmp_path / "run", rows=rows)).read_text()
-    assert re.findall(r"<h2[^>]*>([^<]*)", text) == ["Adaptation"]
+    assert re.findall(r"<h2[^>]*>([^<]*)", text) == ["Adaptation", "Configuration and files"]
     assert {file.stem for file in (tmp_path / "run/report").glob("*.png")} == {"adaptation-loss", "adaptation-entropy"}
+
+
+def test_a_trained_network_is_shown_class_by_class(tmp_path: Path) -> None:
+    rows = [{"phase": "train/network", "step": step, "loss": 1.0, "accuracy": 0.5} for step in range(3)]
+    path = bare_run(tmp_path / "run\udce9", kind="train", rows=rows)
+    (path / "config.toml").write_bytes(b"# \xff\n")
+    classes = (ClassScore("a<b", 4, 0.75), ClassScore("c", 0, None), ClassScore("d", 2, 0.5))
+    scored = Scored("photos", 6, 4 / 6, 1.0, 0.7, classes, ((3, 0, 1), (0, 0, 0), (1, 0, 1)))
+    RunFolder.open(path).write("evaluations/photos", scored)
+    text = write_report(path).read_text(encoding="utf-8")
+    assert "Classes of photos" in text and "75.0 %" in text and "a&lt;b" in text and ">d (1)<" in text
+    pictures = {file.stem for file in (path / "report").glob("*.png")}
+    assert pictures == {"confusion-photos", "training-curves"}  # one network: no strip of accuracies
+    assert re.findall(r"<h2[^>]*>([^<]*)", text) == ["Training", "Class by class", "Configuration and files"]
+    assert "../evaluations/photos.json" in text
+
+
+def test_odd_rows_are_passed_over(tmp_path: Path) -> None:
+    rows = [
+        {"phase": "adapt/x", "step": step, "loss": "much", "evidence": 5, "effective_cells": 2.0, "entropy": 3}
+        for step in range(3)
+    ]
+    assert write_report(bare_run(tmp_path / "run", rows=rows)).is_file()
 
 
 @pytest.mark.parametrize(("kind", "caption"), [("adapt", "Adapted supernet"), ("train", "Trained network")])
@@ -112,7 +138,7 @@ def test_results_alone_make_a_report(tmp_path: Path, kind: str, caption: str) ->
     results = {"adapt": searched(0.75), "train": trained(0.75)}[kind]
     text = write_report(bare_run(tmp_path / "run", kind, results=results)).read_text()
     assert f"<caption>{caption}</caption>" in text
-    assert '<td class="number">0.75</td>' in text
+    assert '<td class="number">75.00 %</td>' in text
 
 
 def test_a_single_genotype_takes_the_name_of_the_run(tmp_path: Path) -> None:
