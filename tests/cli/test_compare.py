@@ -23,7 +23,7 @@ def test_placements_are_printed_where_there_are_any(
             run.write("placements", placements(1))
         return Compared("made up", 60, 0.5, 0.5, (repetition(0, 2),))
 
-    monkeypatch.setattr(base_fast.cli.compare, "prepare", lambda config: None)
+    monkeypatch.setattr(base_fast.cli.compare, "prepare", lambda config: ())
     monkeypatch.setattr(base_fast.cli.compare, "compare", compare)
     monkeypatch.setattr(base_fast.cli.compare, "write_report", lambda path: path)
     assert main(["compare", "--run", str(tmp_path / "run")]) == 0

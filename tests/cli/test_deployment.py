@@ -83,7 +83,7 @@ def test_any_folder_is_scored_class_by_class(place: Path, capsys: pytest.Capture
     assert scored.accuracy == sum(row.count(i) for i, row in enumerate(found)) / 12
     assert "some: 12 images" in out and "éme u" in out
     pictures(place / "other", ("cat", "horse"), 1)
-    assert "a class 'horse'" in said(capsys, "evaluate", place / "net", "--folder", place / "other", status=1)
+    assert "images of 'horse'" in said(capsys, "evaluate", place / "net", "--folder", place / "other", status=1)
 
 
 def test_runs_that_cannot_be_evaluated(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
