@@ -79,7 +79,7 @@ def test_the_jacobian_of_a_cell_is_the_mean_over_images_and_positions():
     found = torch.stack([mean_jacobian(x, layer(x), fold_in(key(0), i)) for i in range(400)])
     # Six standard errors of each entry.
     assert ((found.mean(dim=0) - exact).abs() < 6 * found.std(dim=0) / 20).all()
-    assert torch.equal(mean_jacobian(x, torch.ones(2, 4, 4, 4, requires_grad=True), key(0)), torch.zeros(3, 4))
+    assert torch.equal(mean_jacobian(x, x.new_ones(2, 4, 4, 4).requires_grad_(), key(0)), x.new_zeros(3, 4))
 
 
 def test_a_cell_gains_what_it_passes_on():
