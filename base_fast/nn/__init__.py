@@ -14,8 +14,9 @@ from base_fast.nn.bayesian_convolution import (
 from base_fast.nn.bayesian_linear import BayesianLinear
 from base_fast.nn.bayesian_model import collect_kl, kl, sampled, seed, set_prior
 from base_fast.nn.convert import bayesian, plain
+from base_fast.nn.fused_edge import FusedEdge
 from base_fast.nn.mixed_op import MixedOp
-from base_fast.nn.patch import PatchedEdge, PatchReport, patch
+from base_fast.nn.patch import PatchedEdge, PatchReport, patch, unpatch
 from base_fast.nn.uncertainty import expected_calibration_error, mutual_information, predictions, predictive_entropy
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "BayesianConvTranspose3d",
     "BayesianLayer",
     "BayesianLinear",
+    "FusedEdge",
     "MixedOp",
     "PatchReport",
     "PatchedEdge",
@@ -42,4 +44,5 @@ __all__ = [
     "sampled",
     "seed",
     "set_prior",
+    "unpatch",
 ]

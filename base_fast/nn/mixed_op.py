@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,31 +56,6 @@ class MixedOp(nn.Module):
                 self._register(f"_ops.{l}.{name}", nn.Parameter(torch.empty(shape)))
         self.reset_parameters()
 
-    @classmethod
-    def around(
-        cls,
-        weights: Mapping[str, nn.Parameter],
-        channels: int,
-        stride: int,
-        primitives: Sequence[str],
-        memory: str = "store",
-    ) -> MixedOp:
-        """An edge of parameters that exist already: these very objects, in order, under the names they come with.
-
-        Raises:
-            InputError: as the constructor, or where their shapes are not those of the edge's own.
-        """
-        with torch.device("meta"):
-            edge = cls(channels, stride, primitives, memory)
-        got, expected = ([tuple(w.shape) for w in ws] for ws in (weights.values(), edge.parameters()))
-        if got != expected:
-            raise InputError(f"weights: got shapes {got}, expected {expected}")
-        edge._modules.clear()
-        edge._places.clear()
-        for path, weight in weights.items():
-            edge._register(path, weight)
-        return edge
-
     def _register(self, path: str, weight: nn.Parameter) -> None:
         """Nest plain modules so that the parameter's state-dict key is `path`."""
         *parents, leaf = path.split(".")
@@ -105,7 +80,7 @@ class MixedOp(nn.Module):
             del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, *, chosen: int | None = None) -> Tensor:
         """x (B, C, H, W), weights (L,) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `chosen` executes one primitive alone."""
         return ops.mixed_op(x, weights, self._weights(), self.primitives, self.stride, chosen, self.memory)
 

@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from base_fast.errors import InputError
+from base_fast.nn.conduct import SAME, same_draws
 from base_fast.nn.darts_edge import DartsEdge
-from base_fast.nn.mixed_op import MixedOp
+from base_fast.nn.fused_edge import fuse
 
-# Both in float64: 2e-15. Anything above says that they compute different functions.
-SAME = 1e-9
 # In the model's dtype: rounding, or what PyTorch's own rounding is worth on the same batch.
 ROUNDINGS = 32
 TIMES_PYTORCH = 4
 # A rounding that turns the sign of a normalized activation lets a ReLU pass another gradient. One in millions does, and
 # where sums are short it changes the gradient of a weight by a few percent; the comparison in float64 is exact.
 KINK = 0.05
-ROUNDS = 5
+ROUNDS, ENOUGH_SECONDS = 5, 3.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ class _Pass:
     @classmethod
     def of(cls, edge: nn.Module, x: Tensor, z: Tensor, grad: Tensor) -> _Pass:
         leaves = [x.detach().requires_grad_(), z.detach().requires_grad_(), *edge.parameters()]
-        y = edge(leaves[0], leaves[1])
+        with same_draws(x.device):
+            y = edge(leaves[0], leaves[1])
         if not isinstance(y, Tensor) or y.shape != grad.shape:
             got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise InputError(f"got an output of {got}, expected {tuple(grad.shape)}")
@@ -82,24 +82,27 @@ class Probe:
 
     Args:
         edge: a module of the model.
+        parts: one of so many parts of the channels passes the primitives.
         like: a tensor of the model's device and dtype.
+        memory: what the fused copy keeps for backward.
         batch_size, resolution: x is (batch_size, C, resolution, resolution).
     """
 
-    def __init__(self, edge: DartsEdge, like: Tensor, batch_size: int, resolution: int) -> None:
+    def __init__(
+        self, edge: DartsEdge, parts: int, like: Tensor, batch_size: int, resolution: int, memory: str = "store"
+    ) -> None:
         self.edge = edge
         self.plain = _copy(edge.module).to(like.device)
-        names = dict(self.plain.named_parameters())
-        weights = {name: names[name] for name in edge.weights}
-        self.fused = MixedOp.around(weights, edge.channels, edge.stride, edge.primitives).train()
+        self.fused = copy.deepcopy(self.plain)
+        fuse(edge, self.fused, parts, memory)
         generator = torch.Generator().manual_seed(0)
         out = -(-resolution // edge.stride)
         # Drawn in the model's dtype, so that float64 sees the same numbers.
         self.x, self.grad = (
-            torch.randn(batch_size, edge.channels, size, size, generator=generator, device="cpu").to(like)
+            torch.randn(batch_size, edge.channels * parts, size, size, generator=generator, device="cpu").to(like)
             for size in (resolution, out)
         )
-        self.z = torch.softmax(torch.randn(len(edge.primitives), generator=generator, device="cpu"), 0).to(like)
+        self.z = torch.softmax(torch.randn(len(edge.entries), generator=generator, device="cpu"), 0).to(like)
 
     def parity(self) -> Parity:
         """The errors of a forward and backward pass.
@@ -138,16 +141,18 @@ class Probe:
     def _suspects(self, found: Tensor, exact: Tensor) -> str:
         """The primitives that show in the gradient of z, each entry of which is one primitive's alone."""
         differ = (found - exact).abs() > SAME * exact.norm()
-        named = [f"{p} (`_ops.{i}`)" for i, p in enumerate(self.edge.primitives) if differ[i]]
+        named = [f"{p} (`{self.edge.ops}.{i}`)" for i, p in enumerate(self.edge.entries) if differ[i]]
         return f"its primitives: {', '.join(named) or 'in its gradients'}"
 
-    def seconds(self, memory: str) -> tuple[float, float]:
+    def seconds(self) -> tuple[float, float]:
         """Forward and backward of the module and of the fused edge: medians of rounds in which they take turns."""
         edges = (self.plain, self.fused)
-        self.fused.memory = memory
+        began = time.perf_counter()
         for edge in edges:
             self._timed(edge)
-        rounds = [[self._timed(edge) for edge in edges] for _ in range(ROUNDS)]
+        rounds: list[list[float]] = []
+        while len(rounds) < ROUNDS and (not rounds or time.perf_counter() - began < ENOUGH_SECONDS):
+            rounds.append([self._timed(edge) for edge in edges])
         plain, fused = (median(times) for times in zip(*rounds, strict=True))
         return plain, fused
 
