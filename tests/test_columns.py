@@ -21,6 +21,7 @@ ROWS = {
 # What lies beside the definitions without being an op.
 NO_OPS = {
     "convolution": "PyTorch's convolution, without the case in which it fails",
+    "own_module": "a primitive that is a PyTorch module of a user's",
     "philox": "the random words that the ops draw from",
     "primitives": "the convolutions and poolings that mixed_op weighs, computed by PyTorch",
 }

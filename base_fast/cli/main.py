@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from base_fast.cli.output import readable
+from base_fast.cli.register import HELP, without_registrations
 from base_fast.cli.sections import open_sections
 from base_fast.errors import Diverged, InputError, Interrupted
 from base_fast.runs.provenance import package_version
@@ -94,7 +95,7 @@ def _in_one_line(message: str) -> str:
 
 
 def _run(name: str, rest: list[str]) -> int:
-    command = _at_home(_parse(name, rest))
+    command = _at_home(_parse(name, without_registrations(rest)))
     with _tidy_warnings(f"base-fast {name}"):
         return int(command.execute())
 
@@ -134,10 +135,11 @@ def _parse(name: str, rest: list[str]) -> Any:
     import tyro
 
     from base_fast.cli.command import RunReader
+    from base_fast.cli.spaces import named_spaces
 
     module = importlib.import_module(f"base_fast.cli.{name.replace('-', '_')}")
     command = getattr(module, COMMANDS[name][0])
-    description = f"{module.__doc__} {command.__doc__}"
+    description = f"{module.__doc__} {command.__doc__}\n\n{HELP}"
     if issubclass(command, RunReader):
         rest = command.run_first(rest)
     default, rest = _default(command, rest)
@@ -153,6 +155,7 @@ def _parse(name: str, rest: list[str]) -> Any:
             description=description,
             # An optional section is absent or there, as `open_sections` found; no subcommand chooses.
             config=(tyro.conf.AvoidSubcommands,),
+            registry=named_spaces(),
             **({"default": default} if default else {}),
         )
 
@@ -192,4 +195,5 @@ Bayesian meta architecture search: learn a prior over networks once, adapt it to
 
 {commands}
 
-Commands with settings read them from --config FILE (.toml); options override the file."""
+Commands with settings read them from --config FILE (.toml); options override the file.
+{HELP}"""

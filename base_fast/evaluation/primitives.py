@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from base_fast.nn.layers import module_of
+from base_fast.reference import own_module
+from base_fast.space.own_module import OwnModule
 from base_fast.space.primitives import BatchNorm, FactorizedReduction, Identity, Zero, find
 
 
@@ -90,6 +92,8 @@ def build(primitive: str, channels: int, stride: int) -> nn.Module:
                 modules.append(Skip())
             case FactorizedReduction():
                 modules.append(FactorizedReduce(channels, channels))
+            case OwnModule():
+                modules.append(own_module.derived(layer, channels))
             case BatchNorm() if modules and isinstance(modules[-1], nn.MaxPool2d | nn.AvgPool2d):
                 pass
             case _:

@@ -39,8 +39,8 @@ _BLOCK = 256
 class CollectConfig:
     """Random genotypes, and how all of them are trained."""
 
-    space: str = "darts"
-    """darts or nas_bench_201."""
+    space: str | Space = "darts"
+    """darts, nas_bench_201, or one of your own: a `Space`, in a file a table of its fields."""
     cells: int = 72
     """Genotypes, all different; those of a smaller number come first."""
     seed: int = 0

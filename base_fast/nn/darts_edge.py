@@ -12,8 +12,9 @@ from torch import nn
 
 from base_fast.errors import InputError
 from base_fast.nn.fused_edge import FusedEdge
-from base_fast.nn.layers import Conv2d, module_of
+from base_fast.nn.layers import module_of
 from base_fast.nn.mixed_op import MixedOp
+from base_fast.reference.convolution import Conv2d
 from base_fast.space.primitives import (
     PRIMITIVES,
     BatchNorm,
@@ -212,7 +213,8 @@ def _stride(leaf: nn.Module) -> int:
 
 
 def _primitive(name: str, entry: nn.Module, channels: int, stride: int) -> str:
-    known = {layers: p.name for p in PRIMITIVES.values() for layers in _layers(p, channels, stride)}
+    table = [p for p in PRIMITIVES.values() if not p.is_module]
+    known = {layers: p.name for p in table for layers in _layers(p, channels, stride)}
     leaves = dict(_leaves(entry, name))
     found = tuple(_layer(leaf, alone=leaf is entry) for leaf in leaves.values())
     if found in known:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from base_fast.reference.convolution import conv2d
+from base_fast.reference.convolution import Conv2d
 from base_fast.space.primitives import BatchNorm, Convolution, Layer, Pool, ReLU
-
-
-class Conv2d(nn.Conv2d):
-    """A convolution that may be 1×1 and strided, which PyTorch's may not."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def module_of(layer: Layer, channels: int, width: int, affine: bool) -> nn.Module:

@@ -13,7 +13,7 @@ from base_fast import ops
 from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.ops.memory import MEMORY
-from base_fast.reference.primitives import weight_shapes
+from base_fast.reference.primitives import vector_values, weight_shapes
 from base_fast.space import DARTS
 from base_fast.space.primitives import PRIMITIVES, check
 
@@ -68,9 +68,17 @@ class MixedOp(nn.Module):
         self._places.append((parents, leaf))
 
     def reset_parameters(self) -> None:
-        """PyTorch's own initialization of convolutions."""
-        for weight in self.parameters():
-            if weight.numel():  # a factorized reduction of one channel has an empty half
+        """PyTorch's own initialization of convolutions; vectors of a module of one's own begin as it makes them."""
+        vectors = {
+            f"_ops.{l}.{name}": value
+            for l, primitive in enumerate(self.primitives)
+            for name, value in vector_values(primitive, self.channels, self.stride).items()
+        }
+        for name, weight in self.named_parameters():
+            if weight.dim() < 2:
+                with torch.no_grad():
+                    weight.copy_(vectors[name])
+            elif weight.numel():  # a factorized reduction of one channel has an empty half
                 nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:

@@ -10,8 +10,8 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from base_fast.errors import InputError
-from base_fast.nn.layers import Conv2d
 from base_fast.ops.checks import DTYPES
+from base_fast.reference.convolution import Conv2d
 
 # What decides what a layer computes.
 _METHODS = ("forward", "_conv_forward", "_output_padding", "__call__", "_call_impl", "__getattr__")

@@ -9,6 +9,7 @@ from base_fast.errors import InputError
 from base_fast.posterior.posterior import Posterior
 from base_fast.space import Candidate, Genotype, Space, UndecidedEdge, most_probable, undecided
 from base_fast.space import derive as derive_genotype
+from base_fast.space.derivation import Rule
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Derivation:
 
 def derive(
     posterior: Posterior | Distribution,
-    rule: str = "darts",
+    rule: Rule = "darts",
     *,
     k: int = 5,
     samples: int = 4096,
@@ -37,7 +38,8 @@ def derive(
     Args:
         posterior: adapted to the task at hand; or the distribution that a search left.
         rule: "darts" keeps per node the two strongest edges with different predecessors (Liu et al. 2019); "pairs"
-            the two strongest (predecessor, primitive) pairs, as in the published BASE cells (Shaw et al. 2019).
+            the two strongest (predecessor, primitive) pairs, as in the published BASE cells (Shaw et al. 2019). Or a
+            function of your own: rule(pi float64 (T, E, L), space) -> Genotype.
         k: how many of the most probable genotypes to list.
         samples: draws of z that their probabilities are estimated from.
         margin: an edge is undecided when its best primitive leads the next by less than this share.
@@ -58,7 +60,7 @@ def derive(
     )
 
 
-def _derive_from(distribution: Distribution, rule: str, k: int, margin: float) -> Derivation:
+def _derive_from(distribution: Distribution, rule: Rule, k: int, margin: float) -> Derivation:
     space = distribution.space
     if not isinstance(space, Space):
         raise InputError(f"posterior: got a distribution over {space.name}, expected a space with cells; see mode()")

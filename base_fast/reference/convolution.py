@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -27,6 +27,13 @@ def conv2d(
         above, left = _pair(padding)
         x = F.pad(x, (left, left, above, above)) if above or left else x
     return F.conv2d(x[..., ::rows, ::columns], weight, bias, groups=groups)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that may be 1×1 and strided, which PyTorch's may not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast.errors import InputError
+from base_fast.reference import own_module
 from base_fast.reference.convolution import conv2d
+from base_fast.space.own_module import OwnModule
 from base_fast.space.primitives import (
     BatchNorm,
     Convolution,
@@ -32,6 +34,12 @@ from base_fast.space.primitives import (
 def weight_shapes(primitive: str, channels: int, stride: int) -> dict[str, Shape]:
     """Names and shapes of a primitive's weights: empty for `none`, pools and the identity."""
     return find(primitive).weights(channels, stride)
+
+
+def vector_values(primitive: str, channels: int, stride: int) -> dict[str, Tensor]:
+    """Initial values of those weights that are vectors or numbers, which no fan-in scales: a module's own."""
+    layers = [layer for layer in find(primitive).at(stride) if isinstance(layer, OwnModule)]
+    return own_module.vectors(layers[0], channels) if layers else {}
 
 
 def batch_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
@@ -93,5 +101,7 @@ def _apply(layer: Layer, x: Tensor, weights: Iterator[Tensor]) -> Tensor:
             return conv2d(x, next(weights), None, layer.stride, layer.padding, layer.dilation, groups)
         case FactorizedReduction():
             return factorized_reduce(x, [next(weights), next(weights)])
+        case OwnModule():
+            return own_module.apply(layer, x, list(weights))
         case _:
             raise TypeError(f"layer: got {layer!r}, which is none")

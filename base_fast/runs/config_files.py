@@ -157,7 +157,8 @@ def _union(hint: Any, members: tuple[Any, ...], value: Any, path: str) -> Any:
         try:
             return _value(member, value, path)
         except InputError as error:
-            errors.append(error)
+            if len(others) == 1 or (isinstance(value, Mapping) and dataclasses.is_dataclass(member)):
+                errors.append(error)
     if optional and isinstance(value, str) and value.lower() == "none":
         return None
     if len(errors) == 1 and isinstance(value, (Mapping, list, tuple)):

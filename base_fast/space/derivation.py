@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,8 @@ RULES = ("darts", "pairs")
 
 Floats = NDArray[np.float64]
 Choice = tuple[Pair, ...]
+Rule = str | Callable[[Floats, Space], Genotype]
+"""The name of a rule, or one of your own: what it reads off probabilities (T, E, L), a genotype of the space."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class UndecidedEdge:
     probabilities: tuple[float, float]
 
 
-def derive(pi: ArrayLike, space: Space, rule: str = "darts") -> Genotype:
+def derive(pi: ArrayLike, space: Space, rule: Rule = "darts") -> Genotype:
     """The genotype that `rule` reads off edge probabilities, strongest pair of a node first, ties to the lower index.
 
     Args:
@@ -53,17 +57,20 @@ def derive(pi: ArrayLike, space: Space, rule: str = "darts") -> Genotype:
             most probable primitive other than `none`, which it gets. "pairs": each node keeps the `space.arity` most
             probable (predecessor, primitive) pairs other than `none`, which may share their predecessor.
             Where all edges are kept (`arity` None, NAS-Bench-201) both mean: each edge, in the order of
-            `space.edges`, gets its most probable primitive, `none` included.
+            `space.edges`, gets its most probable primitive, `none` included. A function of your own is called with
+            pi, float64, and the space, and gives a genotype of it.
 
     Raises:
         InputError: unknown rule, wrong shape, an entry that is not finite or is negative, an edge whose
-            probabilities don't sum to 1.
+            probabilities don't sum to 1, or a rule of your own that gives no genotype of the space.
 
     Source: Liu et al., DARTS, ICLR 2019 ("darts"); Shaw et al., BASE, NeurIPS 2019, whose published cells share
         predecessors ("pairs"); Dong & Yang, NAS-Bench-201, ICLR 2020 (all edges kept).
     """
     _check_rule(rule)
     probabilities = _probabilities(pi, space)
+    if callable(rule):
+        return _read_by(rule, probabilities, space)
     cells = []
     for cell in probabilities:
         pairs: list[Pair] = []
@@ -75,7 +82,7 @@ def derive(pi: ArrayLike, space: Space, rule: str = "darts") -> Genotype:
 
 
 def most_probable(
-    logits: ArrayLike, space: Space, rule: str = "darts", k: int = 5, samples: int = 4096, seed: int = 0
+    logits: ArrayLike, space: Space, rule: Rule = "darts", k: int = 5, samples: int = 4096, seed: int = 0
 ) -> list[Candidate]:
     """The k most probable genotypes under q(z), most probable first.
 
@@ -94,6 +101,9 @@ def most_probable(
 
     Where all edges are kept, z's largest entry is distributed as softmax(logits) itself (the Gumbel-max trick): edges
     take the place of nodes, probabilities are exact and standard errors 0.
+
+    A rule of your own may look at all edges at once: P(genotype) is then its frequency p among the draws, with
+    standard error √(p·(1 − p) / samples).
 
     A node adds its inputs up, so the order of its pairs carries no meaning: choices are counted as sets and written
     with the larger softmax(logits) first, as `derive` would write them.
@@ -115,6 +125,8 @@ def most_probable(
     for name, value in (("k", k), ("samples", samples)):
         integer(name, value, 1)
     alpha = _array("logits", logits, space)
+    if callable(rule):
+        return _most_frequent(alpha, space, rule, int(k), int(samples), seed)
     if space.arity is None:
         factors = [
             _edge_factor(cell[index], predecessor, space)
@@ -138,6 +150,48 @@ def most_probable(
         probability = float(p.prod())
         candidates.append(Candidate(Genotype.from_cells(cells, space), probability, probability * error))
     return candidates
+
+
+def _most_frequent(
+    alpha: Floats, space: Space, rule: Callable[[Floats, Space], Genotype], k: int, samples: int, seed: int
+) -> list[Candidate]:
+    rng = np.random.default_rng(seed)
+    counts: Counter[Genotype] = Counter()
+    written: dict[Genotype, Genotype] = {}
+    for _ in range(samples):
+        genotype = _read_by(rule, _softmax(alpha + rng.gumbel(size=alpha.shape)), space)
+        same = _in_order(genotype, space)
+        counts[same] += 1
+        written.setdefault(same, genotype)
+    found = []
+    for genotype, count in counts.most_common(k):
+        p = count / samples
+        found.append(Candidate(written[genotype], p, math.sqrt(p * (1 - p) / samples)))
+    return found
+
+
+def _read_by(rule: Callable[[Floats, Space], Genotype], pi: Floats, space: Space) -> Genotype:
+    name = getattr(rule, "__name__", type(rule).__name__)
+    genotype = rule(pi.copy(), space)
+    if not isinstance(genotype, Genotype):
+        raise InputError(f"rule: {name} gives {type(genotype).__name__}; expected a Genotype")
+    try:
+        genotype.validate(space)
+    except InputError as error:
+        raise InputError(f"rule: {name} gives no genotype of {space.name}: {error}") from None
+    return genotype
+
+
+def _in_order(genotype: Genotype, space: Space) -> Genotype:
+    """The same with the pairs of every node sorted: their order carries no meaning."""
+    if space.arity is None:
+        return genotype
+    cells = []
+    for cell in space.cell_types:
+        pairs = genotype.cells[cell]
+        nodes = [pairs[i : i + space.arity] for i in range(0, len(pairs), space.arity)]
+        cells.append([pair for node in nodes for pair in sorted(node)])
+    return Genotype.from_cells(cells, space)
 
 
 def undecided(pi: ArrayLike, space: Space, margin: float = 0.1) -> list[UndecidedEdge]:
@@ -248,9 +302,9 @@ def _softmax(logits: Floats) -> Floats:
     return normalized
 
 
-def _check_rule(rule: str) -> None:
-    if rule not in RULES:
-        raise InputError(f"rule: {rule!r}; expected one of {', '.join(RULES)}")
+def _check_rule(rule: Rule) -> None:
+    if not callable(rule) and rule not in RULES:
+        raise InputError(f"rule: {rule!r}; expected one of {', '.join(RULES)}, or a function of pi and space")
 
 
 def _array(what: str, value: ArrayLike, space: Space) -> Floats:

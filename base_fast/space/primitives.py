@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from base_fast.errors import InputError
+from base_fast.space.own_module import Factory, OwnModule
 
 Shape = tuple[int, ...]
 
@@ -83,7 +84,8 @@ class FactorizedReduction:
         return {"conv_1.weight": (half, ins, 1, 1), "conv_2.weight": (channels - half, ins, 1, 1)}
 
 
-Layer: TypeAlias = Zero | Identity | ReLU | BatchNorm | Pool | Convolution | FactorizedReduction
+Layer: TypeAlias = Zero | Identity | ReLU | BatchNorm | Pool | Convolution | FactorizedReduction | OwnModule
+WithWeights: TypeAlias = Convolution | FactorizedReduction | OwnModule
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Primitive:
     prefix: str = "op."
     number: int | None = None
     _of_strides: tuple[tuple[Layer, ...], ...] = field(init=False, repr=False)
-    _with_weights: tuple[tuple[tuple[str, Convolution | FactorizedReduction], ...], ...] = field(init=False, repr=False)
+    _with_weights: tuple[tuple[tuple[str, WithWeights], ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -119,12 +121,12 @@ class Primitive:
         # Ops ask for shapes in every call.
         object.__setattr__(self, "_with_weights", tuple(map(self._named, of_strides)))
 
-    def _named(self, layers: tuple[Layer, ...]) -> tuple[tuple[str, Convolution | FactorizedReduction], ...]:
+    def _named(self, layers: tuple[Layer, ...]) -> tuple[tuple[str, WithWeights], ...]:
         """The layers with weights, and what these are called; a layer alone is the module itself."""
         return tuple(
             (f"{self.prefix}{i}." if len(layers) > 1 else "", layer)
             for i, layer in enumerate(layers)
-            if isinstance(layer, Convolution | FactorizedReduction)
+            if isinstance(layer, WithWeights)
         )
 
     def at(self, stride: int) -> tuple[Layer, ...]:
@@ -156,9 +158,17 @@ class Primitive:
         )
 
     @property
+    def is_module(self) -> bool:
+        """Whether it is a module of one's own, of whose layers nothing is known here."""
+        return any(isinstance(layer, OwnModule) for layer in self.at(1))
+
+    @property
     def family(self) -> str:
-        """none, skip, pool, separable, dilated or convolution, by the layers of stride 1."""
+        """none, skip, pool, separable, dilated or convolution, by the layers of stride 1; other of a module of one's
+        own."""
         layers = self.at(1)
+        if self.is_module:
+            return "other"
         depthwise = [layer for layer in layers if isinstance(layer, Convolution) and layer.depthwise]
         if depthwise:
             return "dilated" if any(layer.dilation > 1 for layer in depthwise) else "separable"
@@ -196,7 +206,7 @@ def _check_layers(what: str, layers: tuple[Layer, ...], stride: int) -> None:
             if any(size % 2 == 0 for size in layer.kernel):
                 raise InputError(f"{what}: {layer!r}; expected odd kernel sizes")
             channels = layer.outputs
-        if isinstance(layer, FactorizedReduction) and channels != 1:
+        if isinstance(layer, FactorizedReduction | OwnModule) and channels != 1:
             raise InputError(f"{what}: {layer!r} on {channels} times the edge's channels; expected as many as the edge")
         strides = (2, 2) if isinstance(layer, FactorizedReduction) else getattr(layer, "stride", 1)
         rows, columns = strides if isinstance(strides, tuple) else (strides, strides)
@@ -265,28 +275,55 @@ FUSED = tuple(primitive for primitive in _ALL if primitive.number is not None)
 """Those that the kernels know, by their numbers."""
 
 
-def register(primitive: Primitive) -> Primitive:
+REGISTER = "one of your own is registered first: bf.space.register, or --register FILE.py"
+"""What may help against an unknown name."""
+
+
+def register(primitive: Primitive | str, factory: Factory | None = None, *, label: str = "") -> Primitive:
     """Let a primitive of your own be used by its name, in spaces, edges, genotypes, derived networks and reports.
 
     It belongs to the process: a program that loads what was searched with it registers it first. PyTorch computes it,
     beside the fused kernel of the edge's others. Returns the primitive.
 
+    Args:
+        primitive: a `Primitive`, made of the table's layers; or the name of one that `factory` makes.
+        factory: called as those of DARTS's `OPS`, factory(channels, stride, affine): a `torch.nn.Module` that maps
+            (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉), with weights in its batch norms where `affine`. In a search
+            (`affine` False) batch norms take the statistics of the batch, and dropout rests.
+        label: of a factory's primitive, how people write it; by default the name in words.
+
     Raises:
-        InputError: another one has this name, or it has a number, which is for the kernels to give.
+        InputError: another one has this name, or it has a number, which is for the kernels to give. A factory's name
+            may be registered again by the same module, as when a notebook's cell runs twice; the last one counts.
     """
+    if isinstance(primitive, str):
+        primitive = _of_factory(primitive, factory, label)
+    elif factory is not None or label:
+        raise InputError("factory, label: given beside a Primitive, expected beside a name")
+    if not isinstance(primitive, Primitive):
+        raise InputError(f"primitive: got {type(primitive).__name__}, expected a Primitive, or a name and a factory")
     if primitive.number is not None:
         raise InputError(f"{primitive.name}: number {primitive.number}; expected None, as no kernel knows it")
     if not is_primitive_name(primitive.name):
         raise InputError(f"name: {primitive.name!r}; expected letters, digits and underscores")
-    if PRIMITIVES.setdefault(primitive.name, primitive) != primitive:
+    if PRIMITIVES.get(primitive.name, primitive) != primitive:
         raise InputError(f"name: {primitive.name!r} is the name of another primitive")
+    PRIMITIVES[primitive.name] = primitive
     return primitive
+
+
+def _of_factory(name: str, factory: Any, label: str) -> Primitive:
+    if not is_primitive_name(name):
+        raise InputError(f"name: {name!r}; expected letters, digits and underscores")
+    if not callable(factory):
+        raise InputError(f"factory: {factory!r}; expected a function (channels, stride, affine) -> module")
+    return Primitive(name, lambda stride: (OwnModule(name, stride, factory),), label)
 
 
 def find(name: str) -> Primitive:
     """The primitive of this name; raises InputError with those that there are."""
     if name not in PRIMITIVES:
-        raise InputError(f"primitives: got {name!r}, expected one of {', '.join(PRIMITIVES)}")
+        raise InputError(f"primitives: got {name!r}, expected one of {', '.join(PRIMITIVES)}; {REGISTER}")
     return PRIMITIVES[name]
 
 

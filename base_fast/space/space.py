@@ -195,6 +195,7 @@ NAS_BENCH_201 = Space(
 SPACES = {space.name: space for space in (DARTS, NAS_BENCH_201)}
 
 
-def get(name: str) -> Space:
-    """The space called `name` ("darts", "nas_bench_201"); raises InputError with what there is."""
-    return lookup("space", name, SPACES)
+def get(space: str | Space) -> Space:
+    """The space of this name ("darts", "nas_bench_201"), or one of your own as it is; raises InputError with what there
+    is."""
+    return space if isinstance(space, Space) else lookup("space", space, SPACES)

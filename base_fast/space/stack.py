@@ -96,9 +96,9 @@ layers, each an identity, or a MobileNetV2 block with kernel 3 and expansion 3, 
 ALL_SPACES: dict[str, AnySpace] = {**SPACES, NAS_BENCH_MACRO.name: NAS_BENCH_MACRO}
 
 
-def get_any(name: str) -> AnySpace:
-    """The space called `name`, spaces without cells included; raises InputError with what there is."""
-    return lookup("space", name, ALL_SPACES)
+def get_any(space: str | Space) -> AnySpace:
+    """As `get`, with the names of spaces without cells."""
+    return space if isinstance(space, Space) else lookup("space", space, ALL_SPACES)
 
 
 def from_dict_any(data: Mapping[str, Any]) -> AnySpace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from base_fast.errors import InputError
 from base_fast.objectives import ObjectiveConfig, open_objective
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
-from base_fast.space import get_any
+from base_fast.space import Space, get_any
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base
 from base_fast.strategies.evolution import Evolution
@@ -39,8 +39,8 @@ class SearchConfig(AskTellConfig):
     strategy: Literal["random", "evolution", "reinforce", "random_sharing", "base"] = "random"
     """random, evolution, reinforce: ask for genotypes and see values (any objective). random_sharing, base: train a
     supernet's weights as well (objective shared_weights)."""
-    space: str = "nas_bench_201"
-    """nas_bench_201, nas_bench_macro or darts."""
+    space: str | Space = "nas_bench_201"
+    """nas_bench_201, nas_bench_macro, darts, or one of your own: a `Space`, in a file a table of its fields."""
     queries: int = 150
     """Genotypes that a strategy may ask for; a repeated one counts, though it is not measured again."""
     goals: tuple[str, ...] = ()
@@ -103,13 +103,17 @@ def _start(settings: SearchSettings) -> Posterior:
     """Where a one-shot search starts: a saved posterior, or a fresh prior."""
     device = resolve(settings.objective.network.device)
     path, space = settings.objective.shared_weights.posterior, settings.search.space
+    name = space.name if isinstance(space, Space) else space
     if path is not None:
         posterior = Posterior.load(Path(path).expanduser())
-        if posterior.space.name != space:
+        if posterior.space.name != name or (isinstance(space, Space) and posterior.space != space):
             raise InputError(
-                f"shared_weights.posterior: got a supernet of space {posterior.space.name!r}, expected {space!r}"
+                f"shared_weights.posterior: got a supernet of space {posterior.space.name!r}, expected {name!r}, as "
+                "search.space describes it"
             )
         return posterior.to(device)
-    if settings.supernet.space != space:
-        raise InputError(f"supernet.space: got {settings.supernet.space!r}, expected {space!r} as in search.space")
-    return Supernet.from_config(settings.supernet).prior(fold_in(key(settings.search.seed), 2)).to(device)
+    # One of your own is written once: the supernet may name it.
+    if settings.supernet.space not in (space, name):
+        raise InputError(f"supernet.space: got {settings.supernet.space!r}, expected {name!r} as in search.space")
+    supernet = Supernet.from_config(replace(settings.supernet, space=space))
+    return supernet.prior(fold_in(key(settings.search.seed), 2)).to(device)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast import ops
-from base_fast.reference.primitives import batch_norm, relu_conv_bn, weight_shapes
+from base_fast.reference.primitives import batch_norm, relu_conv_bn, vector_values, weight_shapes
 from base_fast.space import Space
 from base_fast.space.primitives import FactorizedReduction, Shape
 
@@ -57,11 +57,24 @@ class Cell:
             if stride == 2:
                 own = FactorizedReduction().shapes(self.channels, self.channels_in[i])
             shapes |= {f"{self.prefix}.preprocess{i}.{name}": shape for name, shape in own.items()}
+        for prefix, primitive, stride in self._choices():
+            own = weight_shapes(primitive, self.channels, stride)
+            shapes |= {prefix + name: shape for name, shape in own.items()}
+        return shapes
+
+    def vectors(self) -> dict[str, Tensor]:
+        """Initial values of edges' weights that are vectors, which primitives of one's own may have."""
+        return {
+            prefix + name: value
+            for prefix, primitive, stride in self._choices()
+            for name, value in vector_values(primitive, self.channels, stride).items()
+        }
+
+    def _choices(self) -> Iterator[tuple[str, str, int]]:
+        """Prefix of the weights' names, primitive and stride of everything that an edge can be, in order."""
         for e, (predecessor, _) in enumerate(self.space.edges):
             for l, primitive in enumerate(self.space.primitives):
-                own = weight_shapes(primitive, self.channels, self.stride(predecessor))
-                shapes |= {f"{self.prefix}._ops.{e}._ops.{l}.{name}": shape for name, shape in own.items()}
-        return shapes
+                yield f"{self.prefix}._ops.{e}._ops.{l}.", primitive, self.stride(predecessor)
 
     def pieces(self) -> dict[str, Shape]:
         """The same weights as `apply` takes them: a matrix per input to preprocess, and the edges' as one vector."""
@@ -108,6 +121,9 @@ class ResidualReduction:
 
     def pieces(self) -> dict[str, Shape]:
         return self.shapes()
+
+    def vectors(self) -> dict[str, Tensor]:
+        return {}
 
     def apply(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """(B, C_in, H, W) → (B, C, ⌈H/2⌉, ⌈W/2⌉)."""

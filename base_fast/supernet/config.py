@@ -16,8 +16,8 @@ from base_fast.supernet.stems import STEMS
 class SupernetConfig:
     """Size and shape of the supernet."""
 
-    space: str = "darts"
-    """Search space: darts or nas_bench_201."""
+    space: str | Space = "darts"
+    """Search space: darts, nas_bench_201, or one of your own: a `Space`, in a file a table of its fields."""
     nodes: int | None = None
     """Computed nodes of a cell; by default the space's own."""
     channels: int = 16
@@ -48,7 +48,7 @@ class SupernetConfig:
             raise InputError(f"reductions: got {self.reductions}, expected indices below layers = {self.layers}")
 
     def build_space(self) -> Space:
-        """The space that `space` and `nodes` name."""
+        """The space that `space` and `nodes` describe."""
         space = get(self.space)
         return space if self.nodes is None else space.with_nodes(self.nodes)
 

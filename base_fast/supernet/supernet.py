@@ -52,8 +52,13 @@ class Supernet:
         reductions: tuple[int, ...] | None = None,
         memory: Literal["store", "store_bf16", "recompute"] = "store",
     ) -> None:
-        self.space = get(space) if isinstance(space, str) else space
+        self.space = get(space)
         check(self.space.primitives)
+        if self.space.inputs > 2:
+            raise InputError(
+                f"space: {self.space.name} has cells of {self.space.inputs} inputs; expected 1 or 2, the outputs "
+                "of the last cells"
+            )
         self.config = SupernetConfig(
             self.space.name, self.space.nodes, channels, layers, num_classes, tuple(stems), reductions, memory
         )
@@ -73,6 +78,7 @@ class Supernet:
             own = stem_shapes(stem, 3, width)
             add(f"stems.{stem}", own, own)
         self.blocks: list[Cell | ResidualReduction] = []
+        self._vectors: dict[str, Tensor] = {}
         before, last, reduced = width, width, False
         for i in range(layers):
             reduction = i in self.config.reduction_cells
@@ -84,6 +90,7 @@ class Supernet:
                 ins = (before, last) if self.space.inputs == 2 else (last,)
                 block = Cell(self.space, f"cells.{i}", ins, channels, reduction, reduced)
             add(block.prefix, block.shapes(), block.pieces())
+            self._vectors |= block.vectors()
             self.blocks.append(block)
             before, last, reduced = last, block.channels_out, reduction
         head: dict[str, Shape] = {"classifier.weight": (num_classes, last), "classifier.bias": (num_classes,)}
@@ -153,6 +160,8 @@ class Supernet:
                 mu[where] = 1.0
             elif name.endswith("bn.bias"):
                 mu[where] = 0.0
+        for name, vector in self._vectors.items():
+            mu[self.layout.slices[name]] = vector.flatten().to(mu)
         mu[self.head] = 0.0
         rho = inverse_softplus(sigma_scale * scale)
         alpha = torch.zeros(len(self.space.cell_types), self.space.num_edges, self.space.num_primitives, device="cpu")

@@ -344,3 +344,58 @@ def test_a_single_primitive_is_never_undecided() -> None:
 def test_a_bad_margin_is_refused(margin: float) -> None:
     with pytest.raises(InputError, match=r"margin: .*; expected a number of at least 0"):
         undecided(random_pi(DARTS, 0), DARTS, margin)
+
+
+def weakest_edges(pi: np.ndarray, space: Space) -> Genotype:
+    """A rule of one's own: convolutions of the edges whose best primitive is least probable."""
+    cells = []
+    for cell in pi:
+        pairs = []
+        for node in space.node_numbers:
+            order = np.argsort(cell[space.incoming(node)].max(axis=1), kind="stable")
+            pairs += [("sep_conv_3x3", int(predecessor)) for predecessor in order[: space.arity]]
+        cells.append(pairs)
+    return Genotype.from_cells(cells, space)
+
+
+def test_a_rule_of_one_s_own() -> None:
+    space = DARTS.with_nodes(2)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 5, 8))
+    pi = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    genotype = derive(pi, space, weakest_edges)
+    kept = np.argsort(pi[0, 2:].max(axis=1))[:2].tolist()
+    assert genotype.normal[2:] == tuple(("sep_conv_3x3", predecessor) for predecessor in kept)
+    found = most_probable(logits, space, weakest_edges, k=50, samples=300, seed=1)
+    assert found == most_probable(logits, space, weakest_edges, k=50, samples=300, seed=1)
+    # Only which two of three predecessors the second node keeps can differ, in both cells: nine genotypes.
+    assert 1 < len(found) <= 9
+    assert sum(one.probability for one in found) == pytest.approx(1.0)
+    assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
+    p = found[0].probability
+    assert found[0].standard_error == pytest.approx((p * (1 - p) / 300) ** 0.5)
+
+
+def test_a_rule_may_not_change_what_it_reads() -> None:
+    def rule(pi: np.ndarray, space: Space) -> Genotype:
+        pi[:] = 0.0
+        return Genotype.random(space, 0)
+
+    pi = np.full((2, 14, 8), 1 / 8)
+    assert derive(pi, DARTS, rule) == Genotype.random(DARTS, 0)
+    assert (pi == 1 / 8).all()
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda pi, space: None, "rule: <lambda> gives NoneType; expected a Genotype"),
+        (
+            lambda pi, space: Genotype.random(DARTS.with_nodes(3), 0),
+            "rule: <lambda> gives no genotype of darts: normal",
+        ),
+    ],
+)
+def test_what_a_rule_must_give(rule: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        derive(np.full((2, 14, 8), 1 / 8), DARTS, rule)
