@@ -94,5 +94,5 @@ def test_errors(make: Make) -> None:
         derive(make(), "best")
     with pytest.raises(InputError, match="pi"):
         derive(replace(make(), alpha=torch.full((2, 14, 8), float("nan"))))
-    with pytest.raises(InputError, match="^k: 0"):
+    with pytest.raises(InputError, match="^k: got 0"):
         bf.derive(make(), k=0)
