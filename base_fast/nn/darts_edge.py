@@ -142,11 +142,11 @@ def _check_beside(name: str, edge: nn.Module, ops: str) -> bool:
     """Nothing stands beside the primitives but the pool of PC-DARTS; says whether that does."""
     beside = {n: module for n, module in edge._modules.items() if n != ops and module is not None}
     if set(beside) == {"mp"}:
-        if _layer(beside["mp"]) == _layer(nn.MaxPool2d(2, 2)):
+        if layer_in_words(beside["mp"]) == layer_in_words(nn.MaxPool2d(2, 2)):
             return True
+        got, expected = layer_in_words(beside["mp"]), layer_in_words(nn.MaxPool2d(2, 2))
         raise InputError(
-            f"{name}.mp: got {_layer(beside['mp'])} beside `{ops}`, expected {_layer(nn.MaxPool2d(2, 2))}: partial "
-            "channels are known as in PC-DARTS"
+            f"{name}.mp: got {got} beside `{ops}`, expected {expected}: partial channels are known as in PC-DARTS"
         )
     if any(True for module in beside.values() for _ in module.parameters()):
         raise InputError(
@@ -154,7 +154,7 @@ def _check_beside(name: str, edge: nn.Module, ops: str) -> bool:
             "operations are decided, there is nothing to patch"
         )
     if beside:
-        got = ", ".join(f"{n} ({_layer(module)})" for n, module in beside.items())
+        got = ", ".join(f"{n} ({layer_in_words(module)})" for n, module in beside.items())
         raise InputError(f"{name}: got {got} beside `{ops}`, expected `{ops}` alone: a fused edge would not call it")
     return False
 
@@ -216,7 +216,7 @@ def _primitive(name: str, entry: nn.Module, channels: int, stride: int) -> str:
     table = [p for p in PRIMITIVES.values() if not p.is_module]
     known = {layers: p.name for p in table for layers in _layers(p, channels, stride)}
     leaves = dict(_leaves(entry, name))
-    found = tuple(_layer(leaf, alone=leaf is entry) for leaf in leaves.values())
+    found = tuple(layer_in_words(leaf, alone=leaf is entry) for leaf in leaves.values())
     if found in known:
         return known[found]
     nearest = max(known, key=lambda layers: SequenceMatcher(None, ", ".join(layers), ", ".join(found)).ratio())
@@ -233,7 +233,7 @@ def _primitive(name: str, entry: nn.Module, channels: int, stride: int) -> str:
 
 
 def _layers(primitive: Primitive, channels: int, stride: int) -> list[tuple[str, ...]]:
-    """A primitive's layers in words, as `_layer` puts them; several, where they are written in several ways."""
+    """A primitive's layers in words, as `layer_in_words` puts them; several, where they are written in several ways."""
     words: list[str] = []
     for layer, width in primitive.widths(channels, stride):
         match layer:
@@ -251,11 +251,15 @@ def _layers(primitive: Primitive, channels: int, stride: int) -> list[tuple[str,
             case FactorizedReduction():
                 halves = [shape[0] for shape in layer.shapes(channels).values()]
                 settings = "1×1, stride 2, padding 0, dilation 1, groups 1"
-                words += [_layer(nn.ReLU()), *(f"Conv2d({width} → {half}, {settings})" for half in halves), _NORM]
+                words += [
+                    layer_in_words(nn.ReLU()),
+                    *(f"Conv2d({width} → {half}, {settings})" for half in halves),
+                    _NORM,
+                ]
             case BatchNorm():
                 words.append(_NORM)
             case _:
-                words.append(_layer(module_of(layer, channels, width, affine=False)))
+                words.append(layer_in_words(module_of(layer, channels, width, affine=False)))
     # The activation before a factorized reduction may be a module or a function.
     functional = isinstance(primitive.at(stride)[0], FactorizedReduction)
     return [tuple(words), tuple(words[1:])] if functional else [tuple(words)]
@@ -268,7 +272,7 @@ def _pair(value: object, always: bool = False) -> str:
     return str(value)
 
 
-def _layer(leaf: nn.Module, alone: bool = False) -> str:
+def layer_in_words(leaf: nn.Module, alone: bool = False) -> str:
     """A layer with all settings that change what it computes in training.
 
     Subclasses have another name, and so are other layers. A module that makes up a primitive alone has to be somebody's
@@ -301,4 +305,4 @@ def _layer(leaf: nn.Module, alone: bool = False) -> str:
     return repr(leaf)
 
 
-_NORM = _layer(nn.BatchNorm2d(1, affine=False))
+_NORM = layer_in_words(nn.BatchNorm2d(1, affine=False))

@@ -67,8 +67,16 @@ class Fusion:
         return F.channel_shuffle(torch.cat([y, rest if self.stride == 1 else F.max_pool2d(rest, 2, 2)], 1), self.parts)
 
 
-class FusedEdge(nn.Module):
-    """The fused forward pass, ahead of a module's own class. Its batch norms have no running statistics."""
+class Fused(nn.Module):
+    """Ahead of a module's own class, with another forward pass."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Its class is made, and is not to be found by a name.
+        return _again, type(self).__bases__, self.__dict__
+
+
+class FusedEdge(Fused):
+    """The fused forward pass of an edge. Its batch norms have no running statistics."""
 
     _fusion: Fusion
 
@@ -91,10 +99,6 @@ class FusedEdge(nn.Module):
                 state_dict.pop(f"{prefix}{norm}.{name}", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        # Its class is made, and is not to be found by a name.
-        return _again, (type(self).__mro__[2],), self.__dict__
-
 
 def fuse(edge: DartsEdge, module: nn.Module, parts: int, memory: str) -> None:
     """Fuse the forward pass of `module`, which is that of `edge` or a copy, in place."""
@@ -110,13 +114,15 @@ def fuse(edge: DartsEdge, module: nn.Module, parts: int, memory: str) -> None:
         norm._buffers.update(dict.fromkeys(_STATISTICS))
         norm.track_running_stats = False  # type: ignore[assignment]
     module.__dict__["_fusion"] = fusion
-    module.__class__ = _fused(type(module))
+    become(module, FusedEdge)
 
 
 def unfuse(module: nn.Module) -> int:
     """Make of a fused module what it was; its running statistics are those of then. Returns how many norms have any."""
-    fusion: Fusion = module.__dict__.pop("_fusion")
-    module.__class__ = type(module).__mro__[2]
+    module.__class__ = type(module).__bases__[1]
+    fusion: Fusion | None = module.__dict__.pop("_fusion", None)
+    if fusion is None:
+        return 0
     like = next(module.parameters(), None)
     for name, statistics in fusion.dropped.items():
         norm = module.get_submodule(name)
@@ -134,16 +140,21 @@ def check_memory(memory: str) -> None:
         raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
 
 
-_MADE: dict[type[nn.Module], type[nn.Module]] = {}
+_MADE: dict[tuple[type[Fused], type[nn.Module]], type[nn.Module]] = {}
 
 
-def _fused(kind: type[nn.Module]) -> type[nn.Module]:
+def become(module: nn.Module, fused: type[Fused]) -> None:
+    """Put a class ahead of the module's own, in place."""
+    module.__class__ = _joined(fused, type(module))
+
+
+def _joined(fused: type[Fused], kind: type[nn.Module]) -> type[nn.Module]:
     """The fused subclass of a class; one for all its instances."""
-    if kind not in _MADE:
-        _MADE[kind] = type(f"Fused{kind.__name__}", (FusedEdge, kind), {"__module__": kind.__module__})
-    return _MADE[kind]
+    if (fused, kind) not in _MADE:
+        _MADE[fused, kind] = type(f"Fused{kind.__name__}", (fused, kind), {"__module__": kind.__module__})
+    return _MADE[fused, kind]
 
 
-def _again(kind: type[nn.Module]) -> nn.Module:
-    made: nn.Module = object.__new__(_fused(kind))
+def _again(fused: type[Fused], kind: type[nn.Module]) -> nn.Module:
+    made: nn.Module = object.__new__(_joined(fused, kind))
     return made

@@ -16,8 +16,9 @@ from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.nn.conduct import kind_of, parts_of
 from base_fast.nn.darts_edge import UNKNOWN, DartsEdge, darts_edges
-from base_fast.nn.fused_edge import FusedEdge, check_memory, fuse, unfuse
+from base_fast.nn.fused_edge import Fused, check_memory, fuse, unfuse
 from base_fast.nn.parity import Errors, Parity, Probe
+from base_fast.nn.search_cell import PatchedCells, fuse_cells, search_cells
 from base_fast.runs.progress import progress
 
 # Images and pixels a side, at most, on which gradients are compared: float64 is slow.
@@ -58,11 +59,14 @@ class PatchReport:
     running: int
     """Batch norms whose running statistics were dropped."""
     setting: str
+    cells: PatchedCells | None = None
+    """Cells of NAS-Bench-201, whose sums were fused."""
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Forward and backward of all edges, before and after."""
-        return sum(e.seconds_before for e in self.edges), sum(e.seconds_after for e in self.edges)
+        """Forward and backward of all edges and cells, before and after."""
+        every: list[PatchedEdge | PatchedCells] = [*self.edges, *([self.cells] if self.cells else [])]
+        return sum(e.seconds_before for e in every), sum(e.seconds_after for e in every)
 
     @property
     def speed_up(self) -> float:
@@ -71,6 +75,10 @@ class PatchReport:
         return before / after
 
     def __str__(self) -> str:
+        cells = [str(self.cells)] if self.cells else []
+        return "\n".join([*cells, *([self._of_edges()] if self.edges else [])])
+
+    def _of_edges(self) -> str:
         kinds: dict[_Kind, list[PatchedEdge]] = {}
         for edge in self.edges:
             kinds.setdefault((edge.channels, edge.stride, edge.primitives), []).append(edge)
@@ -132,7 +140,8 @@ def patch(
     are recognized by their layers, in any order and number, under any names: the primitives of DARTS (pools followed by
     a BatchNorm2d; separable and dilated convolutions; the factorized reduction; an identity; a zero with its `stride`)
     and the dense convolutions of NAS-Bench-201. Partial channels are those of PC-DARTS, with the pool `mp`. An edge of
-    every kind is compared with its fused self on random batches; the model changes only after all have agreed.
+    every kind is compared with its fused self on random batches; the model changes only after all have agreed. Of the
+    cells that AutoDL-Projects searches NAS-Bench-201 with, the sums are fused, and their layers stay PyTorch's.
 
     **Kept**: the modules, whose class gets a fused subclass; parameters, the very same objects, so that optimizers go
     on; names in the state dict; training mode, and what the model computes in it.
@@ -170,7 +179,8 @@ def patch(
     patterns = (edges,) if isinstance(edges, str) else tuple(edges)
     found = darts_edges(model, ops, patterns, unknown)
     fusible = [edge for edge in found if not edge.is_trivial]
-    if not fusible:
+    cells = search_cells(model, patterns)
+    if not fusible and not cells:
         raise InputError(f"model: got {type(model).__name__} {_without(model, ops, patterns)}")
     if any(edge.module is model for edge in fusible):
         raise InputError("model: got an edge itself, expected the model that contains it")
@@ -192,6 +202,7 @@ def patch(
             measured |= {edge.name: (parts, parity, seconds) for edge in same}
             bar.advance(edges=sum(map(len, kinds.values())))
 
+    fused_cells = fuse_cells(cells, like, batch_size, resolution) if cells else None
     for edge in fusible:
         fuse(edge, edge.module, measured[edge.name][0], memory)
     report = PatchReport(
@@ -199,6 +210,7 @@ def patch(
         tuple(edge.name for edge in found if edge.is_trivial),
         sum(edge.running for edge in fusible),
         _setting(like, batch_size, resolution),
+        fused_cells,
     )
     if report.running:
         warnings.warn(_in_eval(report.running), stacklevel=2)
@@ -214,7 +226,7 @@ def unpatch(model: nn.Module) -> int:
     Raises:
         InputError: the model has no fused edge.
     """
-    fused = [module for module in model.modules() if isinstance(module, FusedEdge)]
+    fused = [module for module in model.modules() if isinstance(module, Fused)]
     if not fused:
         raise InputError(f"model: got {type(model).__name__} without a fused edge, expected one that was patched")
     old = sum(unfuse(module) for module in fused)
@@ -234,7 +246,7 @@ def _patched(edge: DartsEdge, parts: int, parity: Parity, seconds: tuple[float, 
 
 def _without(model: nn.Module, ops: str, patterns: Sequence[str]) -> str:
     """Why there is nothing to fuse, in words."""
-    fused = sum(isinstance(module, FusedEdge) for module in model.modules())
+    fused = sum(isinstance(module, Fused) for module in model.modules())
     if fused:
         return f"whose {fused} edges are fused already; bf.nn.unpatch undoes it"
     own = f"without an edge to fuse, expected modules with a ModuleList `{ops}`, one entry per primitive"
