@@ -65,15 +65,19 @@ def _umask() -> int:
     return mask
 
 
-def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header to one safetensors file, atomically, with a checksum of them.
+CHECKSUM = "sha256"
 
-    Raises TypeError when the header is not JSON.
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header to one safetensors file, atomically, with a checksum of them in the header.
+
+    Equal contents give equal bytes. Raises TypeError when the header is not JSON.
     """
     text = json.dumps(dict(header))
     # Clones: safetensors refuses tensors that share memory, and views of one flat vector do.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"header": text, "sha256": _checksum(whole, text)}
+    # One entry of metadata: safetensors writes several in any order.
+    metadata = {"header": json.dumps({**header, CHECKSUM: _checksum(whole, text)})}
     atomic_write(path, safetensors.torch.save(whole, metadata=metadata))
 
 
@@ -101,8 +105,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = None
     if not isinstance(header, dict):
         raise InputError(f"{path} is a safetensors file without a base_fast header: it was written by something else")
-    # Files of other programs, and of versions before there was one, have no checksum.
-    if metadata.get("sha256") not in (None, _checksum(tensors, metadata["header"])):
+    # Files of versions before there was one have no checksum.
+    if header.pop(CHECKSUM, None) not in (None, _checksum(tensors, json.dumps(header))):
         raise InputError(f"{path} is damaged: its checksum is not that of its contents; copy it again, or delete it")
     return tensors, header
 

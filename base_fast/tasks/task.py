@@ -12,6 +12,7 @@ from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
 from base_fast.tasks.digest import digest
 from base_fast.tasks.memory import check_fits
+from base_fast.tasks.resize import check_resolution
 from base_fast.tasks.source import Source, check_known
 from base_fast.tasks.split import Split, channel_statistics
 from base_fast.tasks.stratify import draw_per_class, members_by_class, split_per_class
@@ -79,6 +80,7 @@ def whole_task(
         InputError: `valid_source` has a class that `train_source` lacks, a class has too few images, or the images do
             not fit into memory, of which their size is told before the first is read.
     """
+    resolution = check_resolution(resolution)
     names = train_source.class_names
     members = members_by_class(train_source.labels, train_source.num_classes)
     drawn = draw_per_class(members, names, limit_per_class, generator(key))

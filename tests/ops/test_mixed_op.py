@@ -173,7 +173,7 @@ def test_low_precision(dtype: torch.dtype) -> None:
         ({"z": torch.zeros(3)}, r"z: got float32 tensor of shape \(3,\) on cpu, expected shape \(2,\)"),
         ({"z": [0.5, 0.5]}, r"z: got list"),
         ({"stride": 3}, r"stride: got 3, expected an integer from 1 to 2"),
-        ({"chosen": 2}, r"chosen: got 2, expected an index below 2 or None"),
+        ({"chosen": 2}, r"chosen: got 2, expected an integer from 0 to 1"),
         ({"chosen": -1}, r"chosen: got -1"),
         ({"primitives": ["none", "conv"]}, r"primitives: got 'conv', expected one of none, max_pool_3x3"),
         ({"weights": []}, r"weights: got shapes \[\], expected \[\(3, 1, 3, 3\), \(3, 3, 1, 1\)\]"),

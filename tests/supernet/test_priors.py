@@ -139,7 +139,7 @@ def test_a_fresh_prior_classifies_at_chance() -> None:
     ("arguments", "message"),
     [
         ({"space": "dart"}, "space: no 'dart'; did you mean darts"),
-        ({"channels": 0}, "channels: got 0, expected an integer ≥ 1"),
+        ({"channels": 0}, "channels: got 0, expected an integer from 1 to 100000"),
         ({"layers": 0}, "layers: got 0"),
         ({"num_classes": 0}, "num_classes: got 0"),
         ({"num_classes": 2.5}, "num_classes: got 2.5"),
