@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,3 +56,33 @@ def test_layers_follow(elsewhere: None) -> None:
     supernet = bf.Supernet(bf.space.DARTS.with_nodes(2), channels=2, layers=2, num_classes=3)
     logits = supernet(torch.randn(2, 3, 8, 8), torch.randn(supernet.layout.numel), torch.randn(2, 5, 8))
     assert logits.shape == (2, 3)
+
+
+# What follows the default device: layers, and modules of the user's own.
+FOLLOWING = {"nn/mixed_op.py", "reference/own_module.py"}
+FACTORIES = {
+    "zeros",
+    "ones",
+    "empty",
+    "full",
+    "rand",
+    "randn",
+    "randint",
+    "randperm",
+    "arange",
+    "tensor",
+    "as_tensor",
+    "eye",
+}
+
+
+def test_whatever_makes_a_tensor_says_where() -> None:
+    package = Path(bf.__file__).parent
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            makes = isinstance(node, ast.Call) and ast.unparse(node.func) in {f"torch.{f}" for f in FACTORIES}
+            if makes and name not in FOLLOWING and "device" not in {k.arg for k in node.keywords}:
+                found.append(f"{name}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []

@@ -83,12 +83,15 @@ class Evaluate(RunReader):
         target = self.settings.target
         if self.folder is not None:
             source = self._folder(network)
-            images = source.images(torch.arange(len(source.labels)), target.resolution)
+            images = source.images(torch.arange(len(source.labels), device="cpu"), target.resolution)
             return source.name, network.split(images, source.labels)
         try:
             if target.valid is not None:
                 source = open_source(target.valid, target.resolution)
-                images, labels = source.images(torch.arange(len(source.labels)), target.resolution), source.labels
+                images, labels = (
+                    source.images(torch.arange(len(source.labels), device="cpu"), target.resolution),
+                    source.labels,
+                )
                 names = source.class_names
             else:
                 task = open_target(target)
@@ -116,4 +119,4 @@ def _numbers(theirs: tuple[str, ...], ours: tuple[str, ...]) -> torch.Tensor:
         raise InputError(
             f"the images have a class {unknown[0]!r}, expected some of the network's: {', '.join(ours[:20])}"
         )
-    return torch.tensor([ours.index(one) for one in theirs])
+    return torch.tensor([ours.index(one) for one in theirs], device="cpu")

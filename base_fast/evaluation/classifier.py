@@ -97,18 +97,28 @@ class Classifier(Network):
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, R, R) → what the network takes: (B, 3, R, R), in its dtype and on its device."""
-        return self.split(images, torch.zeros(len(images), dtype=torch.int64)).normalized(images).to(self._place)
+        return (
+            self.split(images, torch.zeros(len(images), dtype=torch.int64, device="cpu"))
+            .normalized(images)
+            .to(self._place)
+        )
 
     def classify(self, images: Tensor) -> Tensor:
         """Probabilities of the classes: uint8 (B, 3, R, R) → float32 (B, num_classes), on the CPU."""
         with torch.inference_mode():
             logits = self(self.normalize(images))
-            return torch.as_tensor(logits).float().softmax(1).cpu()
+            return torch.as_tensor(logits, device="cpu").float().softmax(1).cpu()
 
     def split(self, images: Tensor, labels: Tensor) -> Split:
         """Labelled images, uint8 (N, 3, R, R) and int64 (N,), for `evaluate`."""
         inputs = self.inputs
-        return Split(images, labels, len(inputs.class_names), torch.tensor(inputs.mean), torch.tensor(inputs.std))
+        return Split(
+            images,
+            labels,
+            len(inputs.class_names),
+            torch.tensor(inputs.mean, device="cpu"),
+            torch.tensor(inputs.std, device="cpu"),
+        )
 
     @property
     def _place(self) -> Tensor:

@@ -49,7 +49,7 @@ def export(network: Classifier, form: Format) -> Exported:
     if form not in SUFFIXES:
         raise InputError(f"format: got {form!r}, expected one of {', '.join(get_args(Format))}")
     network = network.cpu().eval()
-    x = torch.randn(2, 3, network.resolution, network.resolution, generator=generator(key(0)))
+    x = torch.randn(2, 3, network.resolution, network.resolution, generator=generator(key(0)), device="cpu")
     batch = torch.export.Dim("batch", min=1, max=65536)
     with _quiet():
         program = torch.export.export(network, (x,), dynamic_shapes=({0: batch},))
@@ -89,7 +89,7 @@ def _onnx(network: Classifier, program: Any, told: str) -> tuple[bytes, Run | No
 def _difference(network: Classifier, run: Run, form: str) -> float:
     differences = []
     for size in BATCHES:
-        x = torch.randn(size, 3, network.resolution, network.resolution, generator=generator(key(size)))
+        x = torch.randn(size, 3, network.resolution, network.resolution, generator=generator(key(size)), device="cpu")
         with torch.no_grad():
             expected, found = network(x), run(x)
         if found.shape != expected.shape:
