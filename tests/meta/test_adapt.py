@@ -349,6 +349,7 @@ def test_diverged(tmp_path: Path) -> None:
     assert found[1]["steps"] == 2
     assert all(bool(torch.isfinite(x).all()) for x in found[0].values())
     assert toys.same_bits(adapt(START, TASK, config, run=run).posterior, adapt(START, TASK, config).posterior)
+    run.close()
 
 
 def test_diverged_with_nothing_saved() -> None:
