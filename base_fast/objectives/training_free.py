@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -128,9 +128,12 @@ class TrainingFree(Objective):
         if wanted & _LOOKS:
             network.requires_grad_(False).train()
             x = x.detach().requires_grad_(bool(wanted & _LOOKS - {"naswot"}))
-            with relu_agreement(network, len(x)) as agreement, cell_outputs(network) as outputs:
+            with ExitStack() as hooks:
+                # It costs a product for each ReLU.
+                agreement = hooks.enter_context(relu_agreement(network, len(x))) if "naswot" in wanted else None
+                outputs = hooks.enter_context(cell_outputs(network))
                 logits = network(x)
-            if "naswot" in wanted:
+            if agreement is not None:
                 scores["naswot"] = naswot(agreement)
             if wanted & {"gain", "identity"}:
                 scores["gain"], scores["identity"] = gain_and_identity(outputs, key)
