@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from base_fast.errors import InputError
-from base_fast.nn.fused_edge import FusedEdge
+from base_fast.nn.fused import Fused
 from base_fast.nn.layers import module_of
 from base_fast.nn.mixed_op import MixedOp
 from base_fast.reference.convolution import Conv2d
@@ -93,10 +93,8 @@ def _is_edge(module: nn.Module, ops: str) -> bool:
     inside = [other for other in module.modules() if other is not module]
     return (
         isinstance(module._modules.get(ops), nn.ModuleList)
-        and not isinstance(module, FusedEdge)
-        and not any(
-            isinstance(m, MixedOp | FusedEdge) or isinstance(m._modules.get(ops), nn.ModuleList) for m in inside
-        )
+        and not isinstance(module, Fused)
+        and not any(isinstance(m, MixedOp | Fused) or isinstance(m._modules.get(ops), nn.ModuleList) for m in inside)
     )
 
 

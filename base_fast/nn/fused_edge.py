@@ -6,7 +6,7 @@ The module stays: its parameters, names, attributes and methods, and its class, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,9 @@ from torch.nn import functional as F
 
 from base_fast import ops
 from base_fast.errors import InputError
+from base_fast.nn.darts_edge import DartsEdge
+from base_fast.nn.fused import Fused, become
 from base_fast.ops.memory import MEMORY
-
-if TYPE_CHECKING:
-    from base_fast.nn.darts_edge import DartsEdge
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -65,14 +64,6 @@ class Fusion:
             return y
         rest = x[:, part.shape[1] :]
         return F.channel_shuffle(torch.cat([y, rest if self.stride == 1 else F.max_pool2d(rest, 2, 2)], 1), self.parts)
-
-
-class Fused(nn.Module):
-    """Ahead of a module's own class, with another forward pass."""
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        # Its class is made, and is not to be found by a name.
-        return _again, type(self).__bases__, self.__dict__
 
 
 class FusedEdge(Fused):
@@ -138,23 +129,3 @@ def check_memory(memory: str) -> None:
     """Raises InputError unless it is a level of `ops.mixed_op`."""
     if memory not in MEMORY:
         raise InputError(f"memory: got {memory!r}, expected one of {', '.join(MEMORY)}")
-
-
-_MADE: dict[tuple[type[Fused], type[nn.Module]], type[nn.Module]] = {}
-
-
-def become(module: nn.Module, fused: type[Fused]) -> None:
-    """Put a class ahead of the module's own, in place."""
-    module.__class__ = _joined(fused, type(module))
-
-
-def _joined(fused: type[Fused], kind: type[nn.Module]) -> type[nn.Module]:
-    """The fused subclass of a class; one for all its instances."""
-    if (fused, kind) not in _MADE:
-        _MADE[fused, kind] = type(f"Fused{kind.__name__}", (fused, kind), {"__module__": kind.__module__})
-    return _MADE[fused, kind]
-
-
-def _again(fused: type[Fused], kind: type[nn.Module]) -> nn.Module:
-    made: nn.Module = object.__new__(_joined(fused, kind))
-    return made

@@ -16,7 +16,8 @@ from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.nn.conduct import kind_of, parts_of
 from base_fast.nn.darts_edge import UNKNOWN, DartsEdge, darts_edges
-from base_fast.nn.fused_edge import Fused, check_memory, fuse, unfuse
+from base_fast.nn.fused import Fused
+from base_fast.nn.fused_edge import check_memory, fuse, unfuse
 from base_fast.nn.parity import Errors, Parity, Probe
 from base_fast.nn.search_cell import PatchedCells, fuse_cells, search_cells
 from base_fast.runs.progress import progress

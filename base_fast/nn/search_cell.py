@@ -22,7 +22,7 @@ from base_fast import ops
 from base_fast.errors import InputError
 from base_fast.nn.conduct import SAME, same_draws
 from base_fast.nn.darts_edge import layer_in_words
-from base_fast.nn.fused_edge import Fused, become
+from base_fast.nn.fused import Fused, become
 
 ROUNDS = 5
 

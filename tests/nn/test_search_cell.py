@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import base_fast as bf
 from base_fast.errors import InputError
-from base_fast.nn.fused_edge import Fused
+from base_fast.nn.fused import Fused
 
 
 class Zero(nn.Module):

@@ -269,7 +269,7 @@ def test_candidates_are_distinct_valid_sorted_and_repeatable(rule: str) -> None:
         assert candidate.standard_error > 0
 
 
-def testbest_products_against_brute_force() -> None:
+def test_best_products_against_brute_force() -> None:
     rng = np.random.default_rng(0)
     factors = [sorted(rng.random(n).tolist(), reverse=True) for n in (3, 1, 4, 2)]
     every = itertools.product(*(range(len(f)) for f in factors))
