@@ -189,6 +189,12 @@ def test_poison_reaches_all_fresh_memory():
         module.poison(True)
 
 
+def test_the_import_leaves_triton_alone():
+    # It is slow to import, and decides then for the whole process whether kernels are interpreted.
+    done = python("import sys, base_fast; print('triton' in sys.modules)", ROOT)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_poison_is_nan(dtype):
     assert torch.full((8,), 0xFF, dtype=torch.uint8).view(dtype).isnan().all()

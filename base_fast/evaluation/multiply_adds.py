@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from base_fast.errors import InputError
 
@@ -61,6 +60,9 @@ class Counter(TorchDispatchMode):
         return _place(x) in self._of_x
 
     def _count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Tensor], out: Any) -> None:
+        # It imports Triton, which then decides for the whole process whether kernels are interpreted.
+        from torch.utils.flop_counter import flop_registry
+
         space, _, name = func._schema.name.partition("::")
         packet = func.overloadpacket
         if space == "base_fast" and name == "relu_conv_norm":
