@@ -16,6 +16,9 @@ import torch
 
 torch.set_num_threads(1)
 
+# Triton decides when it is imported whether kernels are interpreted, and some test or library imports it first.
+os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
+
 # The same examples in every run, and no deadline: the first call of an op may compile or load something.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")

@@ -5,15 +5,11 @@ What a GPU would run is also looked at without one, in test_compiled.py.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
-
-# Triton decides when a kernel is defined, so before base_fast.kernels is imported.
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
 from tests.kernels.cases import DEVICE
 
