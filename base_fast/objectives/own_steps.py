@@ -97,13 +97,11 @@ def trained_path(training: SharedTraining, theta: Tensor, z: Tensor) -> tuple[Te
     """(P,) weights after all steps of `training` on the path z (T, E, L), from θ (P,), and the mean loss on the way.
 
     Raises:
-        Diverged: a gradient is NaN or infinite.
+        Diverged: a loss or a gradient is NaN or infinite.
     """
     momentum, losses = torch.zeros_like(theta), []
     for step in range(training.config.steps):
-        theta = theta.detach().requires_grad_(True)
-        loss, _ = training.loss(theta, z, step)
-        losses.append(loss.item())
-        (gradient,) = torch.autograd.grad(loss, theta)
-        theta, momentum = training.move(theta.detach(), momentum, gradient, step)
+        trained = training.step(theta, momentum, z, step)
+        theta, momentum = trained.theta, trained.momentum
+        losses.append(trained.loss)
     return theta, fmean(losses)

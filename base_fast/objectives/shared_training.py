@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,6 +60,26 @@ class SharedTrainingConfig:
         return self.lr_min + (self.lr - self.lr_min) * (1 + math.cos(math.pi * step / self.steps)) / 2
 
 
+class WeightsStep(NamedTuple):
+    """A step of the weights.
+
+    theta, momentum: (P,), after it. loss, accuracy (a share): of its batch, before it. lr: its learning rate.
+    z_gradient: (T, E, L), what the loss says of z, where z requires a gradient.
+    """
+
+    theta: Tensor
+    momentum: Tensor
+    loss: float
+    accuracy: float
+    lr: float
+    z_gradient: Tensor | None
+
+    @property
+    def row(self) -> dict[str, float]:
+        """What is logged of it."""
+        return {"loss": self.loss, "train_accuracy": self.accuracy, "lr": self.lr}
+
+
 @dataclass(frozen=True)
 class SharedTraining:
     """Losses and steps of a supernet's weights; all methods are pure functions.
@@ -78,6 +99,26 @@ class SharedTraining:
         logits = self.supernet(x.to(theta), theta, z, hard)
         y = y.to(theta.device)
         return F.cross_entropy(logits, y), (logits.detach().argmax(dim=1) == y).double().mean().item()
+
+    def step(self, theta: Tensor, momentum: Tensor, z: Tensor, step: int, hard: bool = True) -> WeightsStep:
+        """Step number `step` of the weights: its batch on architecture z (T, E, L), the gradient, the move.
+
+        Args:
+            theta, momentum: (P,), before it; not changed.
+            z: one that requires a gradient is given the loss's, without its own graph being entered.
+            hard: z is one-hot; only the chosen primitives run.
+
+        Raises:
+            Diverged: the loss or the gradient is NaN or infinite.
+        """
+        theta, wanted = theta.detach().requires_grad_(True), z.requires_grad
+        z = z.detach().requires_grad_(wanted)
+        loss, accuracy = self.loss(theta, z, step, hard)
+        if not torch.isfinite(loss):
+            raise Diverged(f"loss is {loss.item()}; a smaller lr may help")
+        gradient, *of_z = torch.autograd.grad(loss, (theta, z) if wanted else (theta,))
+        moved, after = self.move(theta.detach(), momentum, gradient, step)
+        return WeightsStep(moved, after, loss.item(), accuracy, self.config.lr_at(step), of_z[0] if wanted else None)
 
     def move(self, theta: Tensor, momentum: Tensor, gradient: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Weights and momentum after a step along a gradient, all (P,).

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from base_fast.arguments import whole_numbers
 from base_fast.distributions import Empirical, IndependentEdges
-from base_fast.errors import Diverged, InputError
+from base_fast.errors import InputError
 from base_fast.meta.variables import Variables, for_task
 from base_fast.objectives import SharedWeights
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
@@ -131,15 +131,10 @@ class RandomSharingSearch:
 
     def _train(self, state: SharingState, number: int) -> Step[SharingState]:
         choices = self.uniform.sample(fold_in(self._child_key, number), 1)[0]
-        theta = state.theta.detach().requires_grad_(True)
         z = F.one_hot(choices, self.supernet.space.num_primitives).to(self.theta)
-        loss, accuracy = self.training.loss(theta, z, number)
-        if not torch.isfinite(loss):
-            raise Diverged(f"loss is {loss.item()}; a smaller lr may help")
-        (gradient,) = torch.autograd.grad(loss, theta)
-        moved, momentum = self.training.move(theta.detach(), state.momentum, gradient, number)
-        row = {"loss": loss.item(), "train_accuracy": accuracy, "lr": self.settings.training.lr_at(number)}
-        return Step(state._replace(theta=moved, momentum=momentum), row, shown={"loss": row["loss"]})
+        trained = self.training.step(state.theta, state.momentum, z, number)
+        after = state._replace(theta=trained.theta, momentum=trained.momentum)
+        return Step(after, trained.row, shown={"loss": trained.loss})
 
     def _child(self, number: int) -> Tensor:
         """(T, E): scored child number `number`, always the same one."""
