@@ -5,7 +5,14 @@ from __future__ import annotations
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base, BaseSearch
-from base_fast.strategies.config import AskTellConfig, SearchConfig, SearchSettings, open_search, search_task
+from base_fast.strategies.config import (
+    AskTellConfig,
+    SearchConfig,
+    SearchSettings,
+    StrategiesConfig,
+    open_search,
+    search_task,
+)
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
@@ -31,6 +38,7 @@ __all__ = [
     "SearchSettings",
     "SharedTraining",
     "SharedTrainingConfig",
+    "StrategiesConfig",
     "Strategy",
     "open_search",
     "read_search",

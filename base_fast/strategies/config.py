@@ -33,7 +33,15 @@ class AskTellConfig:
 
 
 @dataclass(frozen=True)
-class SearchConfig(AskTellConfig):
+class StrategiesConfig(AskTellConfig):
+    """Settings of all strategies: a field for each, by its name."""
+
+    random_sharing: RandomSharing = RandomSharing()
+    base: Base = Base()
+
+
+@dataclass(frozen=True)
+class SearchConfig(StrategiesConfig):
     """A search; of the strategies' settings, only those of the chosen one are looked at."""
 
     strategy: Literal["random", "evolution", "reinforce", "random_sharing", "base"] = "random"
@@ -47,8 +55,6 @@ class SearchConfig(AskTellConfig):
     """Quantities to optimize; the objective's first if not given. The others are measured and recorded."""
     seed: int = 0
     """Seed of everything random."""
-    random_sharing: RandomSharing = RandomSharing()
-    base: Base = Base()
 
 
 @dataclass(frozen=True)
