@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +39,11 @@ class Distribution(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The parameters by name, which a file of the distribution holds."""
+        """The parameters by name, as the constructor takes them; a file of the distribution holds them."""
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes besides space and tensors, as JSON."""
+        return {}
 
     def mode(self) -> Tensor:
         """(T, E): the most probable choices; of those drawn, where there is no exact way."""

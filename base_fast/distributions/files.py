@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from base_fast.distributions.controller import Controller
 from base_fast.distributions.distribution import Distribution
 from base_fast.distributions.empirical import Empirical
 from base_fast.distributions.independent import IndependentEdges
@@ -13,13 +15,15 @@ from base_fast.runs.storage import load_tensors, save_tensors
 from base_fast.space import from_dict_any
 
 FORMAT = 1
-KINDS: dict[str, Callable[..., Distribution]] = {c.kind: c for c in (IndependentEdges, Empirical)}
+KINDS: dict[str, Callable[..., Distribution]] = {c.kind: c for c in (IndependentEdges, Empirical, Controller)}
 
 
 def save_distribution(path: str | Path, distribution: Distribution) -> None:
     """Write a distribution, atomically."""
     space = distribution.space
-    header = {"kind": f"distribution.{distribution.kind}", "format": FORMAT, "space": space.to_dict()}
+    header: dict[str, Any] = {"kind": f"distribution.{distribution.kind}", "format": FORMAT, "space": space.to_dict()}
+    if settings := distribution.settings():
+        header["settings"] = settings
     save_tensors(path, distribution.tensors(), header)
 
 
@@ -37,7 +41,7 @@ def load_distribution(path: str | Path) -> Distribution:
             f"({', '.join(KINDS)}) of format {FORMAT}"
         )
     try:
-        return KINDS[kind](from_dict_any(header["space"]), *tensors.values())
+        return KINDS[kind](from_dict_any(header["space"]), **tensors, **header.get("settings", {}))
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: the header is malformed ({error})") from None
     except InputError as error:

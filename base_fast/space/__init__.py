@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base_fast.space import genotypes
 from base_fast.space.choices import compact, configurations, decode, encode, kept, neighbours
+from base_fast.space.decisions import Decision, decisions, from_decisions, to_decisions, ways
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
 from base_fast.space.primitives import PRIMITIVES, Primitive, register
@@ -18,6 +19,7 @@ __all__ = [
     "AnyGenotype",
     "AnySpace",
     "Candidate",
+    "Decision",
     "Genotype",
     "Primitive",
     "Space",
@@ -26,9 +28,11 @@ __all__ = [
     "UndecidedEdge",
     "compact",
     "configurations",
+    "decisions",
     "decode",
     "derive",
     "encode",
+    "from_decisions",
     "from_dict_any",
     "genotypes",
     "get",
@@ -37,5 +41,7 @@ __all__ = [
     "most_probable",
     "neighbours",
     "register",
+    "to_decisions",
     "undecided",
+    "ways",
 ]
