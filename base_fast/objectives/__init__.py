@@ -10,7 +10,13 @@ from base_fast.objectives.config import (
     TableConfig,
     open_objective,
 )
-from base_fast.objectives.correlation import Correlation, Quality, evidence_quality, rank_correlation
+from base_fast.objectives.correlation import (
+    Correlation,
+    Quality,
+    evidence_quality,
+    rank_correlation,
+    spearman_interval,
+)
 from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Measurements, Objective, Quantity, Together
@@ -50,4 +56,5 @@ __all__ = [
     "normal_scores",
     "open_objective",
     "rank_correlation",
+    "spearman_interval",
 ]

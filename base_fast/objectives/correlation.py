@@ -11,6 +11,8 @@ from torch import Tensor
 from base_fast.errors import InputError
 from base_fast.objectives.ranks import mean_ranks
 
+RESAMPLES = 1000
+
 
 class Correlation(NamedTuple):
     """kendall: τ-b. spearman: ρ, Pearson's correlation of the mean ranks. Both from −1 to 1; NaN where one side has
@@ -45,6 +47,44 @@ def rank_correlation(a: Tensor, b: Tensor) -> Correlation:
     # Signs of all n² differences: a concordant pair gives 1, a discordant one −1, a tie 0.
     signs = torch.sign(ranks.unsqueeze(2) - ranks.unsqueeze(1)).flatten(1)
     return Correlation(_cosine(*signs), _cosine(*(ranks - ranks.mean(dim=1, keepdim=True))))
+
+
+def spearman_interval(a: Tensor, b: Tensor, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """95 % interval of Spearman's ρ of two measures of the same n things, by bootstrap with fixed draws.
+
+    Both are ranked anew in every resample. Resamples in which one side has a single value are left out; NaN where all
+    are.
+
+    Args:
+        a, b: (n,), the things drawn independently of each other. Memory is O(n · resamples).
+
+    Raises:
+        InputError: see `rank_correlation`.
+
+    Source: percentile interval of Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.
+    """
+    if a.shape != b.shape:
+        raise InputError(f"b: got shape {tuple(b.shape)}, expected {tuple(a.shape)} as of a")
+    n = len(a)
+    drawn = torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(0), device="cpu")
+    times = torch.zeros(resamples, n, dtype=torch.float64, device="cpu")
+    times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
+    first, second = (_centred_ranks(x, times) for x in (a, b))
+    norms = torch.sqrt((times * first.square()).sum(dim=1) * (times * second.square()).sum(dim=1))
+    rho = ((times * first * second).sum(dim=1) / norms)[norms > 0]
+    if len(rho) == 0:
+        return math.nan, math.nan
+    low, high = rho.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64, device="cpu")).tolist()
+    return low, high
+
+
+def _centred_ranks(values: Tensor, times: Tensor) -> Tensor:
+    """(resamples, n): mean ranks of values (n,) that occur so many times, about their mean."""
+    place = torch.unique(mean_ranks(values), return_inverse=True)[1]
+    counts = torch.zeros(len(times), int(place.max()) + 1, dtype=torch.float64, device="cpu")
+    counts.index_add_(1, place, times)
+    ranks = (counts.cumsum(dim=1) - (counts - 1) / 2)[:, place]
+    return ranks - (ranks * times).sum(dim=1, keepdim=True) / times.sum(dim=1, keepdim=True)
 
 
 def evidence_quality(evidence: Tensor, truth: Tensor) -> Quality:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from base_fast.errors import InputError
-from base_fast.objectives import evidence_quality, normal_scores, rank_correlation
+from base_fast.objectives import evidence_quality, normal_scores, rank_correlation, spearman_interval
 
 
 def test_rank_correlation_by_hand():
@@ -34,6 +34,22 @@ def test_rank_correlation_is_scipys():
         found = rank_correlation(a, b)
         assert found.kendall == pytest.approx(stats.kendalltau(a, b).statistic)
         assert found.spearman == pytest.approx(stats.spearmanr(a, b).statistic)
+
+
+def test_the_interval_of_spearmans_rho_is_the_bootstraps():
+    draws = torch.Generator().manual_seed(1)
+    a = torch.randint(6, (40,), generator=draws).double()  # ties
+    b = a + 3.0 * torch.randn(40, generator=draws).double()
+    resamples = torch.randint(40, (50, 40), generator=torch.Generator().manual_seed(0))
+    each = torch.tensor([rank_correlation(a[i], b[i]).spearman for i in resamples]).double()
+    expected = each.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    assert spearman_interval(a, b, resamples=50) == pytest.approx(expected)
+    low, high = spearman_interval(a, b)
+    assert low < rank_correlation(a, b).spearman < high
+    assert spearman_interval(a, a.exp()) == pytest.approx((1.0, 1.0))
+    assert all(math.isnan(x) for x in spearman_interval(a, torch.ones(40)))
+    with pytest.raises(InputError, match=r"b: got shape \(3,\), expected \(40,\)"):
+        spearman_interval(a, b[:3])
 
 
 def test_quality_over_all_and_in_the_better_half():
