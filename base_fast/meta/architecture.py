@@ -128,7 +128,7 @@ def posterior_logits(
     gain = draws.evidence - _draw_means(draws.evidence, draws)
     log_w = IndependentEdges(space, log_p).log_prob(draws.choices) - draws.log_mixture
     share = config.effective if config.rule == "importance" else 0.0
-    beta_used, weights = _tempered(log_w, gain, beta, share * len(gain))
+    beta_used, weights = tempered(log_w, gain, beta, share * len(gain))
     effective = float(1.0 / weights.square().sum())
     d = F.one_hot(draws.choices, space.num_primitives).double()
     if config.rule == "importance":
@@ -177,8 +177,18 @@ def _draw_means(x: Tensor, draws: Draws) -> Tensor:
     return (sums / counts)[number]
 
 
-def _tempered(log_w: Tensor, gain: Tensor, beta: float, effective: float) -> tuple[float, Tensor]:
-    """The largest weight of the evidence up to `beta` at which 1/Σw² ≥ effective (else 0), and the weights."""
+def tempered(log_w: Tensor, gain: Tensor, beta: float, effective: float) -> tuple[float, Tensor]:
+    """Importance weights w ∝ exp(log_w + b·gain) that sum to one, held back until enough of them count.
+
+    Args:
+        log_w: (K,) log-weights without the evidence.
+        gain: (K,) evidence.
+        beta: the largest weight b of the evidence.
+        effective: the smallest effective sample size 1/Σw².
+
+    Returns:
+        the largest b up to `beta` at which the effective sample size is reached, else 0; the weights (K,) at that b.
+    """
 
     def weights(b: float) -> Tensor:
         return torch.softmax(log_w + b * gain, dim=0)
