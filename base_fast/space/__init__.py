@@ -8,6 +8,7 @@ from base_fast.space.decisions import Decision, decisions, from_decisions, to_de
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
 from base_fast.space.primitives import PRIMITIVES, Primitive, register
+from base_fast.space.skip_limit import SkipLimit, skip_edges
 from base_fast.space.space import DARTS, NAS_BENCH_201, Space, get
 from base_fast.space.stack import NAS_BENCH_MACRO, AnyGenotype, AnySpace, Stack, StackGenotype, from_dict_any, get_any
 
@@ -22,6 +23,7 @@ __all__ = [
     "Decision",
     "Genotype",
     "Primitive",
+    "SkipLimit",
     "Space",
     "Stack",
     "StackGenotype",
@@ -41,6 +43,7 @@ __all__ = [
     "most_probable",
     "neighbours",
     "register",
+    "skip_edges",
     "to_decisions",
     "undecided",
     "ways",

@@ -71,8 +71,13 @@ def derive(pi: ArrayLike, space: Space, rule: Rule = "darts") -> Genotype:
     probabilities = _probabilities(pi, space)
     if callable(rule):
         return _read_by(rule, probabilities, space)
+    return read(probabilities, space, rule)
+
+
+def read(strengths: Floats, space: Space, rule: str = "darts") -> Genotype:
+    """What `derive` reads, by the name of a rule, off strengths (T, E, L) that need not be probabilities."""
     cells = []
-    for cell in probabilities:
+    for cell in strengths:
         pairs: list[Pair] = []
         for node in space.node_numbers:
             kept = _read_node(cell[None, space.incoming(node)], space, rule)
