@@ -12,7 +12,7 @@ from base_fast.posterior import derive
 from base_fast.reports import print_table
 from base_fast.reports.search import best_table
 from base_fast.space import Genotype
-from base_fast.strategies import SearchSettings, open_search, search, search_task, write_search
+from base_fast.strategies import PolicyGradient, SearchSettings, open_search, search, search_task, write_search
 
 SHOWN = 5
 
@@ -48,4 +48,7 @@ def _inputs(settings: SearchSettings) -> dict[str, str]:
     posterior = settings.objective.shared_weights.posterior
     if settings.objective.measured & {"shared_weights", "own_steps"} and posterior is not None:
         paths["posterior"] = posterior
+    policy = getattr(getattr(settings.search, settings.search.strategy), "policy", None)
+    if isinstance(policy, PolicyGradient) and policy.controller is not None:
+        paths["controller"] = policy.controller
     return {name: sha256(path.expanduser().read_bytes()).hexdigest() for name, path in paths.items()}

@@ -13,7 +13,9 @@ from base_fast.strategies.config import (
     open_search,
     search_task,
 )
+from base_fast.strategies.enas import Enas
 from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.policy_gradient import PolicyGradient
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
 from base_fast.strategies.record import SearchRecord, read_search, write_search
@@ -26,8 +28,10 @@ __all__ = [
     "AskTellSearch",
     "Base",
     "BaseSearch",
+    "Enas",
     "Evolution",
     "OneShot",
+    "PolicyGradient",
     "RandomSearch",
     "RandomSharing",
     "RandomSharingSearch",

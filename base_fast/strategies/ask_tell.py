@@ -65,7 +65,9 @@ class AskTellSearch(Generic[S]):
                 "objective that judges each by itself: this search measures one at a time"
             )
         self.strategy, self.objective, self.total = strategy, objective, queries
-        self._strategy_key, self._measuring_key = fold_in(key, 0), fold_in(key, 1)
+        # At once, so that what a strategy cannot start with is said before there is a run folder.
+        self._started = strategy.start(objective.space, fold_in(key, 0))
+        self._measuring_key = fold_in(key, 1)
         names = [quantity.name for quantity in objective.quantities]
         self.goals = tuple(goals) or (names[0],)
         for goal in self.goals:
@@ -85,7 +87,7 @@ class AskTellSearch(Generic[S]):
         values, costs = (
             torch.empty(0, len(x), dtype=torch.float64, device="cpu") for x in (objective.quantities, objective.costs)
         )
-        return Step(AskTellState(self.strategy.start(space, self._strategy_key), none, none, values, costs, 0))
+        return Step(AskTellState(self._started, none, none, values, costs, 0))
 
     def step(self, state: AskTellState, clock: Clock) -> Step[AskTellState]:
         space, strategy = self.objective.space, self.strategy

@@ -14,6 +14,7 @@ from base_fast.random import fold_in, key
 from base_fast.space import Space, get_any
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base
+from base_fast.strategies.enas import Enas
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing
@@ -30,6 +31,7 @@ class AskTellConfig:
     random: RandomSearch = RandomSearch()
     evolution: Evolution = Evolution()
     reinforce: Reinforce = Reinforce()
+    enas: Enas = Enas()
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class StrategiesConfig(AskTellConfig):
 class SearchConfig(StrategiesConfig):
     """A search; of the strategies' settings, only those of the chosen one are looked at."""
 
-    strategy: Literal["random", "evolution", "reinforce", "random_sharing", "base"] = "random"
-    """random, evolution, reinforce: ask for genotypes and see values (any objective). random_sharing, base: train a
+    strategy: Literal["random", "evolution", "reinforce", "enas", "random_sharing", "base"] = "random"
+    """random, evolution, reinforce, enas: ask for genotypes and see values (any objective). The others train a
     supernet's weights as well (objective shared_weights)."""
     space: str | Space = "nas_bench_201"
     """nas_bench_201, nas_bench_macro, darts, or one of your own: a `Space`, in a file a table of its fields."""

@@ -16,20 +16,20 @@ from base_fast.meta.rules import Slots, initial_slots, step
 from base_fast.random import advance, fold_in
 from base_fast.reference import philox
 from base_fast.space import AnySpace
+from base_fast.strategies.policy_gradient import MovingMean
 from base_fast.strategies.strategy import AskTell
 
 INITIAL_SCALE = 1e-3
 
 
 class ReinforceState(NamedTuple):
-    """logits (T, E, L) and Adam's slots; the baseline is total / weight."""
+    """logits (T, E, L), Adam's slots, and the rewards' mean."""
 
     key: Tensor
     asked: int
     logits: Tensor
     slots: Slots
-    total: float
-    weight: float
+    baseline: MovingMean
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,19 @@ class Reinforce(AskTell[ReinforceState]):
     def start(self, space: AnySpace, key: Tensor) -> ReinforceState:
         shape = (len(space.cell_types), space.num_edges, space.num_primitives)
         logits = INITIAL_SCALE * philox.normal(fold_in(key, 0), math.prod(shape)).double().view(shape)
-        return ReinforceState(fold_in(key, 1), 0, logits, initial_slots(self._rule, logits), 0.0, 0.0)
+        return ReinforceState(fold_in(key, 1), 0, logits, initial_slots(self._rule, logits), MovingMean())
 
     def ask(self, space: AnySpace, state: ReinforceState) -> Tensor:
         return self.distribution(space, state).sample(advance(state.key, state.asked), 1)
 
     def tell(self, space: AnySpace, state: ReinforceState, choices: Tensor, values: Tensor) -> ReinforceState:
         reward = values[0, 0].item()
-        total = self.decay * state.total + (1.0 - self.decay) * reward
-        weight = self.decay * state.weight + (1.0 - self.decay)
+        baseline = state.baseline.after(reward, self.decay)
         logits = state.logits.detach().requires_grad_(True)
-        loss = -IndependentEdges(space, logits).log_prob(choices).sum() * (reward - total / weight)
+        loss = -IndependentEdges(space, logits).log_prob(choices).sum() * (reward - baseline.value)
         (gradient,) = torch.autograd.grad(loss, logits)
         moved, slots = step(self._rule, self.lr, logits.detach(), gradient, state.slots)
-        return ReinforceState(state.key, state.asked + 1, moved, slots, total, weight)
+        return ReinforceState(state.key, state.asked + 1, moved, slots, baseline)
 
     def distribution(self, space: AnySpace, state: ReinforceState) -> Distribution:
         return IndependentEdges(space, state.logits)

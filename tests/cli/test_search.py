@@ -192,7 +192,7 @@ def test_strategies_side_by_side_on_a_table(folder, tmp_path, capsys):
     assert "60 queries of valid, judged by test" in out and "median rank" in out
     data = json.loads((tmp_path / "c.json").read_text())
     found = {one["strategy"]: one for one in data["strategies"]}
-    assert list(found) == ["random", "evolution", "reinforce"]
+    assert list(found) == ["random", "evolution", "reinforce", "enas"]
     assert found["evolution"]["mean"] > found["random"]["mean"]
     for one in found.values():
         assert [seed["seed"] for seed in one["found"]] == [0, 1, 2]

@@ -17,11 +17,11 @@ from base_fast.objectives import Measurements, Objective, Quantity
 from base_fast.random import key
 from base_fast.runs import Clock, RunFolder, load_tensors
 from base_fast.space import DARTS, NAS_BENCH_201, NAS_BENCH_MACRO, encode, kept, neighbours
-from base_fast.strategies import AskTell, AskTellSearch, Evolution, RandomSearch, Reinforce, search
+from base_fast.strategies import AskTell, AskTellSearch, Enas, Evolution, RandomSearch, Reinforce, search
 from tests.objectives import toys
 
 TABLE = toys.table()
-STRATEGIES = {"random": RandomSearch(), "evolution": Evolution(), "reinforce": Reinforce()}
+STRATEGIES = {"random": RandomSearch(), "evolution": Evolution(), "reinforce": Reinforce(), "enas": Enas()}
 
 
 class Counted(Objective):
