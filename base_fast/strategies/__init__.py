@@ -5,6 +5,7 @@ from __future__ import annotations
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base, BaseSearch
+from base_fast.strategies.collapse import SkipMonitor
 from base_fast.strategies.config import (
     AskTellConfig,
     SearchConfig,
@@ -15,6 +16,7 @@ from base_fast.strategies.config import (
 )
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.policy_gradient import PolicyGradient
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
@@ -31,6 +33,7 @@ __all__ = [
     "Enas",
     "Evolution",
     "OneShot",
+    "Perturbation",
     "PolicyGradient",
     "RandomSearch",
     "RandomSharing",
@@ -42,6 +45,7 @@ __all__ = [
     "SearchSettings",
     "SharedTraining",
     "SharedTrainingConfig",
+    "SkipMonitor",
     "StrategiesConfig",
     "Strategy",
     "open_search",
