@@ -13,6 +13,7 @@ from base_fast import ops
 from base_fast.reference.primitives import batch_norm, relu_conv_bn, vector_values, weight_shapes
 from base_fast.space import Space
 from base_fast.space.primitives import FactorizedReduction, Shape
+from base_fast.supernet.partial_cell import partial_cell
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Cell:
     channels: int
     reduction: bool
     reduction_before: bool
+    parts: int = 1
+    """One of so many parts of the channels meets the primitives, see `partial_cell`."""
 
     @property
     def cell_type(self) -> int:
@@ -58,7 +61,7 @@ class Cell:
                 own = FactorizedReduction().shapes(self.channels, self.channels_in[i])
             shapes |= {f"{self.prefix}.preprocess{i}.{name}": shape for name, shape in own.items()}
         for prefix, primitive, stride in self._choices():
-            own = weight_shapes(primitive, self.channels, stride)
+            own = weight_shapes(primitive, self.channels // self.parts, stride)
             shapes |= {prefix + name: shape for name, shape in own.items()}
         return shapes
 
@@ -67,7 +70,7 @@ class Cell:
         return {
             prefix + name: value
             for prefix, primitive, stride in self._choices()
-            for name, value in vector_values(primitive, self.channels, stride).items()
+            for name, value in vector_values(primitive, self.channels // self.parts, stride).items()
         }
 
     def _choices(self) -> Iterator[tuple[str, str, int]]:
@@ -97,7 +100,9 @@ class Cell:
         states, (*matrices, own) = list(inputs), weights
         for (i, stride), matrix in zip(self.preprocessing.items(), matrices, strict=True):
             states[i] = ops.relu_conv_norm(states[i], matrix, stride)
-        return ops.mixed_cell(states, z, own, self.space, self.reduction, chosen, memory)
+        if self.parts == 1:
+            return ops.mixed_cell(states, z, own, self.space, self.reduction, chosen, memory)
+        return partial_cell(states, z, own, self.space, self.parts, self.reduction, chosen, memory)
 
 
 @dataclass(frozen=True)

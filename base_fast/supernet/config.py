@@ -33,12 +33,17 @@ class SupernetConfig:
     memory: Literal["store", "store_bf16", "recompute"] = "store"
     """What edges keep for backward: the values before every batch norm, the same in bfloat16, or nothing, to
     compute them again."""
+    partial: int = 1
+    """K of partial channels: 1/K of them meets an edge's primitives, the rest passes (PC-DARTS: 4); 1 is all."""
 
     def __post_init__(self) -> None:
         whole_numbers(self)
         # The limits keep what a file says from building for ever.
         for name, most in (("channels", 100_000), ("layers", 1000), ("num_classes", 10_000_000)):
             integer(name, getattr(self, name), 1, most)
+        integer("partial", self.partial, 1)
+        if self.channels % self.partial:
+            raise InputError(f"partial: got {self.partial}, expected a divisor of channels = {self.channels}")
         unknown = [stem for stem in self.stems if stem not in STEMS]
         if unknown or not self.stems or len(set(self.stems)) != len(self.stems):
             raise InputError(f"stems: got {self.stems}, expected different ones of {', '.join(STEMS)}")

@@ -37,6 +37,8 @@ class Supernet:
         stems: which stems stand before the stack (`supernet.stems`); the image size chooses among several.
         reductions: indices of the reduction cells; by default layers//3 and 2·layers//3.
         memory: what its edges keep for backward, see `ops.mixed_op`.
+        partial: K, a divisor of `channels`: one of K parts of a node's channels meets the primitives of an edge, the
+            others pass it, and the channels are shuffled (`supernet.partial_cell`; Xu et al., PC-DARTS, ICLR 2020).
 
     Raises:
         InputError: for sizes below one or unknown names, those of primitives among them.
@@ -51,6 +53,7 @@ class Supernet:
         stems: tuple[str, ...] = ("32",),
         reductions: tuple[int, ...] | None = None,
         memory: Literal["store", "store_bf16", "recompute"] = "store",
+        partial: int = 1,
     ) -> None:
         self.space = get(space)
         check(self.space.primitives)
@@ -60,7 +63,7 @@ class Supernet:
                 "of the last cells"
             )
         self.config = SupernetConfig(
-            self.space.name, self.space.nodes, channels, layers, num_classes, tuple(stems), reductions, memory
+            self.space.name, self.space.nodes, channels, layers, num_classes, tuple(stems), reductions, memory, partial
         )
         # NumPy's numbers are Python's from here on.
         channels, layers, num_classes = self.config.channels, self.config.layers, self.config.num_classes
@@ -88,7 +91,7 @@ class Supernet:
                 block = ResidualReduction(f"cells.{i}", last, channels)
             else:
                 ins = (before, last) if self.space.inputs == 2 else (last,)
-                block = Cell(self.space, f"cells.{i}", ins, channels, reduction, reduced)
+                block = Cell(self.space, f"cells.{i}", ins, channels, reduction, reduced, self.config.partial)
             add(block.prefix, block.shapes(), block.pieces())
             self._vectors |= block.vectors()
             self.blocks.append(block)
@@ -180,7 +183,8 @@ class Supernet:
         Args:
             x: (B, 3, H, W) images.
             theta: (P,) weights, same dtype.
-            z: (T, E, L) weights of the primitives per cell type and edge.
+            z: (T, E, L) weights of the primitives per cell type and edge. With partial channels their sum is the edge's
+                own weight, that of what passes.
             hard: z is one-hot; execute only the chosen primitive of each edge.
 
         Returns:
