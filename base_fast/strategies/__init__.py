@@ -15,6 +15,7 @@ from base_fast.strategies.config import (
     search_task,
 )
 from base_fast.strategies.enas import Enas
+from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.policy_gradient import PolicyGradient
@@ -31,6 +32,8 @@ __all__ = [
     "Base",
     "BaseSearch",
     "Enas",
+    "EnasSharing",
+    "EnasSharingSearch",
     "Evolution",
     "OneShot",
     "Perturbation",

@@ -15,6 +15,7 @@ from base_fast.space import Space, get_any
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base
 from base_fast.strategies.enas import Enas
+from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing
@@ -39,6 +40,7 @@ class StrategiesConfig(AskTellConfig):
     """Settings of all strategies: a field for each, by its name."""
 
     random_sharing: RandomSharing = RandomSharing()
+    enas_sharing: EnasSharing = EnasSharing()
     base: Base = Base()
 
 
@@ -46,7 +48,7 @@ class StrategiesConfig(AskTellConfig):
 class SearchConfig(StrategiesConfig):
     """A search; of the strategies' settings, only those of the chosen one are looked at."""
 
-    strategy: Literal["random", "evolution", "reinforce", "enas", "random_sharing", "base"] = "random"
+    strategy: Literal["random", "evolution", "reinforce", "enas", "random_sharing", "enas_sharing", "base"] = "random"
     """random, evolution, reinforce, enas: ask for genotypes and see values (any objective). The others train a
     supernet's weights as well (objective shared_weights)."""
     space: str | Space = "nas_bench_201"
