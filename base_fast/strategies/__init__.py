@@ -14,9 +14,11 @@ from base_fast.strategies.config import (
     open_search,
     search_task,
 )
+from base_fast.strategies.darts import Darts
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
 from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.policy_gradient import PolicyGradient
 from base_fast.strategies.random_search import RandomSearch
@@ -31,10 +33,13 @@ __all__ = [
     "AskTellSearch",
     "Base",
     "BaseSearch",
+    "Darts",
     "Enas",
     "EnasSharing",
     "EnasSharingSearch",
     "Evolution",
+    "GradientSearch",
+    "GradientStrategy",
     "OneShot",
     "Perturbation",
     "PolicyGradient",

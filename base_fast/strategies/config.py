@@ -14,6 +14,7 @@ from base_fast.random import fold_in, key
 from base_fast.space import Space, get_any
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base
+from base_fast.strategies.darts import Darts
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
@@ -42,13 +43,23 @@ class StrategiesConfig(AskTellConfig):
     random_sharing: RandomSharing = RandomSharing()
     enas_sharing: EnasSharing = EnasSharing()
     base: Base = Base()
+    darts: Darts = Darts()
 
 
 @dataclass(frozen=True)
 class SearchConfig(StrategiesConfig):
     """A search; of the strategies' settings, only those of the chosen one are looked at."""
 
-    strategy: Literal["random", "evolution", "reinforce", "enas", "random_sharing", "enas_sharing", "base"] = "random"
+    strategy: Literal[
+        "random",
+        "evolution",
+        "reinforce",
+        "enas",
+        "random_sharing",
+        "enas_sharing",
+        "base",
+        "darts",
+    ] = "random"
     """random, evolution, reinforce, enas: ask for genotypes and see values (any objective). The others train a
     supernet's weights as well (objective shared_weights)."""
     space: str | Space = "nas_bench_201"
@@ -106,10 +117,10 @@ def open_search(settings: SearchSettings, task: Task | None = None) -> Strategy[
         )
     if config.goals not in ((), ("accuracy",)):
         raise InputError(f"goals: got {', '.join(config.goals)} for {config.strategy}, which optimizes accuracy")
-    return strategy.on(_start(settings), task or open_target(settings.target), config.seed)
+    return strategy.on(_start(settings, strategy), task or open_target(settings.target), config.seed)
 
 
-def _start(settings: SearchSettings) -> Posterior:
+def _start(settings: SearchSettings, strategy: OneShot) -> Posterior:
     """Where a one-shot search starts: a saved posterior, or a fresh prior."""
     device = resolve(settings.objective.network.device)
     path, space = settings.objective.shared_weights.posterior, settings.search.space
@@ -125,5 +136,5 @@ def _start(settings: SearchSettings) -> Posterior:
     # One of your own is written once: the supernet may name it.
     if settings.supernet.space not in (space, name):
         raise InputError(f"supernet.space: got {settings.supernet.space!r}, expected {name!r} as in search.space")
-    supernet = Supernet.from_config(replace(settings.supernet, space=space))
+    supernet = Supernet.from_config(strategy.supernet(replace(settings.supernet, space=space)))
     return supernet.prior(fold_in(key(settings.search.seed), 2)).to(device)

@@ -13,6 +13,7 @@ from base_fast.objectives import Quantity
 from base_fast.posterior import Posterior
 from base_fast.runs import Resumable, RunFolder, run_loop
 from base_fast.space import AnyGenotype, AnySpace
+from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Task
 
 S = TypeVar("S")
@@ -103,6 +104,10 @@ class OneShot(ABC):
             task: its training images move the weights; what its validation images are for, the search says.
             seed: of everything random.
         """
+
+    def supernet(self, config: SupernetConfig) -> SupernetConfig:
+        """The supernet that the search needs where it starts afresh, in place of the one that was asked for."""
+        return config
 
 
 def search(strategy: Strategy[S], run: RunFolder | None = None, name: str = "search") -> Result:
