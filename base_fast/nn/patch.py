@@ -142,7 +142,7 @@ def patch(
     a BatchNorm2d; separable and dilated convolutions; the factorized reduction; an identity; a zero with its `stride`)
     and the dense convolutions of NAS-Bench-201. Partial channels are those of PC-DARTS, with the pool `mp`. An edge of
     every kind is compared with its fused self on random batches; the model changes only after all have agreed. Of the
-    cells that AutoDL-Projects searches NAS-Bench-201 with, the sums are fused, and their layers stay PyTorch's.
+    cells that AutoDL-Projects and DrNAS search NAS-Bench-201 with, the sums are fused, and their layers stay PyTorch's.
 
     **Kept**: the modules, whose class gets a fused subclass; parameters, the very same objects, so that optimizers go
     on; names in the state dict; training mode, and what the model computes in it.

@@ -1,7 +1,8 @@
 """The search cells of NAS-Bench-201 as AutoDL-Projects writes them: each node's sum in one op, without `none`.
 
-Its convolutions and pools stay PyTorch's modules, called as before, with their running statistics; so `eval()` is what
-it was.
+DrNAS's have partial channels: the first 1/K of a node's meets the candidates, the rest is added up, and all are
+shuffled. Convolutions and pools stay PyTorch's modules, called as before, with their running statistics; so `eval()` is
+what it was.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import copy
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from base_fast import ops
 from base_fast.errors import InputError
-from base_fast.nn.conduct import SAME, same_draws
+from base_fast.nn.conduct import PARTS, SAME, same_draws
 from base_fast.nn.darts_edge import layer_in_words
 from base_fast.nn.fused import Fused, become
 
@@ -34,8 +36,11 @@ class SearchCell:
     name: str
     module: nn.Module
     channels: int
+    """Of the images."""
     shape: tuple[int, int]
     """Of the weights: edges, candidates."""
+    parts: int = 1
+    """One of so many parts of the channels meets the candidates."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +66,28 @@ class FusedCell(Fused):
         """inputs (B, C, H, W), weightss (E, L) → (B, C, H, W)."""
         edges: Any = self._modules["edges"]
         index: dict[str, int] = self.__dict__["edge2index"]
-        nodes = [inputs]
+        nodes, parts = [inputs], self._parts
         for i in range(1, self.__dict__["max_nodes"]):
+            # A single part is the tensor itself, not a view of it.
+            firsts = nodes if parts == 1 else [x[:, : x.shape[1] // parts] for x in nodes]
             branches: list[Tensor | None] = []
             weights = []
-            for j, x in enumerate(nodes):
+            for j, x in enumerate(firsts):
                 key = f"{i}<-{j}"
                 branches += [_branch(kind, op, x) for kind, op in zip(self._kinds[key], edges[key], strict=True)]
                 weights.append(weightss[index[key]])
             if all(branch is None for branch in branches):
-                branches[0] = inputs * 0.0
+                branches[0] = firsts[0] * 0.0
             dtype = next(branch.dtype for branch in branches if branch is not None)
-            nodes.append(ops.mixed_sum(branches, torch.cat(weights).to(dtype)))
+            y = ops.mixed_sum(branches, torch.cat(weights).to(dtype))
+            if parts > 1:
+                passed = torch.stack([x[:, y.shape[1] :] for x in nodes]).sum(dim=0)
+                y = F.channel_shuffle(torch.cat([y, passed], dim=1), parts)
+            nodes.append(y)
         return nodes[-1]
 
     _kinds: dict[str, list[str]]
+    _parts: int = 1
 
 
 def _branch(kind: str, op: nn.Module, x: Tensor) -> Tensor | None:
@@ -104,8 +116,9 @@ def _is_cell(module: nn.Module, edges: nn.ModuleDict) -> bool:
     return len(edges) > 0 and lists and hasattr(module, "edge2index") and hasattr(module, "max_nodes")
 
 
-def fuse_cell(module: nn.Module) -> None:
+def fuse_cell(module: nn.Module, parts: int) -> None:
     """Fuse a cell's sums in place."""
+    module.__dict__["_parts"] = parts
     edges: Any = module._modules["edges"]
     module.__dict__["_kinds"] = {
         key: [layer_in_words(op, alone=True) if not (op._modules or _hooked(op)) else "" for op in entry]
@@ -124,19 +137,40 @@ def fuse_cells(cells: Sequence[SearchCell], like: Tensor, batch_size: int, resol
     for cell in cells:
         kinds.setdefault((type(cell.module), cell.channels, repr(cell.module)), []).append(cell)
     before = after = 0.0
+    fusible = []
     for members in kinds.values():
-        _check(members[0])
-        plain, fused = _seconds(members[0], like, batch_size, resolution)
+        parts = _parts_of(members[0])
+        fusible += [(cell.module, parts) for cell in members]
+        first = replace(members[0], parts=parts, channels=members[0].channels * parts)
+        plain, fused = _seconds(first, like, batch_size, resolution)
         before, after = before + plain * len(members), after + fused * len(members)
-    for cell in cells:
-        fuse_cell(cell.module)
+    for module, parts in fusible:
+        fuse_cell(module, parts)
     return PatchedCells(tuple(cell.name for cell in cells), before, after)
+
+
+def _parts_of(cell: SearchCell) -> int:
+    """One of how many parts of the channels meets the candidates.
+
+    Raises:
+        InputError: the cell is none of them; what is said is why it has not one part.
+    """
+    refused = None
+    for parts in PARTS:
+        try:
+            _check(replace(cell, parts=parts, channels=cell.channels * parts))
+        except InputError as error:
+            refused = refused or error
+        else:
+            return parts
+    assert refused is not None
+    raise refused
 
 
 def _check(cell: SearchCell) -> None:
     plain = copy.deepcopy(cell.module).to("cpu", torch.float64).requires_grad_()
     fused = copy.deepcopy(plain)
-    fuse_cell(fused)
+    fuse_cell(fused, cell.parts)
     draws = torch.Generator().manual_seed(0)
     for size, scale, mode in (((6, 6), 1.0, True), ((5, 7), 1e3, True), ((6, 5), 1.0, False), ((6, 6), 1e3, False)):
         results = []
@@ -167,7 +201,7 @@ def _pass(module: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
 def _seconds(cell: SearchCell, like: Tensor, batch_size: int, resolution: int) -> tuple[float, float]:
     plain = copy.deepcopy(cell.module).train()
     fused = copy.deepcopy(plain)
-    fuse_cell(fused)
+    fuse_cell(fused, cell.parts)
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(batch_size, cell.channels, resolution, resolution, generator=draws, device="cpu").to(like)
     z = torch.randn(cell.shape, generator=draws, device="cpu").softmax(-1).to(like)

@@ -8,6 +8,7 @@ import io
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import base_fast as bf
 from base_fast.errors import InputError
@@ -69,6 +70,31 @@ class Cell(nn.Module):
         return y
 
 
+class PartialCell(Cell):
+    """As DrNAS writes it, with a weight that is exactly zero left out."""
+
+    def __init__(self, channels: int, k: int) -> None:
+        super().__init__(channels // k)
+        self.k = k
+
+    def mixed(self, x: Tensor, ops: nn.ModuleList, weights: Tensor) -> Tensor:
+        width = x.shape[1] // self.k
+        part = sum(w * op(x[:, :width]) for w, op in zip(weights, ops, strict=True) if w != 0)
+        return part if self.k == 1 else F.channel_shuffle(torch.cat([part, x[:, width:]], dim=1), self.k)
+
+    def forward(self, inputs: Tensor, weightss: Tensor) -> Tensor:
+        nodes = [inputs]
+        for i in range(1, self.max_nodes):
+            keys = [f"{i}<-{j}" for j in range(i)]
+            nodes.append(
+                sum(
+                    self.mixed(x, self.edges[key], weightss[self.edge2index[key]])
+                    for key, x in zip(keys, nodes, strict=True)
+                )
+            )
+        return nodes[-1]
+
+
 def network() -> nn.ModuleList:
     torch.manual_seed(0)
     return nn.ModuleList([Cell(4), Cell(4), nn.ReLU(), Cell(8)])
@@ -77,7 +103,7 @@ def network() -> nn.ModuleList:
 def run(cell: nn.Module, x: Tensor, z: Tensor) -> list[Tensor]:
     leaves = [x.clone().requires_grad_(), z.clone().requires_grad_(), *cell.parameters()]
     y = cell(leaves[0], leaves[1])
-    upstream = torch.cos(torch.arange(float(y.numel()))).view(y.shape)
+    upstream = torch.cos(torch.arange(float(y.numel()))).view(y.shape).to(y)
     return [y.detach(), *torch.autograd.grad(y, leaves, upstream)]
 
 
@@ -113,6 +139,20 @@ def test_back_copies_and_files() -> None:
         assert torch.equal(other[0](x, z), model[0](x, z))
     assert bf.nn.unpatch(model) == 1
     assert type(model[0]) is Cell
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_partial_channels(k: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.ModuleList([PartialCell(8, k)]).double()
+    model = copy.deepcopy(plain)
+    bf.nn.patch(model, batch_size=2, resolution=6)
+    assert isinstance(model[0], Fused)
+    draws = torch.Generator().manual_seed(1)
+    x, z = (torch.randn(shape, generator=draws, dtype=torch.float64) for shape in ((3, 8, 5, 6), (6, 5)))
+    for found, expected in zip(run(model[0], x, z), run(plain[0], x, z), strict=True):
+        assert (found - expected).norm() <= 1e-12 * expected.norm() + 1e-12
+    assert bf.nn.unpatch(model) == 1
 
 
 def test_another_cell_is_refused() -> None:
