@@ -19,8 +19,9 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Search(RunCommand):
-    """Leaves the found genotype in RUN/genotype.json, everything that was measured in RUN/search.json, and the
-    distribution over genotypes in RUN/distribution.safetensors."""
+    """Leaves the found genotype in RUN/genotype.json, everything that was measured in RUN/search.json, the
+    distribution over genotypes in RUN/distribution.safetensors; and, of a strategy that learns weights and edge logits,
+    both in RUN/posterior.safetensors."""
 
     Settings: ClassVar = SearchSettings
     settings: Annotated[SearchSettings, Flat] = SearchSettings()

@@ -125,12 +125,12 @@ def read_contents(path: str | Path) -> Contents:
 
 def _used(run: RunFolder) -> tuple[str, ...] | None:
     """The cell types that the layers of the searched supernet have, in the space's order; None before there is a
-    posterior, which says what its supernet is."""
+    posterior, which says what its supernet is, and where no layer is a cell."""
     paths = [run.path / "posterior.safetensors", *sorted((run.path / "posteriors").glob("*.safetensors"))]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         return None
-    return Supernet.for_posterior(Posterior.load(path)).used_cell_types
+    return Supernet.for_posterior(Posterior.load(path)).used_cell_types or None
 
 
 def _found(run: RunFolder, name: str, cls: type[T]) -> T | None:

@@ -19,6 +19,7 @@ from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
+from base_fast.strategies.parsec import Parsec, ParsecSearch
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.policy_gradient import PolicyGradient
 from base_fast.strategies.random_search import RandomSearch
@@ -41,6 +42,8 @@ __all__ = [
     "GradientSearch",
     "GradientStrategy",
     "OneShot",
+    "Parsec",
+    "ParsecSearch",
     "Perturbation",
     "PolicyGradient",
     "RandomSearch",

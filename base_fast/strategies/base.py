@@ -146,4 +146,4 @@ class BaseSearch:
         else:
             genotype = playing.process.record(playing.state).winner
             spent = added(spent, playing.process.spent(playing.state))
-        return Result(posterior.architecture, genotype, SharedWeights.quantities, history, spent)
+        return Result(posterior.architecture, genotype, SharedWeights.quantities, history, spent, posterior)

@@ -18,6 +18,7 @@ from base_fast.strategies.darts import Darts
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.parsec import Parsec
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing
 from base_fast.strategies.reinforce import Reinforce
@@ -44,6 +45,7 @@ class StrategiesConfig(AskTellConfig):
     enas_sharing: EnasSharing = EnasSharing()
     base: Base = Base()
     darts: Darts = Darts()
+    parsec: Parsec = Parsec()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class SearchConfig(StrategiesConfig):
         "enas_sharing",
         "base",
         "darts",
+        "parsec",
     ] = "random"
     """random, evolution, reinforce, enas: ask for genotypes and see values (any objective). The others train a
     supernet's weights as well (objective shared_weights)."""

@@ -12,7 +12,7 @@ from base_fast.space import decode
 from base_fast.strategies.strategy import Result
 
 NAME = "search"
-DISTRIBUTION = "distribution.safetensors"
+DISTRIBUTION, POSTERIOR = "distribution.safetensors", "posterior.safetensors"
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,12 @@ class SearchRecord:
 
 
 def write_search(run: RunFolder, strategy: str, result: Result) -> SearchRecord:
-    """Write search.json, and the distribution beside it."""
+    """Write search.json, the distribution beside it, and the posterior where there is one."""
     record = SearchRecord.of(strategy, result)
     run.write(NAME, record)
     save_distribution(run.path / DISTRIBUTION, result.distribution)
+    if result.posterior is not None:
+        result.posterior.save(run.path / POSTERIOR)
     return record
 
 

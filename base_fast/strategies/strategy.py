@@ -33,6 +33,8 @@ class Result:
         history: one row for each time that something was measured, in order: `step`, `values` by the name of the
             quantity, and, where the search knows them, `genotype` (its text) and `best` (the best value so far).
         spent: what it cost, by unit.
+        posterior: the weights that it trained and the edge logits that it learned, for BASE or another search to start
+            from; None for a search without the one or the other.
     """
 
     distribution: Distribution
@@ -40,6 +42,7 @@ class Result:
     quantities: tuple[Quantity, ...]
     history: list[dict[str, Any]]
     spent: dict[str, float]
+    posterior: Posterior | None = None
 
 
 class Strategy(Resumable[S], Protocol[S]):

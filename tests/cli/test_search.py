@@ -16,7 +16,7 @@ import torch
 
 from base_fast.cli import main
 from base_fast.distributions import load_distribution
-from base_fast.posterior import Derivation
+from base_fast.posterior import Derivation, Posterior
 from base_fast.runs import RunFolder, load_config, load_tensors
 from base_fast.space import NAS_BENCH_201, Genotype
 from base_fast.strategies import SearchSettings, read_search
@@ -89,6 +89,7 @@ def folder(tmp_path_factory) -> Path:
                 "own",
             ],
         ),
+        ("shared", ["--search.strategy", "parsec", "--search.parsec.training.steps", "3"]),
         ("trained", []),
     ],
 )
@@ -106,6 +107,9 @@ def test_a_search_leaves_what_a_reader_and_a_report_need(config, options, folder
     assert distribution.marginals().tolist() == record.marginals
     assert record.best(1)[0]["genotype"] == record.genotype
     assert len(found.read("derivation", Derivation).candidates) <= 5
+    if set(options) & {"base", "parsec"}:
+        posterior = Posterior.load(tmp_path / "r/posterior.safetensors")
+        assert torch.equal(posterior.alpha, distribution.tensors()["logits"].float())
     # Again, with nothing left to do.
     again = run("search", "--config", folder / f"{config}.toml", "--run", tmp_path / "r", "--resume", *options)
     assert again == 0 and read_search(RunFolder.open(tmp_path / "r")) == record

@@ -1,0 +1,42 @@
+"""What a search's shared weights and edge logits are to another search: a posterior to start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from base_fast.posterior import Posterior
+from base_fast.random import key
+from base_fast.runs import to_dict
+from base_fast.supernet import Supernet
+
+SIGMA_SCALE = 0.01
+"""σ of trained weights, in standard deviations of untrained ones; a fresh prior has 0.1."""
+
+
+def point_posterior(
+    supernet: Supernet, theta: Tensor, logits: Tensor, lineage: tuple[dict[str, Any], ...], event: dict[str, Any]
+) -> Posterior:
+    """Weights that were trained as a point, and logits of edges, as a posterior: μ = θ, α = logits.
+
+    A point has no σ, and a Gaussian needs one. It is a tenth of a fresh prior's: so small that a network of drawn
+    weights computes what that of the trained ones does, and yet not so small that a KL to it would pin the weights.
+
+    Args:
+        supernet: with the task's head.
+        theta: (P,).
+        logits: (T, E, L).
+        lineage: of what the search started from.
+        event: what is added to it.
+    """
+    rho = supernet.prior(key(0).to(theta.device), sigma_scale=SIGMA_SCALE, dtype=theta.dtype).rho
+    return Posterior(
+        theta.detach(),
+        rho,
+        logits.detach().to(theta),
+        supernet.layout,
+        supernet.space,
+        to_dict(supernet.config),
+        (*lineage, event),
+    )
