@@ -116,7 +116,7 @@ class GradientStrategy(OneShot):
         if self.architecture.rule == "natural":
             raise InputError("architecture.rule: got 'natural', expected 'sgd' or 'adam'")
 
-    def initial(self, logits: Tensor, key: Tensor) -> Tensors:
+    def initial(self, space: Space, logits: Tensor, key: Tensor) -> Tensors:
         """The variables at the start, from the logits (T, E, L) of a prior, which are zero for a fresh one."""
         return (logits + INITIAL_SCALE * philox.normal(key, logits.numel()).view(logits.shape).to(logits),)
 
@@ -137,20 +137,20 @@ class GradientStrategy(OneShot):
         """What a step's validation batch says of z."""
         return first_order(at)
 
-    def logits(self, variables: Tensors) -> Tensor:
+    def logits(self, space: Space, variables: Tensors) -> Tensor:
         """(T, E, L): those of the distribution that the variables stand for."""
         return variables[0]
 
-    def mean(self, variables: Tensors) -> Tensor:
+    def mean(self, space: Space, variables: Tensors) -> Tensor:
         """(T, E, L): the architecture on which the search is measured, without noise; one-hot where z is."""
-        logits = self.logits(variables)
+        logits = self.logits(space, variables)
         if self.hard:
             return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits)
         return torch.softmax(logits, dim=-1)
 
     def genotype(self, space: Space, variables: Tensors) -> Genotype:
         """The cell that the search would choose: the strongest primitives and edges, as DARTS derives."""
-        return derive_genotype(torch.softmax(self.logits(variables).double(), dim=-1).numpy(), space)
+        return derive_genotype(torch.softmax(self.logits(space, variables).double(), dim=-1).numpy(), space)
 
     def on(self, posterior: Posterior, task: Task, seed: int) -> GradientSearch:
         supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
@@ -211,7 +211,7 @@ class GradientSearch:
         self.total = settings.training.steps
 
     def start(self, clock: Clock) -> Step[GradientState]:
-        variables = self.settings.initial(self._logits, self._start_key)
+        variables = self.settings.initial(self.supernet.space, self._logits, self._start_key)
         slots = rules.initial_slots(self.settings.architecture, _flat(variables))
         theta = self.theta.detach()
         return Step(GradientState(theta, torch.zeros_like(theta), variables, slots, 0, []))
@@ -252,7 +252,7 @@ class GradientSearch:
         accuracy, loss = path_scores(
             self.supernet,
             state.theta,
-            settings.mean(state.variables).to(self.theta),
+            settings.mean(space, state.variables).to(self.theta),
             self.task.valid,
             settings.hard,
             settings.images,
@@ -306,7 +306,8 @@ class GradientSearch:
         return state._replace(variables=after, slots=slots)
 
     def _distribution(self, state: GradientState) -> IndependentEdges:
-        return IndependentEdges(self.supernet.space, self.settings.logits(state.variables))
+        space = self.supernet.space
+        return IndependentEdges(space, self.settings.logits(space, state.variables))
 
 
 def skip_connections(genotype: Genotype) -> int:
