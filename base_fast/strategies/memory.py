@@ -15,14 +15,17 @@ from base_fast.distributions.controller import Controller, Trace
 from base_fast.errors import InputError
 from base_fast.meta import StepRule
 from base_fast.meta.rules import Slots, initial_slots, step
+from base_fast.random import advance
 from base_fast.reference import philox
 from base_fast.space import AnySpace, decisions
 
 
 class MemoryState(NamedTuple):
-    """choices (m, T, E): the buffer, oldest first. decoder (D,) and the slots of its optimizer; nothing where the
-    memory is off."""
+    """key and steps: what is replayed is drawn from them. choices (m, T, E): the buffer, oldest first. decoder (D,) and
+    the slots of its optimizer; it is empty where the memory is off."""
 
+    key: Tensor
+    steps: int
     choices: Tensor
     decoder: Tensor
     slots: Slots
@@ -56,12 +59,12 @@ class Memory:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
 
-    def start(self, space: AnySpace, hidden: int, rule: StepRule) -> MemoryState:
-        """An empty buffer, and a decoder of `hidden` units that says nothing."""
+    def start(self, space: AnySpace, hidden: int, rule: StepRule, key: Tensor) -> MemoryState:
+        """An empty buffer, and a decoder of `hidden` units that says nothing; the key is of all replays."""
         size = decoder_size(space, hidden) if self.weight > 0.0 else 0
         decoder = torch.zeros(size, dtype=torch.float64, device="cpu")
         none = torch.empty(0, len(space.cell_types), space.num_edges, dtype=torch.int64, device="cpu")
-        return MemoryState(none, decoder, initial_slots(rule, decoder))
+        return MemoryState(key, 0, none, decoder, initial_slots(rule, decoder))
 
     def remember(self, state: MemoryState, choices: Tensor) -> MemoryState:
         """The buffer with choices (n, T, E) as its last ones; what is older than `size` is forgotten."""
@@ -69,17 +72,16 @@ class Memory:
             return state
         return state._replace(choices=torch.cat((state.choices, choices))[-self.size :])
 
-    def gradient(self, state: MemoryState, controller: Controller, key: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient(self, state: MemoryState, controller: Controller) -> tuple[Tensor, Tensor]:
         """Gradients of λ · the loss of replayed genotypes, in the controller's weights (P,) and in the decoder (D,).
 
         Args:
-            state: with at least one genotype in its buffer.
+            state: with at least one genotype in its buffer, from which some are drawn uniformly, with replacement.
             controller: its states are read.
-            key: of which genotypes are replayed, uniformly and with replacement.
         """
         if self.weight == 0.0:
             return torch.zeros_like(controller.weights), torch.zeros_like(state.decoder)
-        u = philox.uniform(key.cpu(), self.batch).double()
+        u = philox.uniform(advance(state.key, state.steps), self.batch).double()
         replayed = state.choices[(u * len(state.choices)).long()]
         weights, decoder = (x.detach().requires_grad_(True) for x in (controller.weights, state.decoder))
         loss = self.weight * reconstruction(controller.with_weights(weights).trace(replayed), decoder, controller.space)
@@ -91,7 +93,7 @@ class Memory:
         if self.weight == 0.0:
             return state
         decoder, slots = step(rule, lr, state.decoder, gradient, state.slots)
-        return state._replace(decoder=decoder, slots=slots)
+        return state._replace(steps=state.steps + 1, decoder=decoder, slots=slots)
 
 
 def reconstruction(trace: Trace, decoder: Tensor, space: AnySpace) -> Tensor:

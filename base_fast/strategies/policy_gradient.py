@@ -15,7 +15,9 @@ from base_fast.distributions.controller import BOUND, HIDDEN, TEMPERATURE, posit
 from base_fast.errors import InputError
 from base_fast.meta import StepRule
 from base_fast.meta.rules import Slots, initial_slots, step
+from base_fast.random import fold_in
 from base_fast.space import AnySpace
+from base_fast.strategies.memory import Memory, MemoryState
 
 
 class MovingMean(NamedTuple):
@@ -35,11 +37,12 @@ class MovingMean(NamedTuple):
 
 
 class PolicyState(NamedTuple):
-    """weights (P,) float64 of the controller, Adam's slots, and the rewards' mean."""
+    """weights (P,) float64 of the controller, Adam's slots, the rewards' mean, and what is remembered."""
 
     weights: Tensor
     slots: Slots
     baseline: MovingMean
+    memory: MemoryState
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class PolicyGradient:
     """Largest logit after that, by tanh."""
     controller: Path | None = None
     """distribution.safetensors of an earlier search with a controller, to go on from; a fresh one if not given."""
+    memory: Memory = Memory()
 
     def __post_init__(self) -> None:
         whole_numbers(self)
@@ -97,7 +101,8 @@ class PolicyGradient:
             weights = Controller.fresh(space, key, **self._shape).weights
         else:
             weights = load_controller(self.controller, space, self._shape).weights.double()
-        return PolicyState(weights, initial_slots(self._rule, weights), MovingMean())
+        memory = self.memory.start(space, self.hidden, self._rule, fold_in(key, 0))
+        return PolicyState(weights, initial_slots(self._rule, weights), MovingMean(), memory)
 
     def distribution(self, space: AnySpace, weights: Tensor) -> Controller:
         """The controller with these weights."""
@@ -109,8 +114,10 @@ class PolicyGradient:
         log_prob = self.distribution(space, weights).log_prob(choices)
         advantages, baseline = self.advantages(state.baseline, log_prob.detach(), rewards)
         (gradient,) = torch.autograd.grad(-(advantages * log_prob).mean(), weights)
-        moved, slots = step(self._rule, self.lr, weights.detach(), gradient, state.slots)
-        return PolicyState(moved, slots, baseline)
+        memory = self.memory.remember(state.memory, choices)
+        forgotten, decoding = self.memory.gradient(memory, self.distribution(space, state.weights))
+        moved, slots = step(self._rule, self.lr, weights.detach(), gradient + forgotten, state.slots)
+        return PolicyState(moved, slots, baseline, self.memory.moved(memory, decoding, self._rule, self.lr))
 
     def advantages(self, baseline: MovingMean, log_prob: Tensor, rewards: Tensor) -> tuple[Tensor, MovingMean]:
         """R − λ log π − b (n,) float64, one genotype after another, and the baseline after all of them."""

@@ -17,11 +17,27 @@ from base_fast.objectives import Measurements, Objective, Quantity
 from base_fast.random import key
 from base_fast.runs import Clock, RunFolder, load_tensors
 from base_fast.space import DARTS, NAS_BENCH_201, NAS_BENCH_MACRO, encode, kept, neighbours
-from base_fast.strategies import AskTell, AskTellSearch, Enas, Evolution, RandomSearch, Reinforce, search
+from base_fast.strategies import (
+    AskTell,
+    AskTellSearch,
+    Enas,
+    Evolution,
+    PolicyGradient,
+    RandomSearch,
+    Reinforce,
+    search,
+)
+from base_fast.strategies.memory import Memory
 from tests.objectives import toys
 
 TABLE = toys.table()
-STRATEGIES = {"random": RandomSearch(), "evolution": Evolution(), "reinforce": Reinforce(), "enas": Enas()}
+STRATEGIES = {
+    "random": RandomSearch(),
+    "evolution": Evolution(),
+    "reinforce": Reinforce(),
+    "enas": Enas(),
+    "enas, memory": Enas(PolicyGradient(aggregate=3, hidden=8, memory=Memory(weight=1.0, size=9, batch=4))),
+}
 
 
 class Counted(Objective):

@@ -12,7 +12,7 @@ from base_fast.distributions.controller import Controller
 from base_fast.errors import InputError
 from base_fast.meta import StepRule
 from base_fast.meta.rules import initial_slots, step
-from base_fast.random import fold_in, key
+from base_fast.random import key
 from base_fast.space import DARTS, NAS_BENCH_201, NAS_BENCH_MACRO, Space
 from base_fast.strategies.memory import Memory, decoder_size, reconstruction
 
@@ -47,9 +47,9 @@ def test_the_loss_is_its_formula(space):
 def test_the_gradient_is_that_of_the_weighted_loss_of_the_replayed():
     memory = Memory(weight=0.3, size=4, batch=5)
     controller = Controller.fresh(SMALL, key(1), hidden=3)
-    state = memory.remember(memory.start(SMALL, 3, RULE), cells(SMALL, 1))
+    state = memory.remember(memory.start(SMALL, 3, RULE, key(2)), cells(SMALL, 1))
     decoder = torch.randn(len(state.decoder), generator=torch.Generator().manual_seed(0)).double()
-    found = memory.gradient(state._replace(decoder=decoder), controller, key(2))
+    found = memory.gradient(state._replace(decoder=decoder), controller)
     # Of one remembered genotype all replayed ones are copies.
     weights, d = controller.weights.clone().requires_grad_(True), decoder.clone().requires_grad_(True)
     loss = 0.3 * reconstruction(controller.with_weights(weights).trace(state.choices), d, SMALL)
@@ -59,13 +59,13 @@ def test_the_gradient_is_that_of_the_weighted_loss_of_the_replayed():
 
 def test_the_buffer_holds_the_last_ones_and_replays_all_of_them():
     memory = Memory(weight=1.0, size=4, batch=200)
-    state = memory.start(SMALL, 3, RULE)
+    state = memory.start(SMALL, 3, RULE, key(2))
     drawn = cells(SMALL, 7)
     for one in drawn.split([1, 2, 4]):
         state = memory.remember(state, one)
     assert torch.equal(state.choices, drawn[-4:])
     controller = Controller.fresh(SMALL, key(1), hidden=3)
-    first, again, other = (memory.gradient(state, controller, key(i))[1] for i in (0, 0, 1))
+    first, again, other = (memory.gradient(state._replace(steps=i), controller)[1] for i in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -73,13 +73,15 @@ def test_hidden_states_learn_to_remember():
     """Off the policy's own gradient, the loss alone: it falls, and the policy's form stays."""
     memory = Memory(weight=1.0, batch=27)
     controller = Controller.fresh(SMALL, key(1), hidden=8)
-    state = memory.remember(memory.start(SMALL, 8, RULE), torch.cartesian_prod(*[torch.arange(3)] * 3).unsqueeze(1))
+    state = memory.remember(
+        memory.start(SMALL, 8, RULE, key(3)), torch.cartesian_prod(*[torch.arange(3)] * 3).unsqueeze(1)
+    )
     weights, slots = controller.weights, initial_slots(RULE, controller.weights)
     losses = []
-    for i in range(80):
+    for _ in range(80):
         moved = controller.with_weights(weights)
         losses.append(reconstruction(moved.trace(state.choices), state.decoder, SMALL).item())
-        gradient, d = memory.gradient(state, moved, fold_in(key(3), i))
+        gradient, d = memory.gradient(state, moved)
         weights, slots = step(RULE, 0.03, weights, gradient, slots)
         state = memory.moved(state, d, RULE, 0.03)
     assert losses[0] == pytest.approx(3 * torch.tensor(3.0).log().item())
@@ -89,10 +91,10 @@ def test_hidden_states_learn_to_remember():
 
 def test_without_weight_nothing_is_kept_or_moved():
     memory = Memory()
-    state = memory.start(NAS_BENCH_201, 4, RULE)
+    state = memory.start(NAS_BENCH_201, 4, RULE, key(2))
     assert memory.remember(state, cells(NAS_BENCH_201, 3)) is state and len(state.decoder) == 0
     controller = Controller.fresh(NAS_BENCH_201, key(1), hidden=4)
-    gradient, d = memory.gradient(state, controller, key(0))
+    gradient, d = memory.gradient(state, controller)
     assert not gradient.any() and len(d) == 0
     assert memory.moved(state, d, RULE, 0.1) is state
 
