@@ -34,6 +34,7 @@ COMMANDS = {
     "search": ("Search", "run a search strategy on an objective: a table, shared weights, trained networks"),
     "collect": ("Collect", "train random genotypes alike: a database to place cells in"),
     "compare-strategies": ("CompareStrategies", "compare searches on a benchmark's table of all genotypes"),
+    "study-controller": ("StudyController", "study what a controller's states know, without and with a memory buffer"),
     "report": ("Report", "write a run's HTML page and pictures"),
     "doctor": ("Doctor", "say what is installed here and which kernel serves which op"),
 }

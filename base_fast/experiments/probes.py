@@ -59,19 +59,22 @@ def held_out(features: Tensor, targets: Tensor, noise: float, folds: int = FOLDS
     return predictions
 
 
-def probe_accuracy(features: Tensor, classes: Tensor, number: int, noise: float) -> float:
-    """Share of examples whose class the probe gives the largest of its one-hot predictions; see `held_out`.
+def probe_accuracies(features: Tensor, classes: Tensor, number: int, noise: float) -> list[float]:
+    """For each of k labels, the share of examples whose class has the largest of the probe's one-hot predictions.
 
     Args:
-        classes: (n,) int64, from 0 to number − 1.
+        features, noise: as of `held_out`.
+        classes: (n, k) int64, from 0 to number − 1.
     """
-    predictions = held_out(features, F.one_hot(classes, number), noise)
-    return (predictions.argmax(dim=1) == classes.cpu()).double().mean().item()
+    predictions = held_out(features, F.one_hot(classes, number).flatten(1), noise)
+    found = predictions.view(*classes.shape, number).argmax(dim=2)
+    accuracies: list[float] = (found == classes).double().mean(dim=0).tolist()
+    return accuracies
 
 
-def majority(classes: Tensor) -> float:
-    """Share of the most frequent class: what a probe gets right that sees nothing."""
-    return classes.bincount().max().item() / len(classes)
+def majorities(classes: Tensor) -> list[float]:
+    """For each of k labels (n, k), the share of the most frequent class: what a probe gets right that sees nothing."""
+    return [label.bincount().max().item() / len(classes) for label in classes.T]
 
 
 def explained(features: Tensor, values: Tensor, noise: float) -> float:

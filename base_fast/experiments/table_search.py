@@ -73,7 +73,7 @@ def compare_on_table(
     if judge not in names:
         raise InputError(f"judge: got {judge!r}, expected one of {', '.join(names)}")
     scores = []
-    with _one_thread(), progress("searches", len(strategies) * seeds) as bar:
+    with one_thread(), progress("searches", len(strategies) * seeds) as bar:
         for name, strategy in strategies.items():
             found = []
             for seed in range(seeds):
@@ -88,7 +88,7 @@ def compare_on_table(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Tensors of some thirty numbers: several threads would spend their time waiting for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from base_fast.errors import InputError
 from base_fast.experiments.collect import FILE, read_cells
+from base_fast.experiments.controller_study import ControllerStudy
 from base_fast.experiments.ground_truth import Placements
 from base_fast.meta import PlayOffRecord
 from base_fast.objectives import Table
@@ -52,6 +53,7 @@ class Contents:
     target_accuracy: float | None = None
     search: SearchRecord | None = None
     collected: Table | None = None
+    study: ControllerStudy | None = None
     evaluations: list[Scored] = field(default_factory=list)
 
     @property
@@ -103,6 +105,8 @@ def read_contents(path: str | Path) -> Contents:
     elif run.kind == "collect":
         if (folder / FILE).is_file():
             contents.collected = read_cells(folder / FILE, contents.space)
+    elif run.kind == "study-controller":
+        contents.study = _found(run, "study", ControllerStudy)
     elif run.kind in ("meta-train", "adapt", "train", "search"):
         contents.genotypes = _single(run, "genotype", Genotype, name)
         contents.derivations = _single(run, "derivation", Derivation, name)
@@ -118,7 +122,7 @@ def read_contents(path: str | Path) -> Contents:
     if run.kind == "train":
         names = sorted(path.stem for path in (folder / "evaluations").glob("*.json"))
         contents.evaluations = [run.read(f"evaluations/{one}", Scored) for one in names]
-    if not any((rows, contents.genotypes, contents.results, contents.search, contents.collected)):
+    if not any((rows, contents.genotypes, contents.results, contents.search, contents.collected, contents.study)):
         raise InputError(f"run: {folder} has no metrics, genotypes or results yet, so there is nothing to report")
     return contents
 

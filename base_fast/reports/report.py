@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
-from base_fast.reports import collection, curves, placements, play_off, posterior, search
+from base_fast.reports import collection, controller_study, curves, placements, play_off, posterior, search
 from base_fast.reports.cells import draw_genotype
 from base_fast.reports.confusion import class_table, draw_confusion
 from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
@@ -25,6 +25,7 @@ _TITLES = {
     "train": "Trained network",
     "search": "Search",
     "collect": "Random cells",
+    "study-controller": "Study of a controller's hidden states",
     "compare": "Comparison: prior, scratch, random",
 }
 _OPEN = 3  # genotypes that are shown unfolded
@@ -51,6 +52,7 @@ def write_report(run_path: str | Path) -> Path:
         _play_offs(contents, writer),
         _search(contents, writer),
         _collection(contents, writer),
+        _study(contents, writer),
         *(section(contents, writer) for section in others),
         _config(contents),
     ]
@@ -143,6 +145,18 @@ def _collection(contents: Contents, write: _Writer) -> Section:
         alt = f"Accuracy of {len(cells)} random cells against their multiply-adds. Scatter."
         section.blocks.append(write(collection.accuracy_by_cost(cells), "accuracy by cost", alt))
         section.blocks.append(to_html(collection.collection_table(cells)))
+    return section
+
+
+def _study(contents: Contents, write: _Writer) -> Section:
+    section, study = Section("study", "What the states know"), contents.study
+    if study is not None:
+        alt = (
+            "Accuracy of linear probes of past choices by how far back they are, rank correlations of the distance of "
+            "states with distances of genotypes, and ANOSIM's R of completions, for each group of controllers"
+        )
+        section.blocks.append(write(controller_study.study_figure(study), "controller study", alt))
+        section.blocks += [to_html(table) for table in controller_study.study_tables(study)]
     return section
 
 

@@ -12,6 +12,8 @@
     derivations/<name>.json  posterior.Derivation                   compare: of those that were searched
     play_offs/<name>.json    meta.PlayOffRecord                     compare: of those, by play-off
     evaluations/<name>.json  Scored                                 train: by `base-fast evaluate`
+    study.json               experiments.ControllerStudy            study-controller: all of controllers/<name>.json
+    controllers/<name>.json  experiments.Examined                   study-controller: what is done already
     placements.json          experiments.Placements                 compare: with benchmark tables
 
 Accuracies and probabilities are shares from 0 to 1, losses are in nats, times in seconds; what search.json measured has

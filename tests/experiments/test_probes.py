@@ -9,11 +9,15 @@ import torch
 from torch.nn import functional as F
 
 from base_fast.errors import InputError
-from base_fast.experiments.probes import explained, held_out, majority, probe_accuracy
+from base_fast.experiments.probes import explained, held_out, majorities, probe_accuracies
 
 DRAWS = torch.Generator().manual_seed(0)
 CLASSES = torch.randint(4, (400,), generator=DRAWS)
 NOISE = torch.randn(400, 6, generator=DRAWS).double()
+
+
+def accuracy(features: torch.Tensor, noise: float) -> float:
+    return probe_accuracies(features, CLASSES.unsqueeze(1), 4, noise)[0]
 
 
 def hidden(scale: float) -> torch.Tensor:
@@ -23,11 +27,11 @@ def hidden(scale: float) -> torch.Tensor:
 
 
 def test_what_stands_out_is_read_and_what_does_not_is_not():
-    assert probe_accuracy(hidden(1.0), CLASSES, 4, 0.1) == 1.0
+    assert accuracy(hidden(1.0), 0.1) == 1.0
     # A thousandth of the features: there, but only for who sees that far.
-    assert probe_accuracy(hidden(1e-3), CLASSES, 4, 1e-5) == 1.0
-    assert probe_accuracy(hidden(1e-3), CLASSES, 4, 0.1) < 0.4
-    assert probe_accuracy(NOISE, CLASSES, 4, 1e-5) < 0.33
+    assert accuracy(hidden(1e-3), 1e-5) == 1.0
+    assert accuracy(hidden(1e-3), 0.1) < 0.4
+    assert accuracy(NOISE, 1e-5) < 0.33
 
 
 def test_units_and_directions_of_the_features_do_not_matter():
@@ -71,8 +75,15 @@ def test_explained_variance():
     assert explained(torch.ones(400, 3), values, 0.1) == pytest.approx(0.0, abs=0.05)
 
 
-def test_majority():
-    assert majority(torch.tensor([2, 0, 2, 1])) == 0.5
+def test_several_labels_at_once():
+    both = torch.stack((CLASSES, CLASSES.flip(0)), dim=1)
+    found = probe_accuracies(hidden(0.3), both, 4, 0.1)
+    assert found == [accuracy(hidden(0.3), 0.1), probe_accuracies(hidden(0.3), both[:, 1:], 4, 0.1)[0]]
+    assert found[0] == 1.0 and found[1] < 0.4
+
+
+def test_majorities():
+    assert majorities(torch.tensor([[2, 0], [0, 0], [2, 0], [1, 0]])) == [0.5, 1.0]
 
 
 def test_refusals():
