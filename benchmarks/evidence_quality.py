@@ -103,11 +103,12 @@ def measured(posterior: Posterior, task: Task, table: Table, count: int, seed: i
             for j, column in enumerate(table.quantities):
                 found = evidence_quality(signs[i] * values[:, i], truth[:, j])
                 label = f"  {quantity.name}" if i else name
-                rows.append({"evidence": label, "column": column.name, **_numbers(found), "cpu_seconds": seconds})
+                rows.append({"evidence": label, "column": column.name, **numbers(found), "cpu_seconds": seconds})
     return rows
 
 
-def _numbers(found: Quality) -> dict[str, float]:
+def numbers(found: Quality) -> dict[str, float]:
+    """The four figures by name."""
     return {
         "kendall": found.all.kendall,
         "spearman": found.all.spearman,
