@@ -3,9 +3,6 @@
 What counts: the largest resident size of a fresh process during three calls, less its largest resident size once
 everything was imported, the set-up made and the call built. So the interpreter, PyTorch and the inputs are left out,
 and what libraries allocate by themselves is in. The allocator is left as it is, for users have it so.
-
-The kernel's own account (VmHWM) belongs to the process's current memory. `ru_maxrss` does not: it is inherited from the
-process that started this one.
 """
 
 from __future__ import annotations
@@ -13,14 +10,13 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
+from base_fast.runs.memory import largest_resident
 from benchmarks.case import Case
 
 CALLS = 3
-STATUS = Path("/proc/self/status")
 
 
 def measure(case: Case, contender: str, quick: bool) -> int:
@@ -30,14 +26,6 @@ def measure(case: Case, contender: str, quick: bool) -> int:
     threads = str(torch.get_num_threads())
     done = subprocess.run([*command, threads, str(int(quick))], check=True, capture_output=True, text=True)
     return int(done.stdout.split()[-1])
-
-
-def largest_resident() -> int:
-    """Bytes that this process held at most, in memory, until now; 0 where the system does not say."""
-    if not STATUS.exists():
-        return 0
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])
 
 
 def main(op: str, index: str, contender: str, threads: str, quick: str) -> None:

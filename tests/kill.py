@@ -202,9 +202,10 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def timeless(value: Any) -> Any:
-    """JSON without the times in it."""
+    """JSON without the times, and sizes of the process, in it."""
     if isinstance(value, dict):
-        return {name: timeless(item) for name, item in value.items() if "seconds" not in name}
+        measured = ("seconds", "bytes")
+        return {name: timeless(item) for name, item in value.items() if not any(word in name for word in measured)}
     return [timeless(item) for item in value] if isinstance(value, list) else value
 
 

@@ -12,7 +12,15 @@ from base_fast.posterior import derive
 from base_fast.reports import print_table
 from base_fast.reports.search import best_table
 from base_fast.space import Genotype
-from base_fast.strategies import PolicyGradient, SearchSettings, open_search, search, search_task, write_search
+from base_fast.strategies import (
+    Metered,
+    PolicyGradient,
+    SearchSettings,
+    open_search,
+    search,
+    search_task,
+    write_search,
+)
 
 SHOWN = 5
 
@@ -20,8 +28,8 @@ SHOWN = 5
 @dataclass(frozen=True)
 class Search(RunCommand):
     """Leaves the found genotype in RUN/genotype.json, everything that was measured in RUN/search.json, the
-    distribution over genotypes in RUN/distribution.safetensors; and, of a strategy that learns weights and edge logits,
-    both in RUN/posterior.safetensors."""
+    distribution over genotypes in RUN/distribution.safetensors, seconds and memory in RUN/cost.json; and, of a strategy
+    that learns weights and edge logits, both in RUN/posterior.safetensors."""
 
     Settings: ClassVar = SearchSettings
     settings: Annotated[SearchSettings, Flat] = SearchSettings()
@@ -29,14 +37,18 @@ class Search(RunCommand):
     def execute(self) -> int:
         settings = self.settings
         task = search_task(settings)
-        strategy = open_search(settings, task)
+        strategy = Metered(open_search(settings, task))
         with self.open_run("search", settings, *([] if task is None else [task]), **_inputs(settings)) as run:
             result = search(strategy, run=run)
-            record = write_search(run, settings.search.strategy, result)
+            cost = strategy.cost
+            record = write_search(run, settings.search.strategy, result, cost)
             if isinstance(result.genotype, Genotype):
                 run.write("genotype", result.genotype)
                 run.write("derivation", derive(result.distribution, k=SHOWN))
             print_table(best_table(record))
+            print(
+                f"took {cost.cpu_seconds:.1f} CPU seconds, {cost.wall_seconds:.1f} s, {cost.peak_bytes / 2**20:.0f} MiB"
+            )
             print(f"{run.path}: {record.genotype}")
         return 0
 

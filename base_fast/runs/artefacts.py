@@ -7,6 +7,7 @@
     play-off.json            meta.PlayOffRecord                     adapt: by play-off, all rounds
     results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
     search.json              strategies.SearchRecord                search
+    cost.json                strategies.Cost                        search: seconds and memory
     stages/<stage>.json      MetaTrained, Searched, TrainedNetwork  compare: what is done already
     genotypes/<name>.json    space.Genotype                         compare: `Contender.name`
     derivations/<name>.json  posterior.Derivation                   compare: of those that were searched

@@ -18,13 +18,14 @@ from base_fast.strategies.darts import Darts
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
 from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.metered import Cost, Metered
 from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.parsec import Parsec, ParsecSearch
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.policy_gradient import PolicyGradient
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
-from base_fast.strategies.record import SearchRecord, read_search, write_search
+from base_fast.strategies.record import SearchRecord, read_cost, read_search, write_search
 from base_fast.strategies.reinforce import Reinforce
 from base_fast.strategies.strategy import AskTell, OneShot, Result, Strategy, search
 
@@ -34,6 +35,7 @@ __all__ = [
     "AskTellSearch",
     "Base",
     "BaseSearch",
+    "Cost",
     "Darts",
     "Enas",
     "EnasSharing",
@@ -41,6 +43,7 @@ __all__ = [
     "Evolution",
     "GradientSearch",
     "GradientStrategy",
+    "Metered",
     "OneShot",
     "Parsec",
     "ParsecSearch",
@@ -60,6 +63,7 @@ __all__ = [
     "StrategiesConfig",
     "Strategy",
     "open_search",
+    "read_cost",
     "read_search",
     "search",
     "search_task",

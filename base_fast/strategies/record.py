@@ -9,9 +9,10 @@ from base_fast.distributions import save_distribution
 from base_fast.objectives import Quantity
 from base_fast.runs import RunFolder
 from base_fast.space import decode
+from base_fast.strategies.metered import Cost
 from base_fast.strategies.strategy import Result
 
-NAME = "search"
+NAME, COST = "search", "cost"
 DISTRIBUTION, POSTERIOR = "distribution.safetensors", "posterior.safetensors"
 
 
@@ -72,13 +73,16 @@ class SearchRecord:
         ]
 
 
-def write_search(run: RunFolder, strategy: str, result: Result) -> SearchRecord:
-    """Write search.json, the distribution beside it, and the posterior where there is one."""
+def write_search(run: RunFolder, strategy: str, result: Result, cost: Cost | None = None) -> SearchRecord:
+    """Write search.json last, when all else stands beside it: the distribution, and where there are any, posterior and
+    cost."""
     record = SearchRecord.of(strategy, result)
-    run.write(NAME, record)
     save_distribution(run.path / DISTRIBUTION, result.distribution)
     if result.posterior is not None:
         result.posterior.save(run.path / POSTERIOR)
+    if cost is not None:
+        run.write(COST, cost)
+    run.write(NAME, record)
     return record
 
 
@@ -89,3 +93,12 @@ def read_search(run: RunFolder) -> SearchRecord | None:
         InputError: the file is damaged, or lacks something.
     """
     return run.read(NAME, SearchRecord) if run.holds(NAME) else None
+
+
+def read_cost(run: RunFolder) -> Cost | None:
+    """The cost that `write_search` wrote; None where there is no such file.
+
+    Raises:
+        InputError: the file is damaged, or lacks something.
+    """
+    return run.read(COST, Cost) if run.holds(COST) else None
