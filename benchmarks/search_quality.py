@@ -36,7 +36,7 @@ from torch import Tensor
 from base_fast.distributions import Distribution, IndependentEdges
 from base_fast.errors import InputError
 from base_fast.experiments.ground_truth import placed
-from base_fast.experiments.table_search import mean_interval
+from base_fast.experiments.intervals import mean_interval
 from base_fast.meta import (
     AdaptConfig,
     Budget,

@@ -17,8 +17,17 @@ HELP = f"""{OPTION} FILE.py (or an importable module's name; may be repeated) ru
 primitives of your own with base_fast.space.register."""
 
 
+_ran: list[str] = []
+
+
+def registered() -> tuple[str, ...]:
+    """What the present command was told to register, for processes that it starts."""
+    return tuple(_ran)
+
+
 def without_registrations(words: list[str]) -> list[str]:
     """Run what every `--register` of the words names, and the words without them."""
+    _ran.clear()
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -29,6 +38,7 @@ def without_registrations(words: list[str]) -> list[str]:
         if not (value := value or next(rest, "")) or value.startswith("--"):
             raise InputError(f"{OPTION}: nothing follows, expected a Python file or module that registers primitives")
         _run(value)
+        _ran.append(value)
     return kept
 
 

@@ -6,22 +6,26 @@ from base_fast.experiments.collect import CollectConfig, collect, draw, read_cel
 from base_fast.experiments.comparison import compare, prepare
 from base_fast.experiments.config import CompareConfig
 from base_fast.experiments.controller_study import ControllerStudy, Examined, StudyConfig, study
+from base_fast.experiments.entrants import CompareStrategiesConfig, Variant
 from base_fast.experiments.ground_truth import Placed, Placements
 from base_fast.experiments.placement import Placement, place
-from base_fast.experiments.table_search import compare_on_table
+from base_fast.experiments.strategy_comparison import ComparedStrategies, compare_strategies
 
 __all__ = [
     "CollectConfig",
     "CompareConfig",
+    "CompareStrategiesConfig",
+    "ComparedStrategies",
     "ControllerStudy",
     "Examined",
     "Placed",
     "Placement",
     "Placements",
     "StudyConfig",
+    "Variant",
     "collect",
     "compare",
-    "compare_on_table",
+    "compare_strategies",
     "draw",
     "place",
     "prepare",

@@ -9,8 +9,8 @@ from base_fast.arguments import whole_numbers
 from base_fast.distributions import Controller, IndependentEdges, save_distribution
 from base_fast.errors import InputError, Interrupted
 from base_fast.experiments.hidden_states import Completed, ProbeConfig, States, completed, number, states
-from base_fast.experiments.table_search import one_thread
 from base_fast.objectives import Quantity, Table, TableConfig
+from base_fast.objectives.workers import one_thread
 from base_fast.random import fold_in, key
 from base_fast.runs import Clock, RunFolder, interruptible, progress
 from base_fast.space import Space, get_any

@@ -9,7 +9,7 @@ import torch
 
 from base_fast.arguments import integer
 from base_fast.errors import InputError
-from base_fast.experiments.table_search import mean_interval
+from base_fast.experiments.intervals import mean_interval
 from base_fast.objectives import Table
 
 

@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from base_fast.distributions import Distribution
 from base_fast.errors import InputError
 from base_fast.objectives.objective import Measurements, Objective, Quantity
 from base_fast.objectives.table_files import read_columns
 from base_fast.space import AnySpace, decode, encode
+
+# The probability of what a table lacks that counts as rounding.
+MISSING = 1e-6
 
 
 class Table(Objective):
@@ -93,6 +97,17 @@ class Table(Objective):
         column = self.values[:, names.index(name)] * self.quantities[names.index(name)].sign
         best_first = torch.sort(-column).values
         return 1 + torch.searchsorted(best_first, -column[self.rows(choices)])
+
+    def expected(self, distribution: Distribution) -> Tensor | None:
+        """(Q,) float64: the mean of each quantity over genotypes drawn from a distribution, by enumeration.
+
+        None where the table lacks genotypes that can be drawn.
+        """
+        with torch.no_grad():
+            p = distribution.log_prob(self.choices).exp()
+        if not float(p.sum()) > 1.0 - MISSING:
+            return None
+        return p @ self.values / p.sum()
 
     def percentiles(self, name: str, choices: Tensor) -> Tensor:
         """(n, T, E) → (n,) float64: rank in per cent of the table's size; below 1 is the top per cent."""

@@ -11,11 +11,13 @@ from base_fast.errors import InputError
 from base_fast.experiments.collect import FILE, read_cells
 from base_fast.experiments.controller_study import ControllerStudy
 from base_fast.experiments.ground_truth import Placements
+from base_fast.experiments.strategy_comparison import ComparedStrategies
 from base_fast.meta import PlayOffRecord
 from base_fast.objectives import Table
 from base_fast.posterior import Derivation, Posterior
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.placements import placement_tables
+from base_fast.reports.scores import strategy_tables
 from base_fast.reports.tables import ResultTable, searched_table, trained_table
 from base_fast.runs import RunFolder
 from base_fast.runs.artefacts import Compared, Contender, RunInfo, Scored, Searched, TrainedNetwork
@@ -54,6 +56,7 @@ class Contents:
     search: SearchRecord | None = None
     collected: Table | None = None
     study: ControllerStudy | None = None
+    strategies: ComparedStrategies | None = None
     evaluations: list[Scored] = field(default_factory=list)
 
     @property
@@ -102,6 +105,10 @@ def read_contents(path: str | Path) -> Contents:
         contents.placements = _found(run, "placements", Placements)
         if contents.placements is not None:
             contents.results += placement_tables(contents.placements)
+    elif run.kind == "compare-strategies":
+        contents.strategies = _found(run, "results", ComparedStrategies)
+        if contents.strategies is not None:
+            contents.results = strategy_tables(contents.strategies)
     elif run.kind == "collect":
         if (folder / FILE).is_file():
             contents.collected = read_cells(folder / FILE, contents.space)

@@ -12,6 +12,7 @@ from base_fast.reports.cells import draw_genotype
 from base_fast.reports.confusion import class_table, draw_confusion
 from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
 from base_fast.reports.html import Section, details_block, figure_block, grid_block, links_block, page, text_block
+from base_fast.reports.learning import learning_curves
 from base_fast.reports.render import png, svg_uri
 from base_fast.reports.tables import candidates_table, facts, to_html, undecided_table
 from base_fast.runs import atomic_write
@@ -27,6 +28,7 @@ _TITLES = {
     "collect": "Random cells",
     "study-controller": "Study of a controller's hidden states",
     "compare": "Comparison: prior, scratch, random",
+    "compare-strategies": "Comparison of strategies",
 }
 _OPEN = 3  # genotypes that are shown unfolded
 
@@ -88,6 +90,12 @@ def _results(contents: Contents, write: _Writer) -> Section:
         alt = "Percentile in the benchmark's table of derived and random cells, and the mean of sampled cells, per way"
         caption = "Further left is better. Dotted: the mean of cells that are drawn uniformly."
         section.blocks.append(write(placements.placement_figure(contents.placements), "placements", alt, caption))
+    compared = contents.strategies
+    for column in () if compared is None or not compared.findings else compared.columns:
+        assert compared is not None
+        alt = f"{column.name} of the genotype that each search would choose, and of its distribution, over its steps"
+        caption = "Solid: the genotype that would be chosen then. Dotted: the mean over the distribution."
+        section.blocks.append(write(learning_curves(compared, column), f"learning {column.name}", alt, caption))
     return section
 
 

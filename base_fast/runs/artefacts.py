@@ -6,6 +6,8 @@
     derivation.json          posterior.Derivation                   meta-train, adapt, search: also candidates
     play-off.json            meta.PlayOffRecord                     adapt: by play-off, all rounds
     results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
+                             experiments.ComparedStrategies         compare-strategies
+    searches/<name>.json     experiments.Finding                    compare-strategies: by look-ups; others are runs
     search.json              strategies.SearchRecord                search
     cost.json                strategies.Cost                        search: seconds and memory
     stages/<stage>.json      MetaTrained, Searched, TrainedNetwork  compare: what is done already

@@ -35,6 +35,14 @@ class Base(OneShot):
     play_off: PlayOffConfig = PlayOffConfig()
     """Rounds of the play-off."""
 
+    @property
+    def cycle(self) -> int:
+        return self.adapt.inner.architecture.every
+
+    def lasting(self, steps: int) -> Base:
+        budget = replace(self.adapt.budget, steps=steps, seconds=None)
+        return replace(self, adapt=replace(self.adapt, budget=budget))
+
     def on(self, posterior: Posterior, task: Task, seed: int) -> BaseSearch:
         return BaseSearch(posterior, task, self.adapt, seed, self.rule, self.play_off)
 

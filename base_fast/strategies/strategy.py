@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor
@@ -17,6 +17,7 @@ from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Task
 
 S = TypeVar("S")
+Settings = TypeVar("Settings", bound="OneShot")
 
 # A query can be a whole training: what was paid for is soon saved.
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -96,7 +97,24 @@ class AskTell(ABC, Generic[S]):
 
 
 class OneShot(ABC):
-    """Settings of a search that trains a supernet's weights as well; `on` makes a strategy of them."""
+    """Settings of a search that trains a supernet's weights as well; `on` makes a strategy of them.
+
+    Attributes:
+        cycle: steps of the weights after which its work repeats: so many say how fast it is.
+    """
+
+    @property
+    def cycle(self) -> int:
+        return 1
+
+    def lasting(self: Settings, steps: int) -> Settings:
+        """The same search with so many steps of the weights, those of `training` unless a subclass has others.
+
+        Raises:
+            InputError: it cannot be that short.
+        """
+        training = replace(self.training, steps=steps)  # type: ignore[attr-defined]
+        return replace(self, training=training)  # type: ignore[type-var]
 
     @abstractmethod
     def on(self, posterior: Posterior, task: Task, seed: int) -> Strategy[Any]:

@@ -1,9 +1,8 @@
-"""`base-fast search` and `base-fast compare-strategies`."""
+"""`base-fast search`."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import re
 import signal
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from base_fast.cli import main
 from base_fast.distributions import load_distribution
 from base_fast.posterior import Derivation, Posterior
 from base_fast.runs import RunFolder, load_config, load_tensors
@@ -187,40 +185,3 @@ def test_the_examples_run(path, folder, tmp_path):
     (tmp_path / "example.toml").write_text(text)
     assert run("search", "--config", tmp_path / "example.toml", "--run", tmp_path / "r") == 0
     assert read_search(RunFolder.open(tmp_path / "r")) is not None
-
-
-def test_strategies_side_by_side_on_a_table(folder, tmp_path, capsys):
-    compare = ["compare-strategies", "--table", folder / "table.csv.gz", "--query", "valid", "--judge", "test"]
-    assert run(*compare, "--queries", 60, "--seeds", 3, "--out", tmp_path / "c.json") == 0
-    out = capsys.readouterr().out
-    assert "60 queries of valid, judged by test" in out and "median rank" in out
-    data = json.loads((tmp_path / "c.json").read_text())
-    found = {one["strategy"]: one for one in data["strategies"]}
-    assert list(found) == ["random", "evolution", "reinforce", "enas"]
-    assert found["evolution"]["mean"] > found["random"]["mean"]
-    for one in found.values():
-        assert [seed["seed"] for seed in one["found"]] == [0, 1, 2]
-        assert min(s["value"] for s in one["found"]) <= one["interval"][0] <= one["mean"] <= one["interval"][1]
-        assert one["median_rank"] == sorted(s["rank"] for s in one["found"])[1]
-    (tmp_path / "s.toml").write_text("evolution = { population = 3 }")
-    one = (*compare, "--queries", 9, "--seeds", 1, "--strategies", "evolution", "--config", tmp_path / "s.toml")
-    assert run(*one) == 0 and "9 queries of valid" in capsys.readouterr().out
-    assert "no column 'train'" in complaint(capsys, *compare[:-1], "train")
-    assert "got annealing, expected some of random, evolution" in complaint(
-        capsys, *compare, "--strategies", "annealing"
-    )
-    assert "--table: not given" in complaint(capsys, "compare-strategies")
-    assert "seeds: got 0" in complaint(capsys, *compare, "--seeds", 0)
-
-
-@pytest.mark.slow
-def test_the_published_table_gives_the_published_order(shared, tmp_path):
-    """Means of some hundred repeats elsewhere: random 88.20, evolution 88.54, REINFORCE 88.5; sd of a search .4."""
-    table = shared / "data/nasbench201/accuracy.csv.gz"
-    columns = ["--query", "cifar10_valid", "--judge", "cifar10_test"]
-    assert (
-        main(["compare-strategies", "--table", str(table), *columns, "--seeds", "8", "--out", str(tmp_path / "c")]) == 0
-    )
-    found = {one["strategy"]: one["mean"] for one in json.loads((tmp_path / "c").read_text())["strategies"]}
-    for name, mean in (("random", 88.20), ("evolution", 88.54), ("reinforce", 88.5)):
-        assert abs(found[name] - mean) < 3 * 0.4 / 8**0.5
