@@ -52,5 +52,5 @@ def best_table(record: SearchRecord) -> ResultTable:
         for rank, row in enumerate(record.best(SHOWN), 1)
     ]
     spent = ", ".join(f"{count:,.0f} {unit}" for unit, count in record.spent.items())
-    notes = (f"Spent: {spent}.", f"Most probable under the distribution: {record.mode}.")
+    notes = (*record.notes, f"Spent: {spent}.", f"Most probable under the distribution: {record.mode}.")
     return ResultTable("Best genotypes", ("rank", "step", *names, "genotype"), tuple(rows), notes)

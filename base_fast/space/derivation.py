@@ -217,7 +217,7 @@ def undecided(pi: ArrayLike, space: Space, margin: float = 0.1) -> list[Undecide
     """
     if not margin >= 0:
         raise InputError(f"margin: {margin!r}; expected a number of at least 0")
-    columns = _readable(space)
+    columns = readable(space)
     found: list[UndecidedEdge] = []
     if len(columns) < 2:  # a single primitive has no runner-up
         _probabilities(pi, space)
@@ -232,14 +232,14 @@ def undecided(pi: ArrayLike, space: Space, margin: float = 0.1) -> list[Undecide
     return found
 
 
-def _readable(space: Space) -> NDArray[np.intp]:
+def readable(space: Space) -> NDArray[np.intp]:
     """Columns of the primitives that a genotype may get: `none` counts only where every edge is kept."""
     return np.array([i for i, name in enumerate(space.primitives) if space.arity is None or name != NONE])
 
 
 def _read_node(z: Floats, space: Space, rule: str) -> NDArray[np.intp]:
     """What one node keeps in each of S samples, z (S, predecessors, L) → (S, kept) codes predecessor·L + primitive."""
-    columns = _readable(space)
+    columns = readable(space)
     strengths = z[:, :, columns]
     predecessors = np.arange(z.shape[1])
     codes = predecessors[:, None] * space.num_primitives + columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.strategies.ask_tell import AskTellSearch
+from base_fast.strategies.auxiliary_skip import AuxiliarySkip
 from base_fast.strategies.base import Base, BaseSearch
 from base_fast.strategies.collapse import SkipMonitor
 from base_fast.strategies.config import (
@@ -23,6 +24,7 @@ from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.parsec import Parsec, ParsecSearch
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.policy_gradient import PolicyGradient
+from base_fast.strategies.projection import ProjectedSearch, Projection
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
 from base_fast.strategies.record import SearchRecord, read_cost, read_search, write_search
@@ -33,6 +35,7 @@ __all__ = [
     "AskTell",
     "AskTellConfig",
     "AskTellSearch",
+    "AuxiliarySkip",
     "Base",
     "BaseSearch",
     "Cost",
@@ -49,6 +52,8 @@ __all__ = [
     "ParsecSearch",
     "Perturbation",
     "PolicyGradient",
+    "ProjectedSearch",
+    "Projection",
     "RandomSearch",
     "RandomSharing",
     "RandomSharingSearch",

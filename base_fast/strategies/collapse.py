@@ -49,3 +49,13 @@ class SkipMonitor:
                     f"(limit {self.warn_at}); a skip limit, early stopping or a perturbation may help"
                 )
         return None
+
+    def notes(self, history: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+        """What a finished search has to say of its history."""
+        found = self.warning(history)
+        notes: tuple[str, ...] = () if found is None else (f"{found[0].upper()}{found[1:]}.",)
+        if self.stops(history):
+            healthy = [row["step"] for row in history if not self.suspects(row["skips"])]
+            cell = f"as measured at step {healthy[-1]}" if healthy else "that it started with"
+            notes += (f"Stopped early at step {history[-1]['step']}: the cell is the one {cell}.",)
+        return notes

@@ -8,6 +8,7 @@ A search differs from another in what it says of z, and in whose loss moves it.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -29,9 +30,14 @@ from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
 from base_fast.reference import philox
 from base_fast.runs import Clock, Step
-from base_fast.space import Genotype, Space
+from base_fast.space import Genotype, SkipLimit, Space
 from base_fast.space import derive as derive_genotype
+from base_fast.space.derivation import Rule
+from base_fast.strategies.auxiliary_skip import AuxiliarySkip
+from base_fast.strategies.collapse import SkipMonitor
 from base_fast.strategies.packing import pack, unpack
+from base_fast.strategies.perturbation import Perturbation
+from base_fast.strategies.projection import ProjectedSearch, Projection
 from base_fast.strategies.strategy import OneShot, Result
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task
@@ -94,6 +100,16 @@ class GradientStrategy(OneShot):
     """Steps between measurements on validation images, and of the skip connections of the cell derived then."""
     images: int | None = 1000
     """The largest number of validation images of a measurement; all if unset."""
+    monitor: SkipMonitor = SkipMonitor()
+    """How many skip connections are worth a warning, or end the search."""
+    skip_limit: int | None = None
+    """The most skip connections of the normal cell that is derived (P-DARTS: 2); any number if unset."""
+    perturbation: Perturbation | None = None
+    """SDARTS: the weights take their steps at a perturbed architecture, if set."""
+    auxiliary_skip: AuxiliarySkip | None = None
+    """DARTS-: a further skip connection on every edge that fades away, if set."""
+    projection: Projection | None = None
+    """DARTS-PT: after the search the cell is selected by perturbation, if set; by magnitude if unset."""
 
     hard: ClassVar[bool] = False
     """Whether z is one-hot, and only the drawn primitives run."""
@@ -115,6 +131,13 @@ class GradientStrategy(OneShot):
             raise InputError(f"decay: got {self.decay!r}, expected a finite number ≥ 0")
         if self.architecture.rule == "natural":
             raise InputError("architecture.rule: got 'natural', expected 'sgd' or 'adam'")
+        if self.skip_limit is not None and self.skip_limit < 0:
+            raise InputError(f"skip_limit: got {self.skip_limit}, expected an integer ≥ 0")
+        if self.skip_limit is not None and self.projection is not None:
+            raise InputError("skip_limit, projection: got both; projection reads no magnitudes that could be limited")
+        for name in ("perturbation", "auxiliary_skip", "projection"):
+            if self.hard and getattr(self, name) is not None:
+                raise InputError(f"{name}: it changes mixtures, and this search runs one primitive on each edge")
 
     def initial(self, space: Space, logits: Tensor, key: Tensor) -> Tensors:
         """The variables at the start, from the logits (T, E, L) of a prior, which are zero for a fresh one."""
@@ -150,21 +173,29 @@ class GradientStrategy(OneShot):
 
     def genotype(self, space: Space, variables: Tensors) -> Genotype:
         """The cell that the search would choose: the strongest primitives and edges, as DARTS derives."""
-        return derive_genotype(torch.softmax(self.logits(space, variables).double(), dim=-1).numpy(), space)
+        return derive_genotype(torch.softmax(self.logits(space, variables).double(), dim=-1).numpy(), space, self.rule)
 
-    def on(self, posterior: Posterior, task: Task, seed: int) -> GradientSearch:
+    @property
+    def rule(self) -> Rule:
+        """How genotypes are derived."""
+        return "darts" if self.skip_limit is None else SkipLimit(self.skip_limit)
+
+    def on(self, posterior: Posterior, task: Task, seed: int) -> GradientSearch | ProjectedSearch:
         supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
-        return GradientSearch(self, supernet, prior.mu, task, key(seed), prior.alpha)
+        search = GradientSearch(self, supernet, prior.mu, task, key(seed), prior.alpha)
+        return search if self.projection is None else ProjectedSearch(search, self.projection, fold_in(key(seed), 4))
 
 
 class GradientState(NamedTuple):
     """theta, momentum (P,); the architecture's variables, and what their optimizer remembers of them, laid end to end;
-    the steps done; what was measured so far."""
+    the variables when they were last measured without too many skip connections; the steps done; what was measured so
+    far."""
 
     theta: Tensor
     momentum: Tensor
     variables: Tensors
     slots: Tensors
+    healthy: Tensors
     step: int
     history: list[dict[str, Any]]
 
@@ -214,7 +245,7 @@ class GradientSearch:
         variables = self.settings.initial(self.supernet.space, self._logits, self._start_key)
         slots = rules.initial_slots(self.settings.architecture, _flat(variables))
         theta = self.theta.detach()
-        return Step(GradientState(theta, torch.zeros_like(theta), variables, slots, 0, []))
+        return Step(GradientState(theta, torch.zeros_like(theta), variables, slots, variables, 0, []))
 
     def step(self, state: GradientState, clock: Clock) -> Step[GradientState]:
         settings, number = self.settings, state.step
@@ -228,22 +259,25 @@ class GradientSearch:
             row = {"valid_loss": lesson.loss, "valid_accuracy": lesson.accuracy}
         variables = _leaves(state.variables) if learning and single else state.variables
         z = self.z(variables, number, "weights")
-        trained = self.training.step(state.theta, state.momentum, z.to(self.theta), number, settings.hard)
+        at = self._perturbed(state, z.to(self.theta))
+        trained = self.training.step(state.theta, state.momentum, at, number, settings.hard)
         if trained.z_gradient is not None:
             state = self._taught(state, variables, z, trained.z_gradient)
         state = state._replace(theta=trained.theta, momentum=trained.momentum, step=number + 1)
-        row = trained.row | row
+        row, stopped = trained.row | row, None
         if state.step % settings.evaluate_every == 0 or state.step == self.total:
             measured = self.measured(state)
             state = state._replace(history=[*state.history, measured])
             row |= {name: measured[name] for name in ("entropy", "skips")}
             row["accuracy"] = measured["values"]["accuracy"] / 100.0
-        return Step(state, row, shown={"loss": row["loss"]})
+            state, stopped = self._watched(state)
+        return Step(state, row, shown={"loss": row["loss"]}, stopped=stopped)
 
     def z(self, variables: Tensors, number: int, of: Literal["architecture", "weights"]) -> Tensor:
         """(T, E, L): what runs in step `number`, on the CPU. The steps of architecture and weights draw their own."""
         noise = fold_in(fold_in(self._noise_key, number), ("architecture", "weights").index(of))
-        return self.settings.z(variables, noise, number / self.total)
+        z, auxiliary = self.settings.z(variables, noise, number / self.total), self.settings.auxiliary_skip
+        return z if auxiliary is None else auxiliary.added(z, self.supernet.space, number / self.total)
 
     def measured(self, state: GradientState) -> dict[str, Any]:
         """A row of the history: validation accuracy (%) and loss of the mean architecture, entropy (nats) of the
@@ -279,6 +313,7 @@ class GradientSearch:
                 "architecture steps": float(max(state.step - self.settings.warm_up, 0)),
                 "images": float(images * len(state.history)),
             },
+            notes=self.settings.monitor.notes(state.history),
         )
 
     def pack(self, state: GradientState) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -290,6 +325,30 @@ class GradientSearch:
     def _point(self, state: GradientState, z: Tensor) -> Point:
         z = z.detach().to(self.theta)
         return Point(state.theta, state.momentum, z, self.settings.hard, state.step, self.training, self.valid)
+
+    def _perturbed(self, state: GradientState, z: Tensor) -> Tensor:
+        """Where the weights take their step, for z (T, E, L), which is where the variables take theirs."""
+        part, number = self.settings.perturbation, state.step
+        if part is None:
+            return z
+
+        def loss(z: Tensor) -> Tensor:
+            return self.training.loss(state.theta, z, number, self.settings.hard)[0]
+
+        moved = part.perturbed(z, loss, fold_in(fold_in(self._noise_key, number), 2), number / self.total)
+        return moved.requires_grad_(z.requires_grad)
+
+    def _watched(self, state: GradientState) -> tuple[GradientState, str | None]:
+        """The state after a look at what was just measured, and why the search ends, if it does."""
+        monitor, history = self.settings.monitor, state.history
+        warning = monitor.warning(history)
+        if warning is not None and monitor.warning(history[:-1]) is None:
+            warnings.warn(warning, stacklevel=2)
+        if not monitor.suspects(history[-1]["skips"]):
+            return state._replace(healthy=state.variables), None
+        if not monitor.stops(history):
+            return state, None
+        return state._replace(variables=state.healthy), "skip connections"
 
     def _taught(self, state: GradientState, variables: Tensors, z: Tensor, gradient: Tensor) -> GradientState:
         """The state after a step of the variables, which z came from, along the gradient (T, E, L) of z's loss."""

@@ -20,8 +20,9 @@ class Perturbation:
 
     δ is drawn uniformly; then z climbs the training loss of the step's own batch, `steps` times by 2ε/`steps` in the
     direction of the gradient's signs, back into the ball each time. After every change z is clipped and scaled so that
-    the primitives of each edge weigh as much together as before. An attack that ends at a smaller loss than that of z
-    is dropped. Without steps this is SDARTS-RS, else SDARTS-ADV. The architecture's own steps see z as it is.
+    the primitives of each edge weigh as much together as before, which may leave the ball a little. An attack that ends
+    at a smaller loss than that of z is dropped. Without steps this is SDARTS-RS, else SDARTS-ADV. The architecture's
+    own steps see z as it is.
 
     Source: Chen & Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML
     2020, and its code: ε grows linearly from 0.03 to 0.3, 7 steps.

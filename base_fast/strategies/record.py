@@ -26,7 +26,7 @@ class SearchRecord:
         genotype, mode: texts of the search's choice, and of the distribution's most probable genotype.
         entropy: of the distribution, in nats.
         marginals: (T, E, L), the probability of each primitive on each edge.
-        quantities, history, spent: as in `Result`.
+        quantities, history, spent, notes: as in `Result`.
     """
 
     strategy: str
@@ -38,6 +38,7 @@ class SearchRecord:
     quantities: tuple[Quantity, ...]
     history: list[dict[str, Any]]
     spent: dict[str, float]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, strategy: str, result: Result) -> SearchRecord:
@@ -53,6 +54,7 @@ class SearchRecord:
             result.quantities,
             result.history,
             result.spent,
+            result.notes,
         )
 
     @property

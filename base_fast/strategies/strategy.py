@@ -36,6 +36,7 @@ class Result:
         spent: what it cost, by unit.
         posterior: the weights that it trained and the edge logits that it learned, for BASE or another search to start
             from; None for a search without the one or the other.
+        notes: what a reader should know of it, a sentence each.
     """
 
     distribution: Distribution
@@ -44,6 +45,7 @@ class Result:
     history: list[dict[str, Any]]
     spent: dict[str, float]
     posterior: Posterior | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Strategy(Resumable[S], Protocol[S]):
