@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install hooks demo test lint types build unit bench clean FORCE
+.PHONY: help install hooks demo test lint types build unit coverage bench clean FORCE
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -40,8 +40,13 @@ types: $(VENV)/.dev  ## static types
 build: $(VENV)/.dev  ## the wheel, in build/wheels
 	BASE_FAST_EXTENSION=1 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheels .
 
-unit: $(VENV)/.built  ## tests with coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup --cov
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+
+unit: $(VENV)/.built  ## tests
+	$(PYTEST)
+
+coverage: $(VENV)/.built  ## tests, and the lines that none of them reaches
+	$(PYTEST) --cov
 
 bench: $(VENV)/.built  ## kernels against the best plain PyTorch: table and plot in runs/bench
 	$(BIN)/python -m benchmarks

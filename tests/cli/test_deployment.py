@@ -32,6 +32,10 @@ def pictures(folder: Path, classes: tuple[str, ...] = CLASSES, count: int = 6) -
     return folder
 
 
+# One process makes what all of them look at.
+pytestmark = pytest.mark.xdist_group("deployment")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a training run, `net`, on pictures that have moved since, and others to score."""

@@ -71,6 +71,10 @@ def timeless(value: Any) -> Any:
     return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
+# One process makes what all of them look at.
+pytestmark = pytest.mark.xdist_group("comparison")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Compared]:
     run = RunFolder.create(tmp_path_factory.mktemp("compare") / "run", "compare", CONFIG)

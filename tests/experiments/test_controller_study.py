@@ -74,6 +74,10 @@ def test_cells_that_keep_some_edges():
     assert WORTH not in {row.measure for row in seen.correlations}
 
 
+# One process makes what all of them look at.
+pytestmark = pytest.mark.xdist_group("controller_study")
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
     path = toys.write_csv(tmp_path_factory.mktemp("study") / "table.csv.gz")

@@ -67,6 +67,10 @@ def run(script: str) -> str:
     return done.stdout
 
 
+# One process makes what all of them look at.
+pytestmark = pytest.mark.xdist_group("compiled")
+
+
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(run(SCRIPT))

@@ -28,6 +28,10 @@ from tests.reports.fake_run import RUN, played_off, searched, trained, write_fak
 pytest.importorskip("matplotlib")
 
 
+# One process makes what all of them look at.
+pytestmark = pytest.mark.xdist_group("report")
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "compare"
