@@ -37,6 +37,7 @@ class Contents:
     genotypes, derivations, play_offs: by name; a run with one genotype has it under the name of its folder.
     searched: the space; used: which of its cell types the supernet has, if that is known.
     target_accuracy: the accuracy whose crossing is of interest.
+    searching: the rows of a search.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Contents:
     results: list[ResultTable] = field(default_factory=list)
     target_accuracy: float | None = None
     search: SearchRecord | None = None
+    searching: list[Row] = field(default_factory=list)
     collected: Table | None = None
     study: ControllerStudy | None = None
     strategies: ComparedStrategies | None = None
@@ -122,6 +124,7 @@ def read_contents(path: str | Path) -> Contents:
         raise InputError(f"run: {folder} is of the kind {run.kind!r}, of which there is no report")
     if run.kind == "search":
         contents.search = read_search(run)
+        contents.searching = run.rows("search")
     if run.kind == "adapt" and (searched := _found(run, "results", Searched)) is not None:
         contents.results = [searched_table(searched)]
     if run.kind == "train" and (trained := _found(run, "results", TrainedNetwork)) is not None:

@@ -185,3 +185,5 @@ def test_the_examples_run(path, folder, tmp_path):
     (tmp_path / "example.toml").write_text(text)
     assert run("search", "--config", tmp_path / "example.toml", "--run", tmp_path / "r") == 0
     assert read_search(RunFolder.open(tmp_path / "r")) is not None
+    if path.stem == "search_enas_sharing":
+        assert run("report", tmp_path / "r") == 0 and (tmp_path / "r/report/controller.png").is_file()
