@@ -22,6 +22,7 @@ from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.metered import Cost, Metered
 from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.parsec import Parsec, ParsecSearch
+from base_fast.strategies.pc_darts import PcDarts
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.policy_gradient import PolicyGradient
 from base_fast.strategies.projection import ProjectedSearch, Projection
@@ -50,6 +51,7 @@ __all__ = [
     "OneShot",
     "Parsec",
     "ParsecSearch",
+    "PcDarts",
     "Perturbation",
     "PolicyGradient",
     "ProjectedSearch",

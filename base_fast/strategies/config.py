@@ -19,6 +19,7 @@ from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.parsec import Parsec
+from base_fast.strategies.pc_darts import PcDarts
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing
 from base_fast.strategies.reinforce import Reinforce
@@ -45,6 +46,7 @@ class StrategiesConfig(AskTellConfig):
     enas_sharing: EnasSharing = EnasSharing()
     base: Base = Base()
     darts: Darts = Darts()
+    pc_darts: PcDarts = PcDarts()
     parsec: Parsec = Parsec()
 
 
@@ -61,6 +63,7 @@ class SearchConfig(StrategiesConfig):
         "enas_sharing",
         "base",
         "darts",
+        "pc_darts",
         "parsec",
     ] = "random"
     """random, evolution, reinforce, enas: ask for genotypes and see values (any objective). The others train a

@@ -85,8 +85,7 @@ class GradientStrategy(OneShot):
     """What a gradient-based one-shot search says; `GradientSearch` does the rest.
 
     The architecture's variables are a tuple of tensors on the CPU; the first are the edges' logits (T, E, L) unless
-    `logits` says otherwise. They are moved along gradients by `architecture`, after `warm_up` steps of the weights
-    alone.
+    `logits` says otherwise. They are moved along gradients by `architecture`, after a `warm_up` of the weights alone.
     """
 
     training: SharedTrainingConfig = SharedTrainingConfig()
@@ -94,8 +93,8 @@ class GradientStrategy(OneShot):
     """How the architecture's variables move."""
     decay: float = 1e-3
     """L2 penalty on the architecture's variables."""
-    warm_up: int = 0
-    """First steps, in which the weights alone move."""
+    warm_up: float = 0.0
+    """Share of the steps, the first ones, in which the weights alone move."""
     evaluate_every: int = 500
     """Steps between measurements on validation images, and of the skip connections of the cell derived then."""
     images: int | None = 1000
@@ -118,10 +117,10 @@ class GradientStrategy(OneShot):
 
     def __post_init__(self) -> None:
         whole_numbers(self)
-        if not 0 <= self.warm_up < self.training.steps:
+        if not 0.0 <= self.warm_up < 1.0:
             raise InputError(
-                f"warm_up: got {self.warm_up}, expected fewer than the {self.training.steps} steps of training, "
-                "as the architecture does not move before"
+                f"warm_up: got {self.warm_up!r}, expected a share of the steps in [0, 1): the architecture does not "
+                "move before"
             )
         for name in ("evaluate_every", "images"):
             value = getattr(self, name)
@@ -138,6 +137,12 @@ class GradientStrategy(OneShot):
         for name in ("perturbation", "auxiliary_skip", "projection"):
             if self.hard and getattr(self, name) is not None:
                 raise InputError(f"{name}: it changes mixtures, and this search runs one primitive on each edge")
+
+    @property
+    def warm_up_steps(self) -> int:
+        """The first steps, in which the weights alone move."""
+        # A share that was written for a whole number of steps gives that number.
+        return math.floor(self.warm_up * self.training.steps + 1e-6)
 
     def initial(self, space: Space, logits: Tensor, key: Tensor) -> Tensors:
         """The variables at the start, from the logits (T, E, L) of a prior, which are zero for a fresh one."""
@@ -181,7 +186,11 @@ class GradientStrategy(OneShot):
         return "darts" if self.skip_limit is None else SkipLimit(self.skip_limit)
 
     def on(self, posterior: Posterior, task: Task, seed: int) -> GradientSearch | ProjectedSearch:
-        supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
+        whole = Supernet.for_posterior(posterior)
+        expected = self.supernet(whole.config)
+        if expected != whole.config:
+            raise InputError(f"posterior: got one of {whole.config}, expected {expected}, as this search needs it")
+        supernet, prior = for_task(whole, Variables.of(posterior), "own", task.num_classes)
         search = GradientSearch(self, supernet, prior.mu, task, key(seed), prior.alpha)
         return search if self.projection is None else ProjectedSearch(search, self.projection, fold_in(key(seed), 4))
 
@@ -249,7 +258,7 @@ class GradientSearch:
 
     def step(self, state: GradientState, clock: Clock) -> Step[GradientState]:
         settings, number = self.settings, state.step
-        learning, single = number >= settings.warm_up, settings.learns_from == "train"
+        learning, single = number >= settings.warm_up_steps, settings.learns_from == "train"
         row: dict[str, float] = {}
         if learning and not single:
             variables = _leaves(state.variables)
@@ -310,7 +319,7 @@ class GradientSearch:
             state.history,
             {
                 "training steps": float(state.step),
-                "architecture steps": float(max(state.step - self.settings.warm_up, 0)),
+                "architecture steps": float(max(state.step - self.settings.warm_up_steps, 0)),
                 "images": float(images * len(state.history)),
             },
             notes=self.settings.monitor.notes(state.history),

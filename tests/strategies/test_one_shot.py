@@ -100,7 +100,7 @@ def test_a_single_level_moves_both_along_one_loss():
 
 
 def test_the_weights_warm_up_alone():
-    one = process(replace(SETTINGS, warm_up=2))
+    one = process(replace(SETTINGS, warm_up=1 / 3))
     state, rows = run(one, 3)
     warm, _ = run(one, 2)
     assert torch.equal(warm.variables[0], one.start(Clock()).state.variables[0])
@@ -181,8 +181,8 @@ def test_noise_is_of_the_step_and_of_what_moves():
 
 def test_what_goes_wrong_is_said():
     for wrong, says in (
-        ({"warm_up": 6}, "warm_up: got 6, expected fewer than the 6 steps"),
-        ({"warm_up": -1}, "warm_up: got -1"),
+        ({"warm_up": 1.0}, "warm_up: got 1.0, expected a share of the steps"),
+        ({"warm_up": -0.1}, "warm_up: got -0.1"),
         ({"evaluate_every": 0}, "evaluate_every: got 0"),
         ({"images": 0}, "images: got 0"),
         ({"decay": -1.0}, "decay: got -1.0"),
