@@ -133,11 +133,12 @@ class ProjectedSearch:
         return Step(ProjectedState(searched, projected), step.row, shown=step.shown)
 
     def z(self, state: ProjectedState) -> Tensor:
-        """(T, E, L), on the CPU: decided edges run one primitive or none, the others what the search mixes."""
+        """(T, E, L), on the CPU: decided edges run one primitive or none, with the weight that the edge has (1 but for
+        PC-DARTS), the others what the search mixes."""
         z = self.search.settings.mean(self.space, state.searched.variables).detach().clone()
         if state.projected is not None:
             chosen = state.projected.chosen
-            fixed = F.one_hot(chosen.clamp(min=0), z.shape[-1]).to(z) * (chosen >= 0).unsqueeze(-1)
+            fixed = F.one_hot(chosen.clamp(min=0), z.shape[-1]).to(z) * ((chosen >= 0) * z.sum(dim=-1)).unsqueeze(-1)
             z = torch.where((chosen == OPEN).unsqueeze(-1), z, fixed)
         return z
 

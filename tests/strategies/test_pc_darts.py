@@ -16,6 +16,7 @@ from base_fast.runs import Clock
 from base_fast.space import DARTS, NAS_BENCH_201
 from base_fast.strategies import Darts, PcDarts, SearchConfig, SearchSettings, SharedTrainingConfig, open_search, search
 from base_fast.strategies.config import ObjectiveConfig
+from base_fast.strategies.projection import ProjectedSearch, Projection
 from base_fast.supernet import SupernetConfig
 from tests.meta import toys
 
@@ -106,6 +107,22 @@ def test_a_search() -> None:
         again = one.step(again, Clock()).state
     assert torch.equal(again.theta, state.theta)
     assert all(torch.equal(a, b) for a, b in zip(again.variables, state.variables, strict=True))
+
+
+def test_an_edge_that_is_decided_keeps_its_weight() -> None:
+    settings = replace(SETTINGS, projection=Projection(tuning=0, images=9))
+    one = settings.on(toys.prior(supernet()), TASK, 0)
+    assert isinstance(one, ProjectedSearch)
+    state = one.start(Clock()).state
+    for _ in range(one.total):
+        state = one.step(state, Clock()).state
+    assert state.projected is not None
+    z, chosen = one.z(state), state.projected.chosen
+    mixed = settings.mean(SPACE, state.searched.variables)
+    kept = (chosen >= 0).to(z)
+    assert kept.sum() == 8  # two edges of each of two nodes, in both cell types
+    assert torch.equal(z.sum(-1), kept * mixed.sum(-1))
+    one.result(state).genotype.validate(SPACE)
 
 
 def test_one_part_without_weights_of_edges_is_darts_to_the_bit() -> None:
