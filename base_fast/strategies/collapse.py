@@ -8,6 +8,13 @@ from typing import Any
 
 from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
+from base_fast.space import Genotype
+from base_fast.space.skip_limit import SKIP
+
+
+def skip_connections(genotype: Genotype) -> int:
+    """How many edges of the normal cell are skip connections."""
+    return sum(primitive == SKIP for primitive, _ in genotype.normal)
 
 
 @dataclass(frozen=True)

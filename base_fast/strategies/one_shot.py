@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -34,7 +34,7 @@ from base_fast.space import Genotype, SkipLimit, Space
 from base_fast.space import derive as derive_genotype
 from base_fast.space.derivation import Rule
 from base_fast.strategies.auxiliary_skip import AuxiliarySkip
-from base_fast.strategies.collapse import SkipMonitor
+from base_fast.strategies.collapse import SkipMonitor, skip_connections
 from base_fast.strategies.packing import pack, unpack
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.projection import ProjectedSearch, Projection
@@ -290,7 +290,7 @@ class GradientSearch:
 
     def measured(self, state: GradientState) -> dict[str, Any]:
         """A row of the history: validation accuracy (%) and loss of the mean architecture, entropy (nats) of the
-        distribution, and the cell that would be derived now with the number of its skip connections."""
+        distribution, the cell that would be derived now, and the skip connections it would have without a limit."""
         settings, space = self.settings, self.supernet.space
         accuracy, loss = path_scores(
             self.supernet,
@@ -306,7 +306,7 @@ class GradientSearch:
             "step": state.step,
             "values": {"accuracy": 100.0 * accuracy, "loss": loss},
             "entropy": self._distribution(state).entropy().item(),
-            "skips": skip_connections(genotype),
+            "skips": skip_connections(replace(settings, skip_limit=None).genotype(space, state.variables)),
             "derived": genotype.compact(),
         }
 
@@ -376,11 +376,6 @@ class GradientSearch:
     def _distribution(self, state: GradientState) -> IndependentEdges:
         space = self.supernet.space
         return IndependentEdges(space, self.settings.logits(space, state.variables))
-
-
-def skip_connections(genotype: Genotype) -> int:
-    """How many edges of the normal cell are skip connections: as they take over, a one-shot search collapses."""
-    return sum(primitive == "skip_connect" for primitive, _ in genotype.normal)
 
 
 def _leaves(variables: Tensors) -> Tensors:

@@ -16,8 +16,9 @@ from base_fast.objectives.shared_training import SharedTraining
 from base_fast.objectives.shared_weights import path_scores
 from base_fast.random import fold_in, generator
 from base_fast.runs import Clock, Step
-from base_fast.space import Genotype, Space, skip_edges
+from base_fast.space import Genotype, Space
 from base_fast.space.derivation import read, readable
+from base_fast.strategies.collapse import skip_connections
 from base_fast.strategies.packing import pack, unpack
 from base_fast.strategies.strategy import Result
 
@@ -226,7 +227,7 @@ class ProjectedSearch:
         return {
             "step": state.searched.step + (0 if state.projected is None else state.projected.step),
             "values": {"accuracy": 100.0 * accuracy, "loss": loss},
-            "skips": len(skip_edges(genotype, self.space)),
+            "skips": skip_connections(genotype),
             "derived": genotype.compact(),
         }
 

@@ -18,7 +18,7 @@ from base_fast.random import fold_in, key
 from base_fast.runs import Clock, RunFolder
 from base_fast.space import NAS_BENCH_201, Genotype, derive
 from base_fast.strategies import Darts, GradientSearch, SharedTrainingConfig, search
-from base_fast.strategies.one_shot import skip_connections
+from base_fast.strategies.collapse import skip_connections
 from tests.meta import toys
 
 TASK = toys.task(key(0), train=24, valid=12)
