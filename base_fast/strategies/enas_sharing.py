@@ -47,7 +47,10 @@ class EnasSharing(OneShot):
     policy: PolicyGradient = PolicyGradient(lr=0.001, aggregate=20)
     """The controller, and how it learns; the reward is a share, from 0 to 1."""
     phases: int = 250
-    """How often the controller's turn comes: the steps of the weights are divided evenly."""
+    """Into how many parts the steps of the weights are cut, evenly; the controller's turn comes after each."""
+    warmup: int = 0
+    """Phases before its first turn, in which its children are all but uniform: weights that are cold favour skip
+    connections, and a controller that believes them early draws nothing else."""
     updates: int = 50
     """Updates of the controller in each of its turns, on `policy.aggregate` children each."""
     reward_images: int = 128
@@ -65,6 +68,12 @@ class EnasSharing(OneShot):
             raise InputError(
                 f"phases, training.steps: got {self.phases}, {self.training.steps}, expected 1 ≤ the first ≤ both"
             )
+        if not 0 <= self.warmup < self.phases:
+            raise InputError(f"warmup, phases: got {self.warmup}, {self.phases}, expected 0 ≤ the first < the second")
+
+    def turns(self, trained: int) -> int:
+        """Turns of the controller that are due after so many steps of the weights."""
+        return max(trained * self.phases // self.training.steps - self.warmup, 0)
 
     def on(self, posterior: Posterior, task: Task, seed: int) -> EnasSharingSearch:
         supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
@@ -114,7 +123,8 @@ class EnasSharingSearch:
         self.validation = SharedTraining(supernet, task.valid, rewarding, fold_in(key, 1))
         self._child_key, self._update_key, self._candidate_key = (fold_in(key, i) for i in (2, 3, 4))
         self._policy = settings.policy.start(self.space, fold_in(key, 5))
-        self.total = settings.training.steps + settings.phases * settings.updates + settings.candidates
+        self.total = settings.training.steps + settings.candidates
+        self.total += settings.turns(settings.training.steps) * settings.updates
 
     def start(self, clock: Clock) -> Step[EnasSharingState]:
         none = torch.empty(0, dtype=torch.float64, device="cpu")
@@ -122,8 +132,7 @@ class EnasSharingSearch:
 
     def step(self, state: EnasSharingState, clock: Clock) -> Step[EnasSharingState]:
         settings = self.settings
-        phases = state.trained * settings.phases // settings.training.steps
-        if state.updated < phases * settings.updates:
+        if state.updated < settings.turns(state.trained) * settings.updates:
             return self._update(state)
         if state.trained < settings.training.steps:
             return self._train(state)
@@ -147,10 +156,10 @@ class EnasSharingSearch:
         return pack(state)
 
     def unpack(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> EnasSharingState:
-        state = unpack(self.start(Clock()).state, tensors, header)
-        # Vectors of any length unpack; that of another space's controller is refused here.
-        self._controller(state)
-        return state
+        # First, and in words: a vector of weights unpacks whatever its length is.
+        if "policy.weights" in tensors:
+            self.settings.policy.distribution(self.space, tensors["policy.weights"])
+        return unpack(self.start(Clock()).state, tensors, header)
 
     def _train(self, state: EnasSharingState) -> Step[EnasSharingState]:
         child = self._controller(state).sample(fold_in(self._child_key, state.trained), 1)[0]

@@ -57,6 +57,18 @@ def test_the_controllers_turn_comes_after_each_phase(ran):
     assert all(0.0 <= row["reward"] <= 1.0 and row["entropy"] < 9.7 for row in rows if "reward" in row)
 
 
+def test_the_weights_may_be_warm_before_its_first_turn():
+    one = process(replace(SETTINGS, warmup=1))
+    state = one.start(Clock()).state
+    due = [SETTINGS.turns(trained) for trained in range(8)]
+    assert due == [0, 0, 0, 1, 1, 2, 2, 3]
+    assert [one.settings.turns(trained) for trained in range(8)] == [0, 0, 0, 0, 0, 1, 1, 2]
+    for _ in range(one.total):
+        assert state.updated <= 2 * one.settings.turns(state.trained)
+        state = one.step(state, Clock()).state
+    assert (state.trained, state.updated, len(state.scores)) == (7, 4, 4)
+
+
 def test_the_weights_step_on_the_controllers_child(ran):
     one, states, _ = ran
     at = next(i for i, state in enumerate(states) if state.trained == 4)
@@ -144,7 +156,7 @@ def test_a_space_whose_nodes_keep_two_edges():
 
 
 def test_what_goes_wrong_is_said(tmp_path):
-    for wrong in ({"phases": 0}, {"phases": 8}, {"updates": 0}, {"candidates": 0}, {"reward_images": 0}):
+    for wrong in ({"phases": 0}, {"phases": 8}, {"warmup": 3}, {"updates": 0}, {"candidates": 0}, {"reward_images": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             replace(SETTINGS, **wrong)
     with pytest.raises(InputError, match="not finished"):
