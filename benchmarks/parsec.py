@@ -2,8 +2,9 @@
 
     python -m benchmarks.parsec
 
-Memory is the largest resident size of a fresh process during two steps of a NAS-Bench-201 supernet, less what it held
-before them. Children have a convolution on every edge, 3×3 or 1×1, so that one is about as large as another.
+Memory is that of a step of a NAS-Bench-201 supernet, in fresh processes: what goes through PyTorch's allocator, which
+is exact; and the largest resident size less that before the first step, the median of several processes that all train
+as many children. Children have a convolution on every edge, 3×3 or 1×1, so that one is about as large as another.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 import tyro
@@ -26,11 +28,13 @@ from base_fast.strategies import Parsec, ParsecSearch
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split, Task
 from benchmarks.listed import Listed
+from benchmarks.memory import extra_bytes
 from benchmarks.process_memory import largest_resident
 
 ONE, MIXTURE = "one child", "mixture of all primitives"
 PARSEC = {f"PARSEC, K = {k}": k for k in (4, 16)}
-STEPS, CLASSES, LAYERS, REDUCTIONS = 2, 10, 5, (1, 3)
+STEPS = {ONE: 32, MIXTURE: 4} | {name: 32 // k for name, k in PARSEC.items()}
+CLASSES, LAYERS, REDUCTIONS = 10, 5, (1, 3)
 CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
 CERTAIN = 60.0
 """Logits of what is drawn, over those of what is not."""
@@ -46,6 +50,8 @@ class Sizes:
     """Channels of the first cell."""
     pixels: int = 32
     """Height and width."""
+    processes: int = 3
+    """Processes of which the median is taken."""
     estimates: int = 200_000
     """Estimates of which the mean is taken."""
 
@@ -77,25 +83,30 @@ def step(name: str, sizes: Sizes) -> Callable[[int], object]:
     return lambda number: shared.step(prior.mu, momentum, path, number)
 
 
-def peak(name: str, sizes: Sizes) -> int:
-    """Bytes that a contender's steps take in this process, which should be a fresh one."""
+def peaks(name: str, sizes: Sizes) -> tuple[int, int]:
+    """Bytes resident and bytes allocated that a contender's steps take in this process, which should be a fresh one."""
     take = step(name, sizes)
     before = largest_resident()
-    for number in range(STEPS):
+    for number in range(STEPS[name]):
         take(number)
-    return largest_resident() - before
+    return largest_resident() - before, extra_bytes(lambda: take(0))
 
 
 def memory(sizes: Sizes) -> ResultTable:
-    """The peaks of all contenders, each in a process of its own."""
+    """The peaks of all contenders, each in processes of its own."""
     measured = {}
-    for name in (ONE, *PARSEC, MIXTURE):
-        code = f"from benchmarks.parsec import *; torch.set_num_threads(1); print(peak({name!r}, {sizes!r}))"
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        measured[name] = int(done.stdout.split()[-1])
-    rows = tuple((name, found / 2**20, found / measured[ONE]) for name, found in measured.items())
+    for name in STEPS:
+        code = f"from benchmarks.parsec import *; torch.set_num_threads(1); print(*peaks({name!r}, {sizes!r}))"
+        found = []
+        for _ in range(sizes.processes):
+            done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+            found.append([int(word) / 2**20 for word in done.stdout.split()[-2:]])
+        measured[name] = tuple(median(column) for column in zip(*found, strict=True))
+    one = measured[ONE]
+    rows = tuple((name, x, x / one[0], y, y / one[1]) for name, (x, y) in measured.items())
     title = f"Peak memory of a step: batch {sizes.batch}, {sizes.channels} channels, {sizes.pixels} pixels"
-    return ResultTable(title, ("step", "MiB", "of one child"), rows)
+    columns = ("step", "resident (MiB)", "of one child", "allocated (MiB)", "of one child's")
+    return ResultTable(title, columns, rows)
 
 
 def bias(sizes: Sizes) -> ResultTable:

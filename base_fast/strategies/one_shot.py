@@ -39,6 +39,7 @@ from base_fast.strategies.packing import pack, unpack
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.projection import ProjectedSearch, Projection
 from base_fast.strategies.strategy import OneShot, Result
+from base_fast.strategies.transfer import point_posterior
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task
 
@@ -191,7 +192,7 @@ class GradientStrategy(OneShot):
         if expected != whole.config:
             raise InputError(f"posterior: got one of {whole.config}, expected {expected}, as this search needs it")
         supernet, prior = for_task(whole, Variables.of(posterior), "own", task.num_classes)
-        search = GradientSearch(self, supernet, prior.mu, task, key(seed), prior.alpha)
+        search = GradientSearch(self, supernet, prior.mu, task, key(seed), prior.alpha, posterior.lineage)
         return search if self.projection is None else ProjectedSearch(search, self.projection, fold_in(key(seed), 4))
 
 
@@ -220,6 +221,7 @@ class GradientSearch:
             variables unless there is a single level.
         key: of everything random.
         logits: (T, E, L) of the prior; all equal if not given.
+        lineage: of the posterior to start from.
 
     Raises:
         InputError: the supernet has no cell to search.
@@ -236,11 +238,13 @@ class GradientSearch:
         task: Task,
         key: Tensor,
         logits: Tensor | None = None,
+        lineage: tuple[dict[str, Any], ...] = (),
     ) -> None:
         if not supernet.used_cell_types:
             layers = supernet.config.layers
             raise InputError(f"layers: got {layers}, all of them reductions, expected enough for a cell to search")
         self.settings, self.supernet, self.theta, self.task = settings, supernet, theta, task
+        self.lineage = lineage
         self.training = SharedTraining(supernet, task.train, settings.training, fold_in(key, 0))
         self.valid = SharedTraining(supernet, task.valid, settings.training, fold_in(key, 1))
         self._start_key, self._noise_key = fold_in(key, 2), fold_in(key, 3)
@@ -312,8 +316,9 @@ class GradientSearch:
 
     def result(self, state: GradientState) -> Result:
         images = min(self.settings.images or len(self.task.valid), len(self.task.valid))
+        distribution = self._distribution(state)
         return Result(
-            self._distribution(state),
+            distribution,
             self.settings.genotype(self.supernet.space, state.variables),
             SharedWeights.quantities,
             state.history,
@@ -322,6 +327,9 @@ class GradientSearch:
                 "architecture steps": float(max(state.step - self.settings.warm_up_steps, 0)),
                 "images": float(images * len(state.history)),
             },
+            posterior=point_posterior(
+                self.supernet, state.theta, distribution.logits, self.settings, self.task, state.step, self.lineage
+            ),
             notes=self.settings.monitor.notes(state.history),
         )
 

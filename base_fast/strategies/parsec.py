@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -222,14 +222,10 @@ class ParsecSearch:
             SharedWeights.quantities,
             state.history,
             {"training steps": float(state.trained), "images": float(state.images)},
-            self.posterior_at(state),
+            point_posterior(
+                self.supernet, state.theta, state.logits, self.settings, self.task, state.step, self.lineage
+            ),
         )
-
-    def posterior_at(self, state: ParsecState) -> Posterior:
-        """Weights and π as a posterior, with the task's head."""
-        event = {"event": "search", "strategy": "parsec", "task": self.task.name, "steps": state.step}
-        config = {"config": asdict(self.settings)}
-        return point_posterior(self.supernet, state.theta, state.logits, self.lineage, event | config)
 
     def pack(self, state: ParsecState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return pack(state)

@@ -9,14 +9,22 @@ from torch import Tensor
 from base_fast.posterior import Posterior
 from base_fast.random import key
 from base_fast.runs import to_dict
+from base_fast.strategies.strategy import OneShot
 from base_fast.supernet import Supernet
+from base_fast.tasks import Task
 
 SIGMA_SCALE = 0.01
 """σ of trained weights, in standard deviations of untrained ones; a fresh prior has 0.1."""
 
 
 def point_posterior(
-    supernet: Supernet, theta: Tensor, logits: Tensor, lineage: tuple[dict[str, Any], ...], event: dict[str, Any]
+    supernet: Supernet,
+    theta: Tensor,
+    logits: Tensor,
+    settings: OneShot,
+    task: Task,
+    steps: int,
+    lineage: tuple[dict[str, Any], ...] = (),
 ) -> Posterior:
     """Weights that were trained as a point, and logits of edges, as a posterior: μ = θ, α = logits.
 
@@ -27,10 +35,13 @@ def point_posterior(
         supernet: with the task's head.
         theta: (P,).
         logits: (T, E, L).
-        lineage: of what the search started from.
-        event: what is added to it.
+        settings: of the search that trained them.
+        task: on which.
+        steps: of the weights, that were taken.
+        lineage: of the posterior that the search started from.
     """
     rho = supernet.prior(key(0).to(theta.device), sigma_scale=SIGMA_SCALE, dtype=theta.dtype).rho
+    event = {"event": "search", "strategy": type(settings).__name__, "task": task.name, "steps": steps}
     return Posterior(
         theta.detach(),
         rho,
@@ -38,5 +49,5 @@ def point_posterior(
         supernet.layout,
         supernet.space,
         to_dict(supernet.config),
-        (*lineage, event),
+        (*lineage, event | {"config": to_dict(settings)}),
     )

@@ -132,6 +132,17 @@ def test_what_it_leaves_is_what_it_measured():
     assert result.spent == {"training steps": 6.0, "architecture steps": 6.0, "images": 18.0}
 
 
+def test_it_leaves_a_posterior(tmp_path):
+    one = process()
+    state, _ = run(one, 2)
+    left = one.result(state).posterior
+    assert left is not None
+    left.save(tmp_path / "p")
+    read = Posterior.load(tmp_path / "p")
+    assert torch.equal(read.mu, state.theta) and torch.equal(read.alpha, state.variables[0])
+    assert read.lineage[-1]["strategy"] == "Darts" and read.lineage[-1]["steps"] == 2
+
+
 def test_skip_connections_are_counted_in_the_normal_cell():
     cell = "|skip_connect~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|nor_conv_3x3~1|skip_connect~2|"
     assert skip_connections(Genotype.parse(cell)) == 3

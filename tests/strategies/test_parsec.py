@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -21,6 +22,9 @@ from base_fast.space import NAS_BENCH_201, decode, kept
 from base_fast.strategies import BaseSearch, Parsec, ParsecSearch, SharedTrainingConfig, search, write_search
 from base_fast.strategies.likelihood_weights import likelihood_weights
 from base_fast.strategies.parsec import Children
+from benchmarks.memory import extra_bytes
+from benchmarks.parsec import MIXTURE, ONE, PARSEC, Sizes
+from benchmarks.parsec import step as benchmark_step
 from tests.meta import toys
 
 TASK = toys.task(key(0), train=24, valid=12)
@@ -169,7 +173,7 @@ def test_base_goes_on_from_what_it_leaves(ran, tmp_path):
         write_search(run, "parsec", one.result(states[-1]))
         left = Posterior.load(run.path / "posterior.safetensors")
     assert torch.equal(left.mu, states[-1].theta) and torch.equal(left.alpha, states[-1].logits.float())
-    assert left.lineage[-1]["strategy"] == "parsec" and left.lineage[-1]["steps"] == 6
+    assert left.lineage[-1]["strategy"] == "Parsec" and left.lineage[-1]["steps"] == 6
     # Drawn weights compute what the trained ones do.
     drawn = left.mu + left.sigma * torch.randn(left.mu.shape, generator=torch.Generator().manual_seed(0))
     scores = [
@@ -195,6 +199,13 @@ def test_it_goes_on_from_what_base_leaves():
         assert torch.equal(start.theta[body], left.mu[body])
     events = [event["event"] for event in search(one).posterior.lineage]
     assert events == ["adapt", "search"]
+
+
+def test_memory_is_that_of_one_child():
+    """What PyTorch allocates: 1.04 of one child here, whatever K is, and 3.1 for a mixture of all primitives."""
+    sizes = Sizes(batch=32, channels=4, pixels=16)
+    one, few, many, mixture = (extra_bytes(partial(benchmark_step(name, sizes), 0)) for name in (ONE, *PARSEC, MIXTURE))
+    assert many == pytest.approx(few, rel=0.01) and many <= 1.1 * one and mixture > 2 * one
 
 
 def test_what_goes_wrong_is_said():
