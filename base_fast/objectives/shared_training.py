@@ -37,6 +37,8 @@ class SharedTrainingConfig:
     """Learning rate at its end."""
     momentum: float = 0.9
     """Heavy-ball momentum."""
+    nesterov: bool = False
+    """Whether a step looks ahead along its momentum (Nesterov)."""
     weight_decay: float = 3e-4
     """L2 penalty on all weights."""
     clip: float = 5.0
@@ -58,6 +60,10 @@ class SharedTrainingConfig:
     def lr_at(self, step: int) -> float:
         """Learning rate of step 0 ≤ `step` < `steps`."""
         return self.lr_min + (self.lr - self.lr_min) * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+    def response_at(self, step: int) -> float:
+        """How far step `step` moves the weights against a unit of its gradient, where it is not clipped."""
+        return self.lr_at(step) * (1.0 + self.momentum if self.nesterov else 1.0)
 
 
 class WeightsStep(NamedTuple):
@@ -132,5 +138,7 @@ class SharedTraining:
             raise Diverged(f"gradient norm is {norm}; a smaller lr or stronger clipping (clip) may help")
         if config.clip > 0.0 and norm > config.clip:
             gradient = gradient * (config.clip / norm)
-        momentum = config.momentum * momentum + gradient + config.weight_decay * theta
-        return theta - config.lr_at(step) * momentum, momentum
+        gradient = gradient + config.weight_decay * theta
+        momentum = config.momentum * momentum + gradient
+        along = gradient + config.momentum * momentum if config.nesterov else momentum
+        return theta - config.lr_at(step) * along, momentum

@@ -15,10 +15,12 @@ from base_fast.strategies.config import (
     open_search,
     search_task,
 )
-from base_fast.strategies.darts import Darts
+from base_fast.strategies.darts import Darts, DartsSecondOrder
+from base_fast.strategies.drnas import DrNas
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
 from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.gdas import Gdas
 from base_fast.strategies.metered import Cost, Metered
 from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.parsec import Parsec, ParsecSearch
@@ -30,6 +32,7 @@ from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
 from base_fast.strategies.record import SearchRecord, read_cost, read_search, write_search
 from base_fast.strategies.reinforce import Reinforce
+from base_fast.strategies.snas import Snas
 from base_fast.strategies.strategy import AskTell, OneShot, Result, Strategy, search
 
 __all__ = [
@@ -41,10 +44,13 @@ __all__ = [
     "BaseSearch",
     "Cost",
     "Darts",
+    "DartsSecondOrder",
+    "DrNas",
     "Enas",
     "EnasSharing",
     "EnasSharingSearch",
     "Evolution",
+    "Gdas",
     "GradientSearch",
     "GradientStrategy",
     "Metered",
@@ -67,6 +73,7 @@ __all__ = [
     "SharedTraining",
     "SharedTrainingConfig",
     "SkipMonitor",
+    "Snas",
     "StrategiesConfig",
     "Strategy",
     "open_search",

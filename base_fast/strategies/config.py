@@ -14,15 +14,18 @@ from base_fast.random import fold_in, key
 from base_fast.space import Space, get_any
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base
-from base_fast.strategies.darts import Darts
+from base_fast.strategies.darts import Darts, DartsSecondOrder
+from base_fast.strategies.drnas import DrNas
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
+from base_fast.strategies.gdas import Gdas
 from base_fast.strategies.parsec import Parsec
 from base_fast.strategies.pc_darts import PcDarts
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing
 from base_fast.strategies.reinforce import Reinforce
+from base_fast.strategies.snas import Snas
 from base_fast.strategies.strategy import AskTell, OneShot, Strategy
 from base_fast.supernet import Supernet, SupernetConfig
 from base_fast.tasks import TargetConfig, Task, open_target
@@ -47,6 +50,10 @@ class StrategiesConfig(AskTellConfig):
     base: Base = Base()
     darts: Darts = Darts()
     pc_darts: PcDarts = PcDarts()
+    darts_second_order: DartsSecondOrder = DartsSecondOrder()
+    snas: Snas = Snas()
+    gdas: Gdas = Gdas()
+    drnas: DrNas = DrNas()
     parsec: Parsec = Parsec()
 
 
@@ -64,6 +71,10 @@ class SearchConfig(StrategiesConfig):
         "base",
         "darts",
         "pc_darts",
+        "darts_second_order",
+        "snas",
+        "gdas",
+        "drnas",
         "parsec",
     ] = "random"
     """random, evolution, reinforce, enas: ask for genotypes and see values (any objective). The others train a
