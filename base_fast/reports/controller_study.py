@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from base_fast.experiments.controller_study import BUFFER, PLAIN, SAVED, UNTRAINED, ControllerStudy
+from base_fast.experiments.controller_study import BUFFER, PLAIN, SAVED, UNTRAINED, ControllerStudy, Examined
 from base_fast.experiments.hidden_states import FAR, NOISES, Correlated
 from base_fast.reports.style import INK, MUTED, new_figure, reference_line, styled
 from base_fast.reports.tables import ResultTable, Value
@@ -27,30 +27,31 @@ def study_tables(study: ControllerStudy) -> list[ResultTable]:
 
 def _summary(study: ControllerStudy) -> ResultTable:
     value = f"{study.reward.name} ({study.reward.unit})" if study.reward.unit else study.reward.name
-    rows = []
-    for group, found in study.groups().items():
-        rows.append(
-            (
-                group,
-                len(found),
-                spread(one.entropy for one in found),
-                spread(one.reward for one in found),
-                spread(one.best for one in found),
-                *(spread(one.uniform.far(noise)[0] for one in found) for noise in NOISES),
-                spread(one.uniform.far(NOISES[0])[1] for one in found),
-                spread(one.uniform.rho("euclidean", EDITS).rho for one in found),
-                spread(one.uniform.explained[0].states for one in found),
-            )
-        )
-    names = ("", "seeds", "entropy (nats)", f"mean {value}", "best seen")
-    probes = (*(f"{FAR}+ back, noise {noise:g}" for noise in NOISES), "chance")
+    stands_out, at_all = NOISES
+    lines: dict[str, Callable[[Examined], float | None]] = {
+        "entropy (nats)": lambda one: one.entropy,
+        f"mean {value}": lambda one: one.reward,
+        f"best {value} seen": lambda one: one.best,
+        f"probes, {FAR}+ back": lambda one: one.uniform.far(stands_out)[0],
+        f"probes, {FAR}+ back, noise {at_all:g}": lambda one: one.uniform.far(at_all)[0],
+        "chance": lambda one: one.uniform.far(stands_out)[1],
+        f"probes, {FAR}+ back, own genotypes": lambda one: one.policy.far(stands_out)[0],
+        "chance, own genotypes": lambda one: one.policy.far(stands_out)[1],
+        "rho, edit distance": lambda one: one.uniform.rho("euclidean", EDITS).rho,
+        "rho, edit distance, own genotypes": lambda one: one.policy.rho("euclidean", EDITS).rho,
+        "R² of the value": lambda one: one.uniform.explained[0].states,
+        "R of completions": lambda one: fmean(row.r for row in one.completed),
+    }
+    groups = study.groups()
+    rows = [(name, *(spread(map(look, found)) for found in groups.values())) for name, look in lines.items()]
     notes = (
         f"{study.queries} queries a search; memory.weight {study.weight:g} in {BUFFER!r}. Mean (least to most) over "
-        f"seeds. {FAR}+ back: held-out accuracy of linear probes of the choices {FAR} and more decisions back. rho: "
-        "Spearman's, of the Euclidean distance of last states with the edit distance of genotypes. R²: of a genotype's "
-        "value, from the last state. All on uniformly drawn genotypes, the same for all controllers.",
+        f"{', '.join(f'{len(found)} {group}' for group, found in groups.items())}. Probes: held-out accuracy of linear "
+        f"probes of the choices {FAR} and more decisions back, that see through noise of {stands_out:g} of the states' "
+        "spread unless another is given. rho: Spearman's, of the Euclidean distance of last states. R²: from the last "
+        "state. R: ANOSIM's, mean over steps. On uniformly drawn genotypes, the same for all, or on the policy's own.",
     )
-    return ResultTable("Controllers", (*names, *probes, "rho", "R²"), tuple(rows), notes)
+    return ResultTable("Controllers", ("", *groups), tuple(rows), notes)
 
 
 def _probes(study: ControllerStudy) -> ResultTable:
@@ -87,28 +88,18 @@ def _correlations(study: ControllerStudy) -> ResultTable:
 
 
 def _completions(study: ControllerStudy) -> ResultTable:
+    groups = study.groups()
     rows: list[tuple[Value, ...]] = []
-    for group, found in study.groups().items():
-        for i, one in enumerate(found[0].completed):
-            rs = [each.completed[i] for each in found]
-            significant = sum(each.p < LEVEL for each in rs)
-            rows.append(
-                (
-                    group,
-                    one.step,
-                    one.states,
-                    spread(each.r for each in rs),
-                    f"{significant} of {len(rs)}",
-                    f"{fmean(each.within for each in rs):.2f}",
-                    f"{fmean(each.between for each in rs):.2f}",
-                    spread(each.whole for each in rs),
-                )
-            )
-    columns = ("", "decided", "states", "R", f"p < {LEVEL:g}", "within", "between", "R, whole genotype")
+    for i, first in enumerate(study.controllers[0].completed):
+        each = [[one.completed[i] for one in found] for found in groups.values()]
+        r = [f"{spread(one.r for one in row)}, {sum(one.p < LEVEL for one in row)} of {len(row)}" for row in each]
+        rows.append((first.step, "what came of it", *r))
+        rows.append((first.step, "whole genotype", *(spread(one.whole for one in row) for row in each)))
+    columns = ("decided", "compared", *groups)
     notes = (
-        "Genotypes completed from the same and from different states, after so many decisions. R (ANOSIM) and the mean "
-        "numbers of decisions that differ are of what was drawn from the state; 0: it does not depend on it. The whole "
-        "genotype has the state's own choices in it.",
+        f"ANOSIM's R, mean (least to most) over seeds, and in how many p < {LEVEL:g}, of genotypes completed from the "
+        "same and from different states after so many decisions. 0: what is drawn from a state does not depend on it. "
+        "Whole genotypes have the state's own choices in them, which are alike whatever the policy does.",
     )
     return ResultTable("Completions from equal states", columns, tuple(rows), notes)
 
