@@ -39,7 +39,7 @@ from base_fast.strategies.packing import pack, unpack
 from base_fast.strategies.perturbation import Perturbation
 from base_fast.strategies.projection import ProjectedSearch, Projection
 from base_fast.strategies.strategy import OneShot, Result
-from base_fast.strategies.transfer import point_posterior
+from base_fast.strategies.transfer import check_cells, point_posterior
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task
 
@@ -240,9 +240,7 @@ class GradientSearch:
         logits: Tensor | None = None,
         lineage: tuple[dict[str, Any], ...] = (),
     ) -> None:
-        if not supernet.used_cell_types:
-            layers = supernet.config.layers
-            raise InputError(f"layers: got {layers}, all of them reductions, expected enough for a cell to search")
+        check_cells(supernet)
         self.settings, self.supernet, self.theta, self.task = settings, supernet, theta, task
         self.lineage = lineage
         self.training = SharedTraining(supernet, task.train, settings.training, fold_in(key, 0))

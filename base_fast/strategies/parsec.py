@@ -24,7 +24,7 @@ from base_fast.space import decode
 from base_fast.strategies.likelihood_weights import LikelihoodWeights, architecture_gradient, likelihood_weights
 from base_fast.strategies.packing import pack, unpack
 from base_fast.strategies.strategy import OneShot, Result
-from base_fast.strategies.transfer import point_posterior
+from base_fast.strategies.transfer import check_cells, point_posterior
 from base_fast.supernet import Supernet
 from base_fast.tasks import Task
 
@@ -141,6 +141,9 @@ class ParsecSearch:
         task: its training images move the weights, its validation images π.
         key: of everything random.
         lineage: of the posterior to start from.
+
+    Raises:
+        InputError: the supernet has no cell to search.
     """
 
     unit = "step"
@@ -156,13 +159,14 @@ class ParsecSearch:
         key: Tensor,
         lineage: tuple[dict[str, Any], ...] = (),
     ) -> None:
+        check_cells(supernet)
         self.settings, self.supernet, self.theta, self.task = settings, supernet, theta, task
         self.logits, self.lineage = settings.strength * logits.detach().cpu().double(), lineage
         self.training = SharedTraining(supernet, task.train, settings.training, fold_in(key, 0))
         self.valid = SharedTraining(supernet, task.valid, settings.training, fold_in(key, 1))
         self._child_key = fold_in(key, 2)
         self.total = settings.training.steps
-        self.warm_up = int(settings.warm_up * self.total)
+        self.warm_up = math.floor(settings.warm_up * self.total + 1e-6)
 
     def start(self, clock: Clock) -> Step[ParsecState]:
         theta = self.theta.detach()

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from base_fast.errors import InputError
 from base_fast.posterior import Posterior
 from base_fast.random import key
 from base_fast.runs import to_dict
@@ -15,6 +16,13 @@ from base_fast.tasks import Task
 
 SIGMA_SCALE = 0.01
 """σ of trained weights, in standard deviations of untrained ones; a fresh prior has 0.1."""
+
+
+def check_cells(supernet: Supernet) -> None:
+    """Raises InputError where the supernet has no cell, so that no architecture makes a difference."""
+    if not supernet.used_cell_types:
+        layers = supernet.config.layers
+        raise InputError(f"layers: got {layers}, all of them reductions, expected enough for a cell to search")
 
 
 def point_posterior(

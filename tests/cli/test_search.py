@@ -87,7 +87,10 @@ def folder(tmp_path_factory) -> Path:
                 "own",
             ],
         ),
-        ("shared", ["--search.strategy", "parsec", "--search.parsec.training.steps", "3"]),
+        (
+            "shared",
+            ["--search.strategy", "parsec", "--search.parsec.training.steps", "3", "--supernet.reductions", "1"],
+        ),
         ("trained", []),
     ],
 )

@@ -223,6 +223,9 @@ def test_what_goes_wrong_is_said():
     ):
         with pytest.raises(InputError, match=f"^{next(iter(wrong))}.*: got"):
             Parsec(**wrong)
+    hollow = Supernet(NAS_BENCH_201, channels=2, layers=2, num_classes=3)
+    with pytest.raises(InputError, match="all of them reductions"):
+        SETTINGS.on(hollow.prior(key(0)), TASK, 0)
     wild = replace(SETTINGS, training=replace(SETTINGS.training, lr=1e30, clip=0.0))
     with pytest.raises(Diverged):
         search(process(wild))
