@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from base_fast.errors import InputError
 
 C = TypeVar("C")
 
@@ -17,7 +20,7 @@ C = TypeVar("C")
 def open_sections(command: C, words: Sequence[str]) -> tuple[C, list[str]]:
     """The command with the sections that the words speak of, and the words without those that say nothing else.
 
-    A request for help speaks of all sections.
+    A request for help speaks of all sections, and leaves out those that the other settings refuse.
     """
     spoken = _Words(words)
     return _opened(command, "", spoken), spoken.rest
@@ -66,6 +69,11 @@ def _opened(value: Any, prefix: str, words: _Words) -> Any:
             then = _opened(then, f"{path}." if path else "", words)
         if then is not now:
             changed[name] = then
+    if words.help:
+        for name, then in changed.items():
+            with suppress(InputError):
+                value = replace(value, **{name: then})
+        return value
     return replace(value, **changed) if changed else value
 
 

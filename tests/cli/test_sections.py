@@ -79,6 +79,15 @@ def test_help_lists_the_options_of_sections(capsys):
         assert "--target.valid.path" in capsys.readouterr().out
 
 
+def test_help_leaves_out_sections_that_other_settings_refuse(capsys):
+    with pytest.raises(SystemExit) as stop:
+        _parse("search", ["--help"])
+    said = capsys.readouterr().out
+    # GDAS runs one primitive on each edge, and a perturbation changes mixtures.
+    assert stop.value.code == 0
+    assert "--search.darts.perturbation.radius" in said and "--search.gdas.perturbation.radius" not in said
+
+
 def test_no_command_has_options_that_need_a_place_on_the_line(capsys):
     """A union of tables would become a subcommand, after which no other option may stand."""
     for name in COMMANDS:
