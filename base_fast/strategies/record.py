@@ -65,11 +65,13 @@ class SearchRecord:
     def best(self, k: int) -> list[dict[str, Any]]:
         """The k best rows of the history that name a genotype, best first, each genotype once.
 
-        A search that follows gradients measures distributions, not genotypes: then it is its last row, with its choice.
+        A search that follows gradients measures distributions, not genotypes: then it is the last row at which
+        its choice was what it would derive, or its last row.
         """
         named = {row["genotype"]: row for row in reversed(self.history) if "genotype" in row}
         if not named:
-            return [self.history[-1] | {"genotype": self.genotype}]
+            own = [row for row in self.history if row.get("derived") == self.genotype]
+            return [(own or self.history)[-1] | {"genotype": self.genotype}]
         return sorted(named.values(), key=lambda row: (-self.goal.sign * row["values"][self.goal.name], row["step"]))[
             :k
         ]

@@ -132,6 +132,8 @@ def test_early_stopping_gives_the_cell_before(patience):
     assert torch.equal(found.distribution.tensors()["logits"], state.variables[0])
     assert found.notes[-1].startswith(f"Stopped early at step {state.step}: the cell is the one as measured at step")
     assert found.spent["training steps"] == state.step
+    shown = SearchRecord.of("darts", found).best(3)
+    assert shown == [history[bad - 1] | {"genotype": found.genotype.compact()}], "what was measured of that cell"
     assert len(free.result(everything[-1].state).history) == 4
 
 
