@@ -319,7 +319,8 @@ def _affordable(trial: RunFolder, name: str, steps: int, seconds: float) -> int:
     Raises:
         InputError: the seconds don't suffice for a single one.
     """
-    times = [float(row["time"]) for row in trial.rows("search")][:steps]
+    # Steps of the weights have a loss; between them may lie others, which belong to them.
+    times = [float(row["time"]) for row in trial.rows("search") if "loss" in row][:steps]
     cost = read_cost(trial)
     assert cost is not None
     each = (times[-1] - times[WARM - 1]) / (len(times) - WARM)

@@ -75,6 +75,16 @@ class EnasSharing(OneShot):
         """Turns of the controller that are due after so many steps of the weights."""
         return max(trained * self.phases // self.training.steps - self.warmup, 0)
 
+    @property
+    def cycle(self) -> int:
+        return self.training.steps // self.phases
+
+    def lasting(self, steps: int) -> EnasSharing:
+        share = steps / self.training.steps
+        phases = max(round(self.phases * share), 1)
+        warmup = min(round(self.warmup * share), phases - 1)
+        return replace(self, training=replace(self.training, steps=steps), phases=phases, warmup=warmup)
+
     def on(self, posterior: Posterior, task: Task, seed: int) -> EnasSharingSearch:
         supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)
         return EnasSharingSearch(self, supernet, prior.mu, task, key(seed))

@@ -11,7 +11,7 @@ import math
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ from base_fast.supernet import Supernet
 from base_fast.tasks import Task
 
 Tensors = tuple[Tensor, ...]
+Settings = TypeVar("Settings", bound="GradientStrategy")
 
 INITIAL_SCALE = 1e-3
 EVALUATION_BATCH = 256
@@ -144,6 +145,10 @@ class GradientStrategy(OneShot):
         """The first steps, in which the weights alone move."""
         # A share that was written for a whole number of steps gives that number.
         return math.floor(self.warm_up * self.training.steps + 1e-6)
+
+    def lasting(self: Settings, steps: int) -> Settings:
+        every = max(round(self.evaluate_every * steps / self.training.steps), 1)
+        return replace(self, training=replace(self.training, steps=steps), evaluate_every=every)
 
     def initial(self, space: Space, logits: Tensor, key: Tensor) -> Tensors:
         """The variables at the start, from the logits (T, E, L) of a prior, which are zero for a fresh one."""
@@ -261,7 +266,7 @@ class GradientSearch:
     def step(self, state: GradientState, clock: Clock) -> Step[GradientState]:
         settings, number = self.settings, state.step
         learning, single = number >= settings.warm_up_steps, settings.learns_from == "train"
-        row: dict[str, float] = {}
+        row: dict[str, Any] = {}
         if learning and not single:
             variables = _leaves(state.variables)
             z = self.z(variables, number, "architecture")
@@ -279,8 +284,9 @@ class GradientSearch:
         if state.step % settings.evaluate_every == 0 or state.step == self.total:
             measured = self.measured(state)
             state = state._replace(history=[*state.history, measured])
-            row |= {name: measured[name] for name in ("entropy", "skips")}
+            row |= {name: measured[name] for name in ("entropy", "skips", "derived")}
             row["accuracy"] = measured["values"]["accuracy"] / 100.0
+            row["probabilities"] = torch.softmax(self._distribution(state).logits.double(), dim=-1).tolist()
             state, stopped = self._watched(state)
         return Step(state, row, shown={"loss": row["loss"]}, stopped=stopped)
 

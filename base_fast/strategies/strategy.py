@@ -110,7 +110,7 @@ class OneShot(ABC):
         return 1
 
     def lasting(self: Settings, steps: int) -> Settings:
-        """The same search with so many steps of the weights, those of `training` unless a subclass has others.
+        """The same search with so many steps of the weights; what is counted in steps keeps its proportion to them.
 
         Raises:
             InputError: it cannot be that short.
