@@ -147,8 +147,15 @@ class GradientStrategy(OneShot):
         return math.floor(self.warm_up * self.training.steps + 1e-6)
 
     def lasting(self: Settings, steps: int) -> Settings:
-        every = max(round(self.evaluate_every * steps / self.training.steps), 1)
-        return replace(self, training=replace(self.training, steps=steps), evaluate_every=every)
+        share, projection = steps / self.training.steps, self.projection
+        if projection is not None:
+            projection = replace(projection, tuning=round(share * projection.tuning))
+        return replace(
+            self,
+            training=replace(self.training, steps=steps),
+            evaluate_every=max(round(share * self.evaluate_every), 1),
+            projection=projection,
+        )
 
     def initial(self, space: Space, logits: Tensor, key: Tensor) -> Tensors:
         """The variables at the start, from the logits (T, E, L) of a prior, which are zero for a fresh one."""

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import base_fast.cli.compare_strategies
 from base_fast.cli import main
-from base_fast.experiments import ComparedStrategies, CompareStrategiesConfig
+from base_fast.experiments import CollectConfig, ComparedStrategies, CompareStrategiesConfig, draw
 from base_fast.experiments.findings import Judge
 from base_fast.experiments.intervals import student_interval
-from base_fast.runs import RunFolder
+from base_fast.experiments.strategy_comparison import prepare
+from base_fast.random import key
+from base_fast.runs import RunFolder, load_config
+from base_fast.space import Space, compact
 from base_fast.strategies import read_search
 from tests.cli.test_main import complaint, run
 from tests.objectives import toys
+
+ROOT = Path(__file__).resolve().parents[2]
 
 IMAGES = """
 table = "{folder}/table.csv.gz"
@@ -105,6 +111,26 @@ def test_searches_on_images_stand_in_the_same_table(folder, tmp_path, capsys, mo
     assert more.findings[:2] == compared.findings and more.findings[2].strategy == "random"
     assert more.steps == {"random_sharing": 3} and log.read_bytes() == before
     assert "was 5 and is now 6" in complaint(capsys, *words, "--resume", "--queries", 6)
+
+
+def test_the_examples_fit(tmp_path, capsys):
+    # A table of the small space, as the collection writes it; of the searches on images, all but the training.
+    space = load_config(ROOT / "examples/collect_small_space.toml", CollectConfig).space
+    assert isinstance(space, Space)
+    cells = draw(space, 27, key(0))
+    rows = [f"{compact(cell.numpy(), space)},{int(cell.sum())}" for cell in cells]
+    (tmp_path / "cells.csv").write_text("\n".join(["arch,accuracy", *rows]) + "\n")
+    path = ROOT / "examples/compare_strategies.toml"
+    config = replace(load_config(path, CompareStrategiesConfig), table=tmp_path / "cells.csv")
+    assert config.space == space and len(prepare(config).table) == 27
+    words = ("compare-strategies", "--config", path, "--table", tmp_path / "cells.csv", "--baseline", "uniform")
+    assert run(*words, "--strategies", "uniform", "evolution") == 0
+    assert "Better than uniform by, in accuracy" in capsys.readouterr().out
+    real = load_config(ROOT / "examples/compare_one_shot.toml", CompareStrategiesConfig)
+    assert len(real.one_shot) == 5 and real.columns == ("cifar10_test", "cifar100_test")
+    for name in (*real.one_shot, "darts_limited"):
+        settings = real.search(name, 0, real.steps)
+        assert getattr(settings.search, settings.search.strategy).training.batch_size == 64
 
 
 def test_what_does_not_fit_is_refused_in_a_line(folder, tmp_path, capsys):
