@@ -33,7 +33,7 @@ from benchmarks.process_memory import largest_resident
 
 ONE, MIXTURE = "one child", "mixture of all primitives"
 PARSEC = {f"PARSEC, K = {k}": k for k in (4, 16)}
-STEPS = {ONE: 32, MIXTURE: 4} | {name: 32 // k for name, k in PARSEC.items()}
+STEPS = {ONE: 16, MIXTURE: 4} | {name: 16 // k for name, k in PARSEC.items()}
 CLASSES, LAYERS, REDUCTIONS = 10, 5, (1, 3)
 CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
 CERTAIN = 60.0
@@ -83,30 +83,39 @@ def step(name: str, sizes: Sizes) -> Callable[[int], object]:
     return lambda number: shared.step(prior.mu, momentum, path, number)
 
 
-def peaks(name: str, sizes: Sizes) -> tuple[int, int]:
-    """Bytes resident and bytes allocated that a contender's steps take in this process, which should be a fresh one."""
+def resident(name: str, sizes: Sizes) -> int:
+    """Bytes that a contender's steps take in this process, which should be a fresh one."""
     take = step(name, sizes)
     before = largest_resident()
     for number in range(STEPS[name]):
         take(number)
-    return largest_resident() - before, extra_bytes(lambda: take(0))
+    return largest_resident() - before
+
+
+def allocated(name: str, sizes: Sizes) -> int:
+    """Bytes that go through PyTorch's allocator in a contender's step, at most at once."""
+    take = step(name, sizes)
+    return extra_bytes(lambda: take(0))
 
 
 def memory(sizes: Sizes) -> ResultTable:
     """The peaks of all contenders, each in processes of its own."""
     measured = {}
     for name in STEPS:
-        code = f"from benchmarks.parsec import *; torch.set_num_threads(1); print(*peaks({name!r}, {sizes!r}))"
-        found = []
-        for _ in range(sizes.processes):
-            done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-            found.append([int(word) / 2**20 for word in done.stdout.split()[-2:]])
-        measured[name] = tuple(median(column) for column in zip(*found, strict=True))
+        found = [_in_a_process("resident", name, sizes) for _ in range(sizes.processes)]
+        measured[name] = (median(found), _in_a_process("allocated", name, sizes))
     one = measured[ONE]
     rows = tuple((name, x, x / one[0], y, y / one[1]) for name, (x, y) in measured.items())
     title = f"Peak memory of a step: batch {sizes.batch}, {sizes.channels} channels, {sizes.pixels} pixels"
     columns = ("step", "resident (MiB)", "of one child", "allocated (MiB)", "of one child's")
     return ResultTable(title, columns, rows)
+
+
+def _in_a_process(measure: str, name: str, sizes: Sizes) -> float:
+    """MiB."""
+    code = f"from benchmarks.parsec import *; torch.set_num_threads(1); print({measure}({name!r}, {sizes!r}))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1]) / 2**20
 
 
 def bias(sizes: Sizes) -> ResultTable:
