@@ -109,13 +109,15 @@ class Judge:
         return int((encode(genotype, space) == list(space.primitives).index(SKIP)).sum())
 
     def best_so_far(self, history: Sequence[Row], goal: Quantity) -> tuple[Point, ...]:
-        """The curve of a search that measures genotypes: of the best by its own measure, whenever that changes."""
+        """The curve of a search that measures genotypes: of the best by its own measure, before and at each change."""
         points: list[Point] = []
         best = None
         for row in history:
             worth = goal.sign * row["values"][goal.name]
             if best is None or worth > best:
                 best = worth
+                if points and row["step"] - 1 > points[-1].step:
+                    points.append(Point(row["step"] - 1, points[-1].values, {}))
                 points.append(Point(row["step"], self._values(row["genotype"]), {}))
         if points and points[-1].step < history[-1]["step"]:
             points.append(Point(history[-1]["step"], points[-1].values, {}))

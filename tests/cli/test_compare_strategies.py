@@ -127,7 +127,7 @@ def test_the_examples_fit(tmp_path, capsys):
     assert run(*words, "--strategies", "uniform", "evolution") == 0
     assert "Better than uniform by, in accuracy" in capsys.readouterr().out
     real = load_config(ROOT / "examples/compare_one_shot.toml", CompareStrategiesConfig)
-    assert len(real.one_shot) == 5 and real.columns == ("cifar10_test", "cifar100_test")
+    assert len(real.one_shot) == 9 and real.columns == ("cifar10_test", "cifar100_test")
     for name in (*real.one_shot, "darts_limited"):
         settings = real.search(name, 0, real.steps)
         assert getattr(settings.search, settings.search.strategy).training.batch_size == 64

@@ -97,9 +97,10 @@ def test_curves():
         for i, (w, t) in enumerate(zip(worth, texts, strict=True))
     ]
     curve = JUDGE.best_so_far(rows[:3], Quantity("valid", "larger", "%"))
-    assert [(point.step, point.values["valid"]) for point in curve] == [(0, worth[0]), (10, worth[1]), (20, worth[1])]
+    found = [(point.step, point.values["valid"]) for point in curve]
+    assert found == [(0, worth[0]), (9, worth[0]), (10, worth[1]), (20, worth[1])]
     fewer = JUDGE.best_so_far(rows, Quantity("valid", "smaller", "%"))
-    assert [point.values["valid"] for point in fewer] == [worth[0], worth[2], worth[2]]
+    assert [point.values["valid"] for point in fewer] == [worth[0], worth[0], worth[2], worth[2]]
     # What a distribution says on the way: its own mean, and the cell that is derived or its mode.
     p = torch.full((1, 6, 5), 0.2, dtype=torch.float64)
     p[0, :, 3], p[0, :, :3], p[0, :, 4] = 1.0, 0.0, 0.0
