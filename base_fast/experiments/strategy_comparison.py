@@ -323,7 +323,8 @@ def _affordable(trial: RunFolder, name: str, steps: int, seconds: float) -> int:
     times = [float(row["time"]) for row in trial.rows("search") if "loss" in row][:steps]
     cost = read_cost(trial)
     assert cost is not None
-    each = (times[-1] - times[WARM - 1]) / (len(times) - WARM)
+    # The last step may measure more than the others.
+    each = (times[-2] - times[WARM - 1]) / (len(times) - 1 - WARM)
     # What comes after the steps of the weights, such as scores and a play-off, takes as long however many they are.
     rest = max(cost.wall_seconds - each * steps, 0.0)
     found = math.floor((seconds - rest) / each)

@@ -150,12 +150,7 @@ class GradientStrategy(OneShot):
         share, projection = steps / self.training.steps, self.projection
         if projection is not None:
             projection = replace(projection, tuning=round(share * projection.tuning))
-        return replace(
-            self,
-            training=replace(self.training, steps=steps),
-            evaluate_every=max(round(share * self.evaluate_every), 1),
-            projection=projection,
-        )
+        return replace(self, training=replace(self.training, steps=steps), projection=projection)
 
     def initial(self, space: Space, logits: Tensor, key: Tensor) -> Tensors:
         """The variables at the start, from the logits (T, E, L) of a prior, which are zero for a fresh one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -87,10 +87,6 @@ class Parsec(OneShot):
         if self.children is not None:
             return self.children
         return max(self.fewest, math.ceil(self.children_per_nat * entropy))
-
-    def lasting(self, steps: int) -> Parsec:
-        every = max(round(self.evaluate_every * steps / self.training.steps), 1)
-        return replace(self, training=replace(self.training, steps=steps), evaluate_every=every)
 
     def on(self, posterior: Posterior, task: Task, seed: int) -> ParsecSearch:
         supernet, prior = for_task(Supernet.for_posterior(posterior), Variables.of(posterior), "own", task.num_classes)

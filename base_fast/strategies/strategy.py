@@ -110,7 +110,7 @@ class OneShot(ABC):
         return 1
 
     def lasting(self: Settings, steps: int) -> Settings:
-        """The same search with so many steps of the weights; what is counted in steps keeps its proportion to them.
+        """The same search with so many steps of the weights; phases that are counted in steps keep their proportion.
 
         Raises:
             InputError: it cannot be that short.

@@ -30,7 +30,7 @@ from base_fast.strategies import (
     Cost,
     Darts,
     EnasSharing,
-    Parsec,
+    Projection,
     RandomSharing,
     SearchSettings,
     SharedTrainingConfig,
@@ -125,13 +125,11 @@ def test_students_interval():
 
 def test_a_budget_of_steps_or_seconds(tmp_path):
     assert RandomSharing().lasting(7).training.steps == 7
-    # What is counted in steps keeps its proportion.
-    darts = Darts(SharedTrainingConfig(steps=1000), evaluate_every=50)
-    assert darts.lasting(100) == Darts(SharedTrainingConfig(steps=100), evaluate_every=5)
-    assert darts.lasting(1) == Darts(SharedTrainingConfig(steps=1), evaluate_every=1)
+    # Phases that are counted in steps keep their proportion.
+    darts = Darts(SharedTrainingConfig(steps=1000), projection=Projection(tuning=100))
+    assert darts.lasting(100) == Darts(SharedTrainingConfig(steps=100), projection=Projection(tuning=10))
     enas = EnasSharing(warmup=50).lasting(1950)
     assert (enas.phases, enas.warmup, EnasSharing().cycle) == (10, 2, 195)
-    assert Parsec().lasting(39).evaluate_every == 1
     base = Base().lasting(300)
     assert base.adapt.budget.steps == 300 and base.cycle == Base().adapt.inner.architecture.every
     variant = Variant(name="few", strategy="random_sharing", random_sharing=RandomSharing(children=20))
