@@ -10,6 +10,7 @@ import pytest
 from base_fast.cli.compare_strategies import CompareStrategies
 from base_fast.cli.main import _at_home, _tidy_warnings, main
 from base_fast.cli.search import Search
+from base_fast.experiments.entrants import CompareStrategiesConfig
 from base_fast.objectives import TableConfig
 from base_fast.objectives.config import ObjectiveConfig
 from base_fast.strategies import SearchSettings
@@ -21,7 +22,8 @@ def test_every_path_of_a_command_may_begin_at_home(tmp_path, monkeypatch):
     command = _at_home(Search(run=Path("~/run"), settings=SearchSettings(objective=objective)))
     assert command.run == tmp_path / "run"
     assert [t.path for t in command.settings.objective.tables] == [tmp_path / "t.csv", Path("/a/~/b.csv")]
-    assert _at_home(CompareStrategies(table=Path("~"), out=Path("~nobody-of-that-name/o"))).table == tmp_path
+    compared = CompareStrategies(out=Path("~nobody-of-that-name/o"), settings=CompareStrategiesConfig(table=Path("~")))
+    assert _at_home(compared).settings.table == tmp_path
     plain = Search(run=Path("run"))
     assert _at_home(plain) is plain
 
