@@ -4,7 +4,7 @@
 
 Memory is that of a step of a NAS-Bench-201 supernet, in fresh processes: what goes through PyTorch's allocator, which
 is exact; and the largest resident size less that before the first step, the median of several processes that all train
-as many children. Children have a convolution on every edge, 3×3 or 1×1, so that one is about as large as another.
+as many different children. These have a convolution on every edge, 3×3 or 1×1: one is about as large as another.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 import tyro
 from torch.nn import functional as F
 
+from base_fast.distributions import IndependentEdges
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.random import key
 from base_fast.reports.tables import ResultTable, print_table
@@ -79,8 +80,9 @@ def step(name: str, sizes: Sizes) -> Callable[[int], object]:
     if name == MIXTURE:
         z = torch.softmax(torch.zeros_like(logits), dim=-1).requires_grad_(True)
         return lambda number: shared.step(prior.mu, momentum, z, number, hard=False)
-    path = F.one_hot(logits.argmax(dim=-1), NAS_BENCH_201.num_primitives).to(prior.mu)
-    return lambda number: shared.step(prior.mu, momentum, path, number)
+    children = IndependentEdges(NAS_BENCH_201, logits.double()).sample(key(0), STEPS[ONE])
+    paths = F.one_hot(children, NAS_BENCH_201.num_primitives).to(prior.mu)
+    return lambda number: shared.step(prior.mu, momentum, paths[number], number)
 
 
 def resident(name: str, sizes: Sizes) -> int:
