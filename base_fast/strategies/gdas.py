@@ -19,9 +19,9 @@ class Gdas(GradientStrategy):
     """Settings of GDAS: z = one-hot(argmax(α + ξ)), ξ ~ Gumbel(0, 1), with the gradient of softmax((α + ξ)/τ).
 
     Only the drawn primitives run, in the validation step as in the training step. An edge gives z_i·op_i for the drawn
-    i, so the loss has a gradient for z_i alone; the softmax passes it on to the logits of all primitives. The source's
-    code also adds Σ_{j≠i} z_j to the edge, zero by value, which gives each z_j the sum of the edge's gradient, as if the
-    primitives that do not run gave ones; here they give nothing.
+    i, so the loss has a gradient for z_i alone; the softmax passes it on to the logits of all primitives. The code of
+    the source also adds Σ_{j≠i} z_j to the edge, zero by value, which gives each z_j the sum of the edge's gradient,
+    as if the primitives that do not run gave ones; here they give nothing.
 
     Source: Dong & Yang, "Searching for A Robust Neural Architecture in Four GPU Hours", CVPR 2019, and AutoDL-Projects:
     250 epochs of 25,000 images, τ from 10 to 0.1, Nesterov momentum.
