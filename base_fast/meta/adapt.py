@@ -26,8 +26,6 @@ from base_fast.runs.artefacts import Evaluated, Searched, steps_to
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split, Task
 
-EVALUATION_BATCH = 256
-
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -78,7 +76,7 @@ def accuracy_and_loss(
     if at != "soft":
         path = IndependentEdges(supernet.space, q.alpha).mode() if at == "single" else z.argmax(dim=-1)
         z = F.one_hot(path, supernet.space.num_primitives).to(q.mu)
-    return path_scores(supernet, q.mu, z, split, at != "soft", images, EVALUATION_BATCH)
+    return path_scores(supernet, q.mu, z, split, at != "soft", images)
 
 
 def adapt(

@@ -80,17 +80,12 @@ class OwnSteps(Objective):
                 if interruption.requested:
                     raise Interrupted("stopped while genotypes were measured")
                 weights, training_loss = trained_path(training, self.theta, z)
-                accuracy, loss = path_scores(
-                    self.supernet, weights, z, self.task.valid, True, self.config.images, BATCH_SIZE
-                )
+                accuracy, loss = path_scores(self.supernet, weights, z, self.task.valid, True, self.config.images)
                 return [100.0 * accuracy, loss, training_loss]
 
             values = map_on_cores(score, list(paths))
         costs = torch.full((len(choices), 1), float(self.config.training.steps), dtype=torch.float64, device="cpu")
         return Measurements(torch.tensor(values, dtype=torch.float64, device="cpu").view(-1, 3), costs)
-
-
-BATCH_SIZE = 256
 
 
 def trained_path(training: SharedTraining, theta: Tensor, z: Tensor) -> tuple[Tensor, float]:

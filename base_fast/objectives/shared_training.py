@@ -61,6 +61,11 @@ class SharedTrainingConfig:
         """Learning rate of step 0 ≤ `step` < `steps`."""
         return self.lr_min + (self.lr - self.lr_min) * (1 + math.cos(math.pi * step / self.steps)) / 2
 
+    def share(self, share: float) -> int:
+        """The first steps that are a share of all of them, rounded down."""
+        # A share that was written for a whole number of steps gives that number.
+        return math.floor(share * self.steps + 1e-6)
+
     def response_at(self, step: int) -> float:
         """How far step `step` moves the weights against a unit of its gradient, where it is not clipped."""
         return self.lr_at(step) * (1.0 + self.momentum if self.nesterov else 1.0)

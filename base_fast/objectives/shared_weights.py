@@ -14,6 +14,8 @@ from base_fast.objectives.workers import map_on_cores
 from base_fast.supernet import Supernet
 from base_fast.tasks import Split
 
+BATCH_SIZE = 256
+
 
 class SharedWeights(Objective):
     """Accuracy and loss of a genotype's path through a supernet, without any training of its own.
@@ -33,13 +35,13 @@ class SharedWeights(Objective):
     costs = ("images",)
 
     def __init__(
-        self, supernet: Supernet, theta: Tensor, split: Split, images: int | None = None, batch_size: int = 256
+        self, supernet: Supernet, theta: Tensor, split: Split, images: int | None = None, batch_size: int = BATCH_SIZE
     ) -> None:
         if images is not None and images < 1:
             raise InputError(f"images: got {images}, expected an integer ≥ 1")
         self.space = supernet.space
         self.supernet, self.theta, self.split, self.batch_size = supernet, theta, split, batch_size
-        self.images = min(images or len(split), len(split))
+        self.images = split.at_most(images)
 
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
         paths = F.one_hot(choices, self.space.num_primitives).to(self.theta)
@@ -54,7 +56,13 @@ class SharedWeights(Objective):
 
 
 def path_scores(
-    supernet: Supernet, theta: Tensor, z: Tensor, split: Split, hard: bool, images: int | None, batch_size: int
+    supernet: Supernet,
+    theta: Tensor,
+    z: Tensor,
+    split: Split,
+    hard: bool,
+    images: int | None,
+    batch_size: int = BATCH_SIZE,
 ) -> tuple[float, float]:
     """Accuracy (a share) and cross-entropy (nats) of a supernet at weights θ (P,) and architecture z (T, E, L).
 
@@ -65,7 +73,7 @@ def path_scores(
         images: how many to take, the first of a split, which is in random order; None for all.
         batch_size: the largest number of images in a batch.
     """
-    count = min(images or len(split), len(split))
+    count = split.at_most(images)
     size = -(-count // -(-count // batch_size))
     right, loss = 0, 0.0
     chosen = replace(split, images=split.images[:count], labels=split.labels[:count])

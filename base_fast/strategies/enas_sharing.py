@@ -120,13 +120,8 @@ class EnasSharingSearch:
     seconds = None
 
     def __init__(self, settings: EnasSharing, supernet: Supernet, theta: Tensor, task: Task, key: Tensor) -> None:
-        self.settings, self.supernet, self.theta, self.task, self.space = (
-            settings,
-            supernet,
-            theta,
-            task,
-            supernet.space,
-        )
+        self.settings, self.supernet, self.theta, self.task = settings, supernet, theta, task
+        self.space = supernet.space
         self.training = SharedTraining(supernet, task.train, settings.training, fold_in(key, 0))
         # Rewards are losses' by-products, on validation batches that are not augmented.
         rewarding = replace(settings.training, batch_size=settings.reward_images, augmentation=None)
@@ -152,8 +147,10 @@ class EnasSharingSearch:
         if len(state.scores) == 0:
             raise InputError("state: got a search that is not finished, expected scored candidates")
         candidates, before = self._candidates(state), self.total - self.settings.candidates
-        judged = len(torch.unique(candidates[: len(state.scores)], dim=0)) * self._images(self.settings.images)
-        rewarded = state.updated * self.settings.policy.aggregate * self._images(self.settings.reward_images)
+        judged = len(torch.unique(candidates[: len(state.scores)], dim=0)) * self.task.valid.at_most(
+            self.settings.images
+        )
+        rewarded = state.updated * self.settings.policy.aggregate * self.task.valid.at_most(self.settings.reward_images)
         return Result(
             self._controller(state),
             decode(candidates[int(state.scores.argmax())].numpy(), self.space),
@@ -215,10 +212,6 @@ class EnasSharingSearch:
 
     def _path(self, child: Tensor) -> Tensor:
         return F.one_hot(child, self.space.num_primitives).to(self.theta)
-
-    def _images(self, wanted: int | None) -> int:
-        """Validation images that are really taken."""
-        return min(wanted or len(self.task.valid), len(self.task.valid))
 
     def _row(self, state: EnasSharingState, candidates: Tensor, i: int) -> dict[str, Any]:
         return {

@@ -47,7 +47,6 @@ Tensors = tuple[Tensor, ...]
 Settings = TypeVar("Settings", bound="GradientStrategy")
 
 INITIAL_SCALE = 1e-3
-EVALUATION_BATCH = 256
 
 
 class Point(NamedTuple):
@@ -143,8 +142,7 @@ class GradientStrategy(OneShot):
     @property
     def warm_up_steps(self) -> int:
         """The first steps, in which the weights alone move."""
-        # A share that was written for a whole number of steps gives that number.
-        return math.floor(self.warm_up * self.training.steps + 1e-6)
+        return self.training.share(self.warm_up)
 
     def lasting(self: Settings, steps: int) -> Settings:
         share, projection = steps / self.training.steps, self.projection
@@ -309,7 +307,6 @@ class GradientSearch:
             self.task.valid,
             settings.hard,
             settings.images,
-            EVALUATION_BATCH,
         )
         genotype = settings.genotype(space, state.variables)
         return {
@@ -321,7 +318,7 @@ class GradientSearch:
         }
 
     def result(self, state: GradientState) -> Result:
-        images = min(self.settings.images or len(self.task.valid), len(self.task.valid))
+        images = self.task.valid.at_most(self.settings.images)
         distribution = self._distribution(state)
         return Result(
             distribution,

@@ -166,7 +166,7 @@ class ParsecSearch:
         self.valid = SharedTraining(supernet, task.valid, settings.training, fold_in(key, 1))
         self._child_key = fold_in(key, 2)
         self.total = settings.training.steps
-        self.warm_up = math.floor(settings.warm_up * self.total + 1e-6)
+        self.warm_up = settings.training.share(settings.warm_up)
 
     def start(self, clock: Clock) -> Step[ParsecState]:
         theta = self.theta.detach()
@@ -282,7 +282,7 @@ class ParsecSearch:
         return likelihood_weights(log_likelihoods[children.place], self.settings.effective), losses, right
 
     def _batch_size(self, on: SharedTraining) -> int:
-        return min(on.config.batch_size, len(on.train))
+        return on.train.at_most(on.config.batch_size)
 
     def _distribution(self, state: ParsecState) -> IndependentEdges:
         return IndependentEdges(self.supernet.space, state.logits)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 OPEN, DROPPED = -1, -2
 # The tuning begins at this share of the search's learning rate, as the source's does.
 LR_SHARE = 0.1
-EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -151,10 +150,10 @@ class ProjectedSearch:
         found, projected = self.search.result(state.searched), state.projected
         if projected is None:
             return found
-        valid = len(self.search.task.valid)
+        valid = self.search.task.valid
         removals = sum(item.kind in ("primitive", "edge") for item in self.plan[: projected.step])
-        measured = len(projected.history) * min(self.search.settings.images or valid, valid)
-        images = removals * min(self.settings.images or valid, valid) + measured
+        measured = len(projected.history) * valid.at_most(self.search.settings.images)
+        images = removals * valid.at_most(self.settings.images) + measured
         return replace(
             found,
             genotype=self.genotype(state),
@@ -203,7 +202,7 @@ class ProjectedSearch:
 
     def _scores(self, theta: Tensor, z: Tensor, images: int | None) -> tuple[float, float]:
         valid = self.search.task.valid
-        return path_scores(self.search.supernet, theta, z.to(theta), valid, False, images, EVALUATION_BATCH)
+        return path_scores(self.search.supernet, theta, z.to(theta), valid, False, images)
 
     def _removable(self, item: Item, chosen: Tensor) -> list[tuple[int, ...]]:
         """What of z (T, E, L) an item's options remove: entries, or edges."""

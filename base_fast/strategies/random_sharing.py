@@ -113,8 +113,8 @@ class RandomSharingSearch:
             raise InputError("state: got a search that is not finished, expected scored finalists")
         finalists = torch.stack([self._child(number) for number in self._finalists(state)[: len(state.finals)]])
         history = [self._row(state, i) for i in range(len(state.finals))]
-        scored = min(self.settings.score_images, len(self.task.valid)) * len(state.scores)
-        judged = min(self.settings.images or len(self.task.valid), len(self.task.valid)) * len(state.finals)
+        scored = self.task.valid.at_most(self.settings.score_images) * len(state.scores)
+        judged = self.task.valid.at_most(self.settings.images) * len(state.finals)
         return Result(
             Empirical(self.supernet.space, finalists),
             decode(finalists[int(state.finals.argmax())].numpy(), self.supernet.space),

@@ -62,6 +62,10 @@ class Split:
         """R, pixels per side."""
         return self.images.shape[-1]
 
+    def at_most(self, images: int | None) -> int:
+        """How many images there are, of so many that are asked for; all of them for None."""
+        return len(self) if images is None else min(images, len(self))
+
     def batch(
         self, key: Tensor, step: int, batch_size: int, augmentation: Augmentation | None = None
     ) -> tuple[Tensor, Tensor]:

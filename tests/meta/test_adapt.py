@@ -29,13 +29,12 @@ from base_fast.meta import (
     accuracy_and_loss,
 )
 from base_fast.meta.architecture import Draws
+from base_fast.objectives.shared_weights import path_scores
 from base_fast.random import key
 from base_fast.runs import RunFolder
 from base_fast.tasks import Augmentation, Split, Task, whole_task
 from tests.meta import toys
 
-# Not `from base_fast.meta import adapt`: that is the function.
-MODULE = importlib.import_module("base_fast.meta.adapt")
 LOOP = importlib.import_module("base_fast.runs.loop")
 NET = toys.supernet()
 START = toys.prior(NET)
@@ -370,8 +369,7 @@ def test_warning_of_a_strong_pull() -> None:
 
 
 @pytest.mark.parametrize(("images", "sizes"), [(None, [3, 3, 3]), (5, [3, 2]), (4, [4]), (100, [3, 3, 3])])
-def test_evaluation_batches_are_even(monkeypatch: pytest.MonkeyPatch, images: int | None, sizes: list[int]) -> None:
-    monkeypatch.setattr(MODULE, "EVALUATION_BATCH", 4)
+def test_evaluation_batches_are_even(images: int | None, sizes: list[int]) -> None:
     seen: list[int] = []
 
     def spy(x: Tensor, *arguments: Any) -> Tensor:
@@ -379,7 +377,7 @@ def test_evaluation_batches_are_even(monkeypatch: pytest.MonkeyPatch, images: in
         return NET(x, *arguments)
 
     q = Variables.of(START)
-    accuracy, loss = accuracy_and_loss(spy, q, TASK.valid, images=images)  # type: ignore[arg-type]
+    accuracy, loss = path_scores(spy, q.mu, START.probabilities, TASK.valid, False, images, 4)  # type: ignore[arg-type]
     assert seen == sizes
     logits, labels = [], []
     for x, y in replace(TASK.valid, images=TASK.valid.images[:images], labels=TASK.valid.labels[:images]).batches(

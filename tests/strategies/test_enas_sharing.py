@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 
 import pytest
@@ -9,14 +8,15 @@ import torch.nn.functional as F
 
 from base_fast import Supernet
 from base_fast.distributions import Controller, save_distribution
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.errors import Diverged, InputError
 from base_fast.objectives import SharedWeights
 from base_fast.random import fold_in, key
-from base_fast.runs import Clock, RunFolder
+from base_fast.runs import Clock
 from base_fast.space import NAS_BENCH_201, decode, kept
 from base_fast.strategies import EnasSharing, EnasSharingSearch, PolicyGradient, SharedTrainingConfig, search
 from tests.meta import toys
 from tests.meta.toys import task
+from tests.strategies.runs import resumed, walk
 
 TASK = task(key(0), train=24, valid=12)
 SETTINGS = EnasSharing(
@@ -38,12 +38,7 @@ def process(settings=SETTINGS, seed=0, net=SUPERNET) -> EnasSharingSearch:
 def ran():
     """The process, its states, and the rows between them."""
     one = process()
-    states, rows = [one.start(Clock()).state], []
-    for _ in range(one.total):
-        step = one.step(states[-1], Clock())
-        states.append(step.state)
-        rows.append(step.row)
-    return one, states, rows
+    return one, *walk(one)
 
 
 def test_the_controllers_turn_comes_after_each_phase(ran):
@@ -111,24 +106,9 @@ def test_the_best_candidate_is_the_result(ran):
 @pytest.mark.parametrize("at", [4, 9, 15])
 def test_it_resumes_to_the_same_bits(at, tmp_path, ran, monkeypatch):
     one, states, _ = ran
-    expected = one.result(states[-1])
-    log, left = RunFolder.log, [at]
-
-    def cut(self, *arguments, **values):
-        log(self, *arguments, **values)
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunFolder, "log", cut)
-    with RunFolder.create(tmp_path / "r", "search", SETTINGS) as run:
-        with pytest.raises(Interrupted, match=f"after {at} of 17 steps"):
-            search(process(), run)
-        found = search(process(), run)
-        tensors, _ = run.load_checkpoint("search") or ({}, {})
+    tensors, _ = resumed(process, SETTINGS, one.result(states[-1]), at, tmp_path, monkeypatch)
     assert torch.equal(tensors["theta"], states[-1].theta)
     assert torch.equal(tensors["policy.weights"], states[-1].policy.weights)
-    assert (found.history, found.genotype, found.spent) == (expected.history, expected.genotype, expected.spent)
 
 
 def test_a_checkpoint_of_another_space_is_refused(ran):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,15 +10,16 @@ import torch
 import torch.nn.functional as F
 
 from base_fast import Posterior, Supernet
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.errors import Diverged, InputError
 from base_fast.meta import StepRule
 from base_fast.objectives.shared_weights import path_scores
 from base_fast.random import fold_in, key
-from base_fast.runs import Clock, RunFolder
+from base_fast.runs import Clock
 from base_fast.space import NAS_BENCH_201, Genotype, derive
 from base_fast.strategies import Darts, GradientSearch, SharedTrainingConfig, search
 from base_fast.strategies.collapse import skip_connections
 from tests.meta import toys
+from tests.strategies.runs import resumed
 
 TASK = toys.task(key(0), train=24, valid=12)
 SUPERNET = toys.supernet()
@@ -122,7 +122,7 @@ def test_what_it_leaves_is_what_it_measured():
     alpha = state.variables[0]
     assert [row["step"] for row in result.history] == [4, 6]
     assert ["accuracy" in row for row in rows] == [False] * 3 + [True, False, True]
-    accuracy, loss = path_scores(SUPERNET, state.theta, alpha.softmax(-1), TASK.valid, False, 9, 256)
+    accuracy, loss = path_scores(SUPERNET, state.theta, alpha.softmax(-1), TASK.valid, False, 9)
     last = result.history[-1]
     assert last["values"] == {"accuracy": 100.0 * accuracy, "loss": loss} and rows[-1]["accuracy"] == accuracy
     assert torch.equal(result.distribution.tensors()["logits"], alpha)
@@ -152,25 +152,10 @@ def test_skip_connections_are_counted_in_the_normal_cell():
 def test_it_resumes_to_the_same_bits(at, tmp_path, monkeypatch):
     one = process()
     state, _ = run(one, 6)
-    expected = one.result(state)
-    log, left = RunFolder.log, [at]
-
-    def cut(self, *arguments, **values):
-        log(self, *arguments, **values)
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunFolder, "log", cut)
-    with RunFolder.create(tmp_path / "r", "search", SETTINGS) as folder:
-        with pytest.raises(Interrupted, match=f"after {at} of 6 steps"):
-            search(process(), folder)
-        found = search(process(), folder)
-        tensors, _ = folder.load_checkpoint("search") or ({}, {})
+    tensors, _ = resumed(process, SETTINGS, one.result(state), at, tmp_path, monkeypatch)
     assert torch.equal(tensors["theta"], state.theta) and torch.equal(tensors["momentum"], state.momentum)
     assert torch.equal(tensors["variables.0"], state.variables[0])
     assert all(torch.equal(tensors[f"slots.{i}"], state.slots[i]) for i in range(3))
-    assert (found.history, found.genotype, found.spent) == (expected.history, expected.genotype, expected.spent)
 
 
 def test_noise_is_of_the_step_and_of_what_moves():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from base_fast import Supernet, adapt
 from base_fast.distributions import IndependentEdges
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.errors import Diverged, InputError
 from base_fast.meta import AdaptConfig, Budget, InnerConfig, StepRule
 from base_fast.objectives import SharedWeights
 from base_fast.posterior import Posterior
@@ -26,6 +25,7 @@ from benchmarks.memory import extra_bytes
 from benchmarks.parsec import MIXTURE, ONE, PARSEC, Sizes
 from benchmarks.parsec import step as benchmark_step
 from tests.meta import toys
+from tests.strategies.runs import resumed, walk
 
 TASK = toys.task(key(0), train=24, valid=12)
 SETTINGS = Parsec(
@@ -48,12 +48,7 @@ def process(settings: Parsec = SETTINGS, seed: int = 0) -> ParsecSearch:
 def ran():
     """The process, its states and rows."""
     one = process()
-    states, rows = [one.start(Clock()).state], []
-    for _ in range(one.total):
-        step = one.step(states[-1], Clock())
-        states.append(step.state)
-        rows.append(step.row)
-    return one, states, rows
+    return one, *walk(one)
 
 
 def test_a_step_is_one_of_adam_on_pi_and_one_of_sgd_on_the_weights(ran):
@@ -133,24 +128,9 @@ def test_its_result_is_the_mode(ran):
 @pytest.mark.parametrize("at", [1, 4])
 def test_it_resumes_to_the_same_bits(at, tmp_path, ran, monkeypatch):
     one, states, _ = ran
-    log, left = RunFolder.log, [at]
-
-    def cut(self, *arguments, **values):
-        log(self, *arguments, **values)
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunFolder, "log", cut)
-    with RunFolder.create(tmp_path / "r", "search", SETTINGS) as run:
-        with pytest.raises(Interrupted, match=f"after {at} of 6 steps"):
-            search(process(), run)
-        found = search(process(), run)
-        tensors, _ = run.load_checkpoint("search") or ({}, {})
+    tensors, _ = resumed(process, SETTINGS, one.result(states[-1]), at, tmp_path, monkeypatch)
     for name in ("theta", "momentum", "logits"):
         assert torch.equal(tensors[name], getattr(states[-1], name)), name
-    expected = one.result(states[-1])
-    assert (found.history, found.genotype, found.spent) == (expected.history, expected.genotype, expected.spent)
 
 
 def test_the_number_of_children_follows_the_entropy():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -10,15 +9,16 @@ from typing import ClassVar
 import pytest
 import torch
 
-from base_fast.errors import InputError, Interrupted
+from base_fast.errors import InputError
 from base_fast.meta import StepRule
 from base_fast.random import fold_in, key
-from base_fast.runs import Clock, RunFolder
+from base_fast.runs import Clock
 from base_fast.space import Genotype, Space, skip_edges
 from base_fast.strategies import AuxiliarySkip, Darts, Perturbation, SharedTrainingConfig, SkipMonitor, search
 from base_fast.strategies.one_shot import Lesson
 from base_fast.strategies.record import SearchRecord
 from tests.meta import toys
+from tests.strategies.runs import resumed
 
 TASK = toys.task(key(0), train=24, valid=12)
 PRIOR = toys.prior(toys.supernet())
@@ -147,24 +147,9 @@ def test_with_parts_it_resumes_to_the_same_bits(at, tmp_path, monkeypatch):
         auxiliary_skip=AuxiliarySkip(),
     )
     one, state, _ = run(settings, 8)
-    expected = one.result(state)
-    log, left = RunFolder.log, [at]
-
-    def cut(self, *arguments, **values):
-        log(self, *arguments, **values)
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunFolder, "log", cut)
-    with RunFolder.create(tmp_path / "r", "search", settings) as folder:
-        with pytest.raises(Interrupted, match=f"after {at} of 8 steps"):
-            search(settings.on(PRIOR, TASK, 0), folder)
-        found = search(settings.on(PRIOR, TASK, 0), folder)
-        tensors, _ = folder.load_checkpoint("search") or ({}, {})
+    tensors, _ = resumed(lambda: settings.on(PRIOR, TASK, 0), settings, one.result(state), at, tmp_path, monkeypatch)
     assert state.step < 8, "stopped early"
     assert torch.equal(tensors["theta"], state.theta) and torch.equal(tensors["variables.0"], state.variables[0])
-    assert (found.history, found.genotype, found.notes) == (expected.history, expected.genotype, expected.notes)
 
 
 def test_an_auxiliary_skip_connection_fades():

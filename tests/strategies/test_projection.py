@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,14 +9,15 @@ import pytest
 import torch
 
 from base_fast import Supernet
-from base_fast.errors import InputError, Interrupted
+from base_fast.errors import InputError
 from base_fast.meta import StepRule
 from base_fast.objectives.shared_weights import path_scores
 from base_fast.random import key
-from base_fast.runs import Clock, RunFolder
+from base_fast.runs import Clock
 from base_fast.space import NAS_BENCH_201, encode
-from base_fast.strategies import Darts, ProjectedSearch, Projection, SharedTrainingConfig, projection, search
+from base_fast.strategies import Darts, ProjectedSearch, Projection, SharedTrainingConfig, projection
 from tests.meta import toys
+from tests.strategies.runs import resumed
 
 TASK = toys.task(key(0), train=24, valid=12)
 # Node 3 keeps two of its three edges.
@@ -70,7 +70,7 @@ def test_it_keeps_what_hurts_most_to_remove(monkeypatch, space):
     worth[..., SKIP] = 0.0
     seen = []
 
-    def planted(supernet, theta, z, split, hard, images, batch_size):
+    def planted(supernet, theta, z, split, hard, images):
         seen.append(z)
         return (worth * z).sum().item(), 1.0
 
@@ -103,7 +103,7 @@ def test_a_removal_is_measured_on_the_rest_of_the_mixture(ran):
     for l in (1, 2, 3):
         z = mean.clone()
         z[cell, edge, l] = 0.0
-        scores.append(path_scores(SUPERNET, state.searched.theta, z, TASK.valid, False, None, 256))
+        scores.append(path_scores(SUPERNET, state.searched.theta, z, TASK.valid, False, None))
     assert torch.equal(states[4].projected.scores, torch.tensor(scores[:2], dtype=torch.float64))
     after = states[5].projected
     worst = min(range(3), key=lambda i: (scores[i][0], -scores[i][1]))
@@ -131,7 +131,7 @@ def test_the_last_row_measures_the_cell_that_was_selected(ran):
     one, state, _ = ran
     found = one.result(state)
     last = found.history[-1]
-    accuracy, loss = path_scores(SUPERNET, state.searched.theta, one.z(state), TASK.valid, False, 9, 256)
+    accuracy, loss = path_scores(SUPERNET, state.searched.theta, one.z(state), TASK.valid, False, 9)
     assert last["values"] == {"accuracy": 100.0 * accuracy, "loss": loss}
     assert last["derived"] == found.genotype.compact() and last["step"] == one.total
     found.genotype.validate(SPACE)
@@ -142,25 +142,10 @@ def test_the_last_row_measures_the_cell_that_was_selected(ran):
 def test_it_resumes_to_the_same_bits(at, tmp_path, monkeypatch, ran):
     """In the search, at its end, between two removals, in the tuning, among the edges of a node."""
     one, state, _ = ran
-    expected = one.result(state)
-    log, left = RunFolder.log, [at]
-
-    def cut(self, *arguments, **values):
-        log(self, *arguments, **values)
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunFolder, "log", cut)
-    with RunFolder.create(tmp_path / "r", "search", SETTINGS) as folder:
-        with pytest.raises(Interrupted, match=f"after {at} of {one.total} steps"):
-            search(process(), folder)
-        found = search(process(), folder)
-        tensors, header = folder.load_checkpoint("search") or ({}, {})
+    tensors, header = resumed(process, SETTINGS, one.result(state), at, tmp_path, monkeypatch)
     assert torch.equal(tensors["searched.theta"], state.searched.theta)
     assert torch.equal(tensors["projected.chosen"], state.projected.chosen)
     assert header["process"]["projected.history"] == state.projected.history
-    assert (found.history, found.genotype, found.spent) == (expected.history, expected.genotype, expected.spent)
 
 
 def test_a_cell_type_without_layers_is_read_off_the_logits():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 
 import pytest
@@ -9,14 +8,15 @@ import torch.nn.functional as F
 
 from base_fast import Supernet
 from base_fast.distributions import Empirical
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.errors import Diverged, InputError
 from base_fast.objectives import SharedWeights
 from base_fast.random import fold_in, key
-from base_fast.runs import Clock, RunFolder
+from base_fast.runs import Clock
 from base_fast.space import NAS_BENCH_201, decode, encode, kept
 from base_fast.strategies import RandomSharing, RandomSharingSearch, SharedTrainingConfig, search
 from tests.meta import toys
 from tests.meta.toys import task
+from tests.strategies.runs import resumed
 
 TASK = task(key(0), train=24, valid=12)
 SETTINGS = RandomSharing(SharedTrainingConfig(steps=12, batch_size=8, lr=0.1), children=8, finalists=3, score_images=6)
@@ -83,23 +83,8 @@ def test_the_best_children_are_judged_again(ran):
 @pytest.mark.parametrize("at", [5, 15, 22])
 def test_it_resumes_to_the_same_bits(at, tmp_path, ran, monkeypatch):
     one, state, _ = ran
-    expected = one.result(state)
-    log, left = RunFolder.log, [at]
-
-    def cut(self, *arguments, **values):
-        log(self, *arguments, **values)
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunFolder, "log", cut)
-    with RunFolder.create(tmp_path / "r", "search", SETTINGS) as run:
-        with pytest.raises(Interrupted, match=f"after {at} of 23 steps"):
-            search(process(), run)
-        found = search(process(), run)
-        tensors, _ = run.load_checkpoint("search") or ({}, {})
+    tensors, _ = resumed(process, SETTINGS, one.result(state), at, tmp_path, monkeypatch)
     assert torch.equal(tensors["theta"], state.theta) and torch.equal(tensors["momentum"], state.momentum)
-    assert (found.history, found.genotype, found.spent) == (expected.history, expected.genotype, expected.spent)
 
 
 def test_a_space_whose_nodes_keep_two_edges():
