@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def learning_curves(compared: ComparedStrategies, column: Quantity) -> Figure:
     """Value of the genotype that a search would choose (solid) and E_π (dotted) over its steps and queries."""
     units = list(dict.fromkeys(one.unit for one in compared.findings if one.curve))
-    figure = new_figure(5.8 * max(len(units), 1), 3.7)
+    figure = new_figure(5.8 * max(len(units), 1), 4.3)
     panels = figure.subplots(1, max(len(units), 1), squeeze=False, sharey=True)[0]
-    colours = group_colours(list(compared.strategies))
     for axes, unit in zip(panels, units, strict=False):
-        for name, found in groups(one for one in compared.findings if one.unit == unit and len(one.curve) > 1):
+        drawn = groups(one for one in compared.findings if one.unit == unit and len(one.curve) > 1)
+        colours = group_colours([name for name, _ in drawn])
+        for name, found in drawn:
             runs = [[_flat(point, column.name) for point in one.curve] for one in found]
             band(axes, runs, "value", color=colours[name], label=name)
             band(axes, runs, "expected", color=colours[name], linestyle=(0, (1, 1.5)), linewidth=1.1)
@@ -41,7 +42,8 @@ def _finish(axes: Axes, unit: str, seeds: int, mean: float | None) -> None:
     axes.set_xlabel(("queries" if unit == "query" else f"{unit}s") + over_runs(seeds))
     axes.set_title("Searches that ask" if unit == "query" else "Searches that train a supernet")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="best")
+        # Below: with ten curves there is no room among them.
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     else:
         axes.text(0.5, 0.5, "no curves", transform=axes.transAxes, ha="center", color=MUTED)
 

@@ -47,7 +47,18 @@ _PRIMITIVES = {
     "conv_7x1_1x7": "#6a3d9a",
 }
 _GROUPS = {"prior": "#0072b2", "derived": "#0072b2", "scratch": "#d55e00", "random": "#8a919c"}
-_SPARE = ("#009e73", "#cc79a7", "#e69f00", "#5b56c9", "#56b4e9", "#a6761d")
+_SPARE = (
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#5b56c9",
+    "#56b4e9",
+    "#a6761d",
+    "#d55e00",
+    "#0072b2",
+    "#1f2430",
+    "#a51d2d",
+)
 
 _RC: Any = {
     "font.family": "sans-serif",
