@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import fields
 from typing import Any, SupportsIndex
@@ -22,6 +23,17 @@ def integer(name: str, value: object, least: int | None = None, most: int | None
     if (least is not None and number < least) or (most is not None and number > most):
         raise InputError(f"{name}: got {number}, expected {_range(least, most)}")
     return number
+
+
+def positive(name: str, value: float) -> float:
+    """A finite number above 0.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0.0 < value < math.inf:
+        raise InputError(f"{name}: got {value!r}, expected a finite number > 0")
+    return float(value)
 
 
 def _index(value: object) -> int | None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from base_fast.distributions import Distribution, IndependentEdges, load_distribution
 from base_fast.errors import InputError
@@ -94,12 +93,14 @@ def ranking(weights: SharedWeights, table: Table, count: int, seed: int) -> list
 
 def expectations(distribution: Distribution, table: Table) -> dict[str, Any]:
     """Exact means of the table's columns, over all its cells."""
-    p: Tensor = distribution.log_prob(table.choices).detach().exp()
-    found, uniform = (p @ table.values).tolist(), table.values.mean(dim=0).tolist()
+    found = table.expected(distribution)
+    if found is None:
+        raise InputError(f"accuracy: the table has {len(table)} cells, expected all that the search may draw")
+    uniform = table.values.mean(dim=0)
     names = [quantity.name for quantity in table.quantities]
     skips = torch.full((1, 1, NAS_BENCH_201.num_edges), SKIP)
     return {
-        "mean": dict(zip(names, zip(found, uniform, strict=True), strict=True)),
+        "mean": dict(zip(names, zip(found.tolist(), uniform.tolist(), strict=True), strict=True)),
         "all_skip": distribution.log_prob(skips).exp().item(),
         "entropy": distribution.entropy().item(),
     }

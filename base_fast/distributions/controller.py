@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from base_fast.arguments import integer
+from base_fast.arguments import integer, positive
 from base_fast.distributions.distribution import SAMPLES, Distribution
 from base_fast.errors import InputError
 from base_fast.random import key as make_key
@@ -226,13 +226,6 @@ class _Lstm:
         i, f, o, g = gates.chunk(4, dim=1)
         self.c = torch.sigmoid(i) * torch.tanh(g) + torch.sigmoid(f) * self.c
         self.h = torch.sigmoid(o) * torch.tanh(self.c)
-
-
-def positive(name: str, value: float) -> float:
-    """Raises InputError unless `value` is a finite number above 0."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0.0 < value < math.inf:
-        raise InputError(f"{name}: got {value!r}, expected a finite number > 0")
-    return float(value)
 
 
 def _shapes(space: AnySpace, hidden: int) -> dict[str, tuple[int, ...]]:

@@ -12,9 +12,9 @@ from base_fast.distributions import Distribution, IndependentEdges
 from base_fast.objectives import Quantity, Table
 from base_fast.random import key
 from base_fast.space import encode
+from base_fast.space.space import SKIP
 from base_fast.strategies import Cost
 
-SKIP = "skip_connect"
 POINTS = 40
 """The most points of a learning curve."""
 

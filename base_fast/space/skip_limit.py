@@ -8,9 +8,7 @@ from base_fast.arguments import integer
 from base_fast.errors import InputError
 from base_fast.space.derivation import Floats, read
 from base_fast.space.genotype import Genotype
-from base_fast.space.space import Space
-
-SKIP = "skip_connect"
+from base_fast.space.space import SKIP, Space
 
 
 def skip_edges(genotype: Genotype, space: Space) -> list[int]:

@@ -13,6 +13,7 @@ from base_fast.space.lookup import lookup
 from base_fast.space.primitives import is_primitive_name
 
 NONE = "none"
+SKIP = "skip_connect"
 # What a file says must not make a machine count for ever; published cells have up to 7 nodes and 14 primitives.
 MOST_NODES, MOST_PRIMITIVES = 100, 1000
 CELL_TYPES = ("normal", "reduce")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.space import Space
-from base_fast.space.skip_limit import SKIP
+from base_fast.space.space import SKIP
 
 
 @dataclass(frozen=True)

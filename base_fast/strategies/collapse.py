@@ -9,7 +9,7 @@ from typing import Any
 from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
 from base_fast.space import Genotype
-from base_fast.space.skip_limit import SKIP
+from base_fast.space.space import SKIP
 
 
 def skip_connections(genotype: Genotype) -> int:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from base_fast.arguments import integer, whole_numbers
+from base_fast.arguments import integer, positive, whole_numbers
 from base_fast.distributions import Controller, load_distribution
-from base_fast.distributions.controller import BOUND, HIDDEN, TEMPERATURE, positive
+from base_fast.distributions.controller import BOUND, HIDDEN, TEMPERATURE
 from base_fast.errors import InputError
 from base_fast.meta import StepRule
 from base_fast.meta.rules import Slots, initial_slots, step
