@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from base_fast.strategies.one_shot import GradientStrategy, Lesson, Point, Tensors
+from base_fast.strategies.one_shot import BatchGradient, GradientStrategy, Point, Tensors
 
 SMALL_STEP = 0.01
 
@@ -34,11 +34,11 @@ class DartsSecondOrder(Darts):
     Source: as `Darts`, with `--unrolled`.
     """
 
-    def lesson(self, at: Point) -> Lesson:
+    def batch_gradient(self, at: Point) -> BatchGradient:
         return second_order(at)
 
 
-def second_order(at: Point) -> Lesson:
+def second_order(at: Point) -> BatchGradient:
     """The gradient of the validation loss with respect to z, at the weights after one training step on z.
 
     With w' = w − ξ·(∇_w L_train(w, z) + decay·w + momentum·buffer), not clipped, and v = ∇_w' L_valid(w', z),
@@ -67,4 +67,4 @@ def second_order(at: Point) -> Lesson:
         small = SMALL_STEP / norm
         difference = train_gradient(at.theta + small * v, z) - train_gradient(at.theta - small * v, z)
         direct = direct - training.config.response_at(number) * difference / (2.0 * small)
-    return Lesson(direct, loss.item(), accuracy)
+    return BatchGradient(direct, loss.item(), accuracy)

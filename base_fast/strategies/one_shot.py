@@ -65,7 +65,7 @@ class Point(NamedTuple):
     valid: SharedTraining
 
 
-class Lesson(NamedTuple):
+class BatchGradient(NamedTuple):
     """What a batch says of z: the gradient (T, E, L) of its loss, that loss, and the share classified right."""
 
     gradient: Tensor
@@ -73,12 +73,12 @@ class Lesson(NamedTuple):
     accuracy: float
 
 
-def first_order(at: Point) -> Lesson:
+def first_order(at: Point) -> BatchGradient:
     """The gradient of the validation loss with respect to z, at the weights as they are."""
     z = at.z.detach().requires_grad_(True)
     loss, accuracy = at.valid.loss(at.theta, z, at.number, at.hard)
     (gradient,) = torch.autograd.grad(loss, z)
-    return Lesson(gradient, loss.item(), accuracy)
+    return BatchGradient(gradient, loss.item(), accuracy)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class GradientStrategy(OneShot):
         """What is added to the loss that moves the variables, differentiable in them; None for nothing."""
         return None
 
-    def lesson(self, at: Point) -> Lesson:
+    def batch_gradient(self, at: Point) -> BatchGradient:
         """What a step's validation batch says of z."""
         return first_order(at)
 
@@ -270,15 +270,15 @@ class GradientSearch:
         if learning and not single:
             variables = _leaves(state.variables)
             z = self.z(variables, number, "architecture")
-            lesson = settings.lesson(self._point(state, z))
-            state = self._taught(state, variables, z, lesson.gradient)
-            row = {"valid_loss": lesson.loss, "valid_accuracy": lesson.accuracy}
+            found = settings.batch_gradient(self._point(state, z))
+            state = self._moved(state, variables, z, found.gradient)
+            row = {"valid_loss": found.loss, "valid_accuracy": found.accuracy}
         variables = _leaves(state.variables) if learning and single else state.variables
         z = self.z(variables, number, "weights")
         at = self._perturbed(state, z.to(self.theta))
         trained = self.training.step(state.theta, state.momentum, at, number, settings.hard)
         if trained.z_gradient is not None:
-            state = self._taught(state, variables, z, trained.z_gradient)
+            state = self._moved(state, variables, z, trained.z_gradient)
         state = state._replace(theta=trained.theta, momentum=trained.momentum, step=number + 1)
         row, stopped = trained.row | row, None
         if state.step % settings.evaluate_every == 0 or state.step == self.total:
@@ -370,7 +370,7 @@ class GradientSearch:
             return state, None
         return state._replace(variables=state.healthy), "skip connections"
 
-    def _taught(self, state: GradientState, variables: Tensors, z: Tensor, gradient: Tensor) -> GradientState:
+    def _moved(self, state: GradientState, variables: Tensors, z: Tensor, gradient: Tensor) -> GradientState:
         """The state after a step of the variables, which z came from, along the gradient (T, E, L) of z's loss."""
         loss = (z * gradient.to(z)).sum()
         penalty = self.settings.penalty(variables)

@@ -15,7 +15,7 @@ from base_fast.random import fold_in, key
 from base_fast.runs import Clock
 from base_fast.space import Genotype, Space, skip_edges
 from base_fast.strategies import AuxiliarySkip, Darts, Perturbation, SharedTrainingConfig, SkipMonitor, search
-from base_fast.strategies.one_shot import Lesson
+from base_fast.strategies.one_shot import BatchGradient
 from base_fast.strategies.record import SearchRecord
 from tests.meta import toys
 from tests.strategies.runs import resumed
@@ -36,10 +36,10 @@ class SingleLevel(Darts):
 class Collapsing(Darts):
     """Every validation batch says: more skip connections."""
 
-    def lesson(self, at):
+    def batch_gradient(self, at):
         gradient = torch.zeros_like(at.z)
         gradient[..., SKIP] = -1.0
-        return Lesson(gradient, 0.0, 0.0)
+        return BatchGradient(gradient, 0.0, 0.0)
 
 
 COLLAPSING = Collapsing(TRAINING, StepRule("sgd", 1.2), decay=0.0, images=9, evaluate_every=2)
@@ -74,7 +74,7 @@ def test_the_weights_step_where_the_perturbation_says(kind):
     if kind is SingleLevel:
         leaf = before.variables[0].clone().requires_grad_(True)
         (gradient,) = torch.autograd.grad((leaf.softmax(-1) * trained.z_gradient).sum(), leaf)
-        moved = one._taught(before, (leaf,), leaf.softmax(-1), trained.z_gradient).variables[0]
+        moved = one._moved(before, (leaf,), leaf.softmax(-1), trained.z_gradient).variables[0]
         assert torch.equal(moved, state.variables[0]) and gradient.abs().max() > 0
 
 

@@ -57,13 +57,13 @@ def test_second_order_is_the_exact_gradient(nesterov):
     ahead = state.theta - training.lr_at(2) * (decayed + 0.9 * buffer if nesterov else buffer)
     (exact,) = torch.autograd.grad(loss(one.valid, ahead), alpha)
 
-    def error(lesson):
-        (found,) = torch.autograd.grad((alpha.softmax(-1) * lesson.gradient).sum(), alpha)
+    def error(of_batch):
+        (found,) = torch.autograd.grad((alpha.softmax(-1) * of_batch.gradient).sum(), alpha)
         return ((found - exact).norm() / exact.norm()).item()
 
     at = one._point(state, alpha.softmax(-1))
     # Measured on x86-64: 3e-8, of the difference quotient with the published ε.
-    assert error(one.settings.lesson(at)) < 1e-6
+    assert error(one.settings.batch_gradient(at)) < 1e-6
     assert error(first_order(at)) > 0.1
 
 
@@ -92,20 +92,20 @@ def test_gdas_runs_one_path_and_its_gradient_reaches_all_logits(net):
     z = one.z((alpha,), 1, "architecture")
     assert torch.equal(z.detach(), F.one_hot(z.argmax(-1), z.shape[-1]).float())
     at = one._point(state, z)
-    lesson = one.settings.lesson(at)
+    of_batch = one.settings.batch_gradient(at)
     # The value is that of the path in the whole mixture, and so is the gradient of what runs.
     mixture = first_order(at._replace(hard=False))
-    torch.testing.assert_close(lesson.loss, mixture.loss, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(lesson.gradient, mixture.gradient * z.detach(), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(of_batch.loss, mixture.loss, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(of_batch.gradient, mixture.gradient * z.detach(), rtol=1e-3, atol=1e-6)
     assert not torch.equal(mixture.gradient, mixture.gradient * z.detach())
     # dL/dφ_k = g_i s_i (δ_ik − s_k)/τ for the drawn i, g_i the gradient for its weight.
     tau = 10.0 - 9.9 / 6.0
     noise = philox.gumbel(fold_in(fold_in(one._noise_key, 1), 0), alpha.numel()).view(alpha.shape)
     soft = ((alpha + noise) / tau).softmax(-1).detach()
-    drawn = (z.detach() * soft * lesson.gradient).sum(-1, keepdim=True)
-    (found,) = torch.autograd.grad((z * lesson.gradient).sum(), alpha)
+    drawn = (z.detach() * soft * of_batch.gradient).sum(-1, keepdim=True)
+    (found,) = torch.autograd.grad((z * of_batch.gradient).sum(), alpha)
     torch.testing.assert_close(found, drawn * (z.detach() - soft) / tau, rtol=1e-4, atol=1e-8)
-    assert (found[lesson.gradient.abs().sum(-1) > 0] != 0).all()
+    assert (found[of_batch.gradient.abs().sum(-1) > 0] != 0).all()
 
 
 def test_snas_draws_relaxed_samples_that_grow_sharp():
