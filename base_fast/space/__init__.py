@@ -8,6 +8,7 @@ from base_fast.space.decisions import Decision, decisions, from_decisions, to_de
 from base_fast.space.derivation import Candidate, UndecidedEdge, derive, most_probable, undecided
 from base_fast.space.genotype import Genotype
 from base_fast.space.primitives import PRIMITIVES, Primitive, register
+from base_fast.space.recurrent import RECURRENT, check_recurrent, recurrent
 from base_fast.space.skip_limit import SkipLimit, skip_edges
 from base_fast.space.space import DARTS, NAS_BENCH_201, Space, get
 from base_fast.space.stack import NAS_BENCH_MACRO, AnyGenotype, AnySpace, Stack, StackGenotype, from_dict_any, get_any
@@ -17,6 +18,7 @@ __all__ = [
     "NAS_BENCH_201",
     "NAS_BENCH_MACRO",
     "PRIMITIVES",
+    "RECURRENT",
     "AnyGenotype",
     "AnySpace",
     "Candidate",
@@ -28,6 +30,7 @@ __all__ = [
     "Stack",
     "StackGenotype",
     "UndecidedEdge",
+    "check_recurrent",
     "compact",
     "configurations",
     "decisions",
@@ -42,6 +45,7 @@ __all__ = [
     "kept",
     "most_probable",
     "neighbours",
+    "recurrent",
     "register",
     "skip_edges",
     "to_decisions",

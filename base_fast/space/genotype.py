@@ -19,8 +19,11 @@ from base_fast.space.space import CELL_TYPES, DARTS, NONE, SPACES, Space, check_
 
 Pair = tuple[str, int]
 
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "identity")
+"""What a node of a recurrent cell applies to its predecessor (`space.recurrent`)."""
+
 _PAIR = re.compile(r"([A-Za-z0-9_]+)~(-?[0-9]+)")
-_CELLS = re.compile(r"normal:([^;>]*)->([^;>]*)(?:;\s*reduce:([^;>]*)->([^;>]*))?")
+_CELLS = re.compile(r"(?:normal|recurrent):([^;>]*)->([^;>]*)(?:;\s*reduce:([^;>]*)->([^;>]*))?")
 
 
 @dataclass(frozen=True, init=False)
@@ -78,6 +81,16 @@ class Genotype:
         return len(predecessors) == output * (output + 1) // 2 > 0 < output and predecessors == [
             predecessor for node in range(1, output + 1) for predecessor in range(node)
         ]
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether this is a recurrent cell: one pair for each node, of nothing but activations (`space.recurrent`)."""
+        return (
+            bool(self.normal)
+            and not self.reduce
+            and not self.reduce_concat
+            and all(primitive in ACTIVATIONS for primitive, _ in self.normal)
+        )
 
     @property
     def known_space(self) -> Space | None:
@@ -161,8 +174,8 @@ class Genotype:
         """One readable line that `parse` reads back.
 
         `normal: sep_conv_3x3~1 sep_conv_3x3~0 | ... -> 2,3,4,5; reduce: ... -> 2,3,4,5`, primitive~predecessor with
-        a bar between nodes. A NAS-Bench-201 genotype gives that benchmark's own string,
-        `|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|...|`.
+        a bar between nodes; of a recurrent cell `recurrent: relu~0 | tanh~1 | ... -> 1,2,...`. A NAS-Bench-201 genotype
+        gives that benchmark's own string, `|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|...|`.
         """
         written = [f"{primitive}~{predecessor}" for primitive, predecessor in self.normal]
         if self.keeps_all_edges:
@@ -173,8 +186,9 @@ class Genotype:
             if cell == "reduce" and not pairs and not self.reduce_concat:
                 continue
             written = [f"{primitive}~{predecessor}" for primitive, predecessor in pairs]
-            nodes = " | ".join(" ".join(written[i : i + 2]) for i in range(0, len(written), 2))
-            parts.append(f"{cell}: {nodes} -> {','.join(map(str, self.concats[cell]))}")
+            name, per_node = ("recurrent", 1) if self.is_recurrent else (cell, 2)
+            nodes = " | ".join(" ".join(written[i : i + per_node]) for i in range(0, len(written), per_node))
+            parts.append(f"{name}: {nodes} -> {','.join(map(str, self.concats[cell]))}")
         return "; ".join(parts)
 
     @classmethod

@@ -14,6 +14,8 @@ from typing import Any
 from base_fast.errors import InputError
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+# Those of a recurrent cell, as DARTS prints it.
+RECURRENT = {"recurrent": "normal", "concat": "normal_concat"}
 LONGEST = 10_000_000
 LONGEST_RANGE = 1000
 _EXPECTED = (
@@ -22,7 +24,7 @@ _EXPECTED = (
 )
 _EDGE = r"[A-Za-z0-9_]+~[0-9]+"
 _NAS_BENCH_201 = re.compile(rf"\|{_EDGE}\|(?:\+\|(?:{_EDGE}\|)+)+")
-_COMPACT = re.compile(r"normal:[^;>\n]*->[^;>\n'\"]*(?:;\s*reduce:[^;>\n]*->[^;>\n'\"]*)?")
+_COMPACT = re.compile(r"(?:normal|recurrent):[^;>\n]*->[^;>\n'\"]*(?:;\s*reduce:[^;>\n]*->[^;>\n'\"]*)?")
 _NUMBERS = re.compile(r"[\[(]?\s*\d+(?:\s*,\s*\d+)+\s*[\])]?")
 
 
@@ -83,7 +85,7 @@ def _of_table(table: Any) -> Iterator[str | dict[str, Any]]:
     if not isinstance(table, dict):
         return
     inner = table.get("genotype")
-    if "normal" in table or not table:
+    if "normal" in table or "recurrent" in table or not table:
         yield _fields(table)
     elif isinstance(inner, dict):
         yield _fields(inner)
@@ -98,6 +100,11 @@ def _of_table(table: Any) -> Iterator[str | dict[str, Any]]:
 
 
 def _fields(table: dict[str, Any]) -> dict[str, Any]:
+    if "recurrent" in table:
+        table = {RECURRENT.get(name, name): value for name, value in table.items()} | {
+            "reduce": [],
+            "reduce_concat": [],
+        }
     return {name: _flat(value) if name in ("normal", "reduce") else value for name, value in table.items()}
 
 
