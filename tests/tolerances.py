@@ -121,6 +121,14 @@ LOSS_FLOAT32 = 2e-6
 TIMES_PYTORCH_APART = 2.0
 # Logits of five cells: 3.4e-6.
 SUPERNET_FLOAT32 = 2e-5
+# Logits of three cells of 4 channels whose activations are bfloat16, by their norm, of 48 draws: 2.0e-2.
+SUPERNET_BFLOAT16 = 0.06
+# The cosine of their gradient with that in float32, where ReLUs open or close by rounding: 0.990 at the median of 48
+# draws, 0.934 in the worst.
+SUPERNET_DIRECTION_BFLOAT16 = 0.97
+# The same of a task's gradient on the prior after three steps, for any outer rule and group of variables: 0.992 at the
+# median of 8 tasks.
+META_DIRECTION_BFLOAT16 = 0.97
 # A central difference of a gradient with step 1e-5 in float64: 3.2e-7, its truncation.
 FINITE_DIFFERENCE = 2e-6
 

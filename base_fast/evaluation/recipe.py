@@ -8,6 +8,7 @@ from typing import Literal
 
 from base_fast.arguments import whole_numbers
 from base_fast.errors import InputError
+from base_fast.ops.autocast import Precision, check_precision
 from base_fast.runs import changeable
 from base_fast.tasks import Augmentation
 
@@ -45,6 +46,9 @@ class TrainConfig:
     """Probability of drop path at the end of training, reached linearly from 0; overrides the network's own."""
     augmentation: Literal["none", "standard", "cutout"] = "cutout"
     """standard: crop after padding by 1/8 of the side, mirror; cutout: also a square of half the side."""
+    precision: Precision = "float32"
+    """Activations of training steps: float32, or bfloat16 for half their memory; weights, loss and scores stay
+    float32."""
     evaluate_every: int = 0
     """Steps between evaluations on the validation images; 0 is once per epoch. The last step is always evaluated."""
     checkpoint_every: int = changeable(0)
@@ -56,6 +60,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         whole_numbers(self)
+        check_precision(self.precision)
         for name in ("epochs", "batch_size", "log_every"):
             self._at_least(name, 1)
         if self.steps is not None:

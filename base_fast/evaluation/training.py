@@ -17,6 +17,7 @@ from base_fast.evaluation.network import Network
 from base_fast.evaluation.recipe import TrainConfig
 from base_fast.evaluation.scores import check_classes, evaluate
 from base_fast.evaluation.wrappers import check_one_process, unwrapped
+from base_fast.ops import autocast
 from base_fast.random import fold_in, generator, key
 from base_fast.runs import Clock, RunFolder, Step, run_loop, to_dict, unchangeable
 from base_fast.runs.artefacts import Evaluated, TrainedNetwork, steps_to
@@ -198,13 +199,16 @@ class _Training:
         x, y = self.task.train.batch(self.batch_key, step, config.batch_size, self.augmentation)
         x, y = x.to(self.place), y.to(self.device)
         self.network.train()
-        out = self.network(x)
+        with autocast.activations(config.precision, self.device.type):
+            out = self.network(x)
         logits, auxiliary = out if isinstance(out, tuple) else (out, None)
+        # Losses are computed in the dtype of the weights.
+        logits = logits.to(self.place.dtype)
         check_classes(logits, self.task.num_classes)
         loss = F.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
         if auxiliary is not None:
             loss = loss + config.auxiliary_weight * F.cross_entropy(
-                auxiliary, y, label_smoothing=config.label_smoothing
+                auxiliary.to(self.place.dtype), y, label_smoothing=config.label_smoothing
             )
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)

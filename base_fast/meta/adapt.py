@@ -142,7 +142,7 @@ class Adapting:
     @classmethod
     def of(cls, posterior: Posterior, task: Task, config: AdaptConfig) -> Adapting:
         """The adaptation of a posterior to a task, with the task's head; raises InputError where that does not fit."""
-        whole = Supernet.for_posterior(posterior)
+        whole = Supernet.for_posterior(posterior).computing_in(config.precision)
         supernet, prior = for_task(whole, Variables.of(posterior), config.inner.head, task.num_classes)
         usual = next((e["agreement"] for e in reversed(posterior.lineage) if e.get("agreement") is not None), None)
         loop = InnerLoop(supernet, prior, task, key(config.seed), config.inner, usual_agreement=usual)

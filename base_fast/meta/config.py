@@ -11,6 +11,7 @@ from base_fast.errors import InputError
 from base_fast.meta.architecture import ArchitectureConfig
 from base_fast.meta.evidence import CellEvidenceConfig
 from base_fast.meta.variables import Group
+from base_fast.ops.autocast import Precision, check_precision
 from base_fast.runs import changeable
 from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Augmentation
@@ -195,6 +196,8 @@ class MetaConfig:
     """Standard deviation of the initial means in He's, √(2/fan_in); smaller weights turn faster under batch norm."""
     sigma_scale: float = 0.1
     """σ of the initial prior, in standard deviations of the means."""
+    precision: Precision = "float32"
+    """Activations: float32, or bfloat16 for half their memory; weights and posterior stay float32."""
     seed: int = 0
     """Seed of everything random."""
     device: str = changeable("auto")
@@ -209,6 +212,7 @@ class MetaConfig:
         for name in ("iterations", "tasks", "inner_steps", "record_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
+        check_precision(self.precision)
         if self.warmup < 0:
             raise InputError(f"warmup: got {self.warmup}, expected an integer ≥ 0")
         for name in ("mu_scale", "sigma_scale"):
@@ -260,6 +264,8 @@ class AdaptConfig:
     """Steps between evaluations on the validation split; 0 evaluates at the end alone."""
     evaluate_images: int | None = 2000
     """The largest number of validation images; all if unset."""
+    precision: Precision = "float32"
+    """Activations: float32, or bfloat16 for half their memory; weights and posterior stay float32."""
     seed: int = 0
     """Seed of everything random."""
     device: str = changeable("auto")
@@ -269,6 +275,7 @@ class AdaptConfig:
 
     def __post_init__(self) -> None:
         whole_numbers(self)
+        check_precision(self.precision)
         if self.warmup < 0 or self.evaluate_every < 0:
             raise InputError(f"warmup, evaluate_every: got {self.warmup}, {self.evaluate_every}, expected integers ≥ 0")
         if self.evaluate_images is not None and self.evaluate_images < 1:

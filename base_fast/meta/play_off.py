@@ -139,7 +139,8 @@ class PlayOff:
         """The play-off of an adaptation's posterior and its measured cells, with the adaptation's evidence and seed."""
         k = fold_in(key(adapt_config.seed), 1)
         q, evidence = posterior.architecture, adapt_config.inner.evidence
-        return cls(Supernet.for_posterior(posterior), posterior.mu, q, draws, task, config, evidence, k)
+        supernet = Supernet.for_posterior(posterior).computing_in(adapt_config.precision)
+        return cls(supernet, posterior.mu, q, draws, task, config, evidence, k)
 
     def start(self, clock: Clock) -> Step[PlayOffState]:
         judge = self._judges[0]

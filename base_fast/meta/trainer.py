@@ -41,7 +41,7 @@ class MetaTrainer:
 
     def __init__(self, config: MetaConfig, supernet: Supernet | None = None) -> None:
         self.config = config
-        self.supernet = supernet or Supernet.from_config(config.supernet)
+        self.supernet = (supernet or Supernet.from_config(config.supernet)).computing_in(config.precision)
         self.key = key(config.seed)
 
     def initial(self) -> Posterior:

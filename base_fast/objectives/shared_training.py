@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from base_fast.arguments import whole_numbers
 from base_fast.errors import Diverged, InputError
+from base_fast.ops.autocast import Precision, check_precision
 from base_fast.supernet import Supernet
 from base_fast.tasks import Augmentation, Split
 
@@ -45,9 +46,12 @@ class SharedTrainingConfig:
     """Largest norm of the gradient; 0 does not clip."""
     augmentation: Augmentation | None = None
     """Crop, flip and cutout of the training images."""
+    precision: Precision = "float32"
+    """Activations of these steps: bfloat16, or those of the supernet as it is; weights stay float32."""
 
     def __post_init__(self) -> None:
         whole_numbers(self)
+        check_precision(self.precision)
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
@@ -107,7 +111,7 @@ class SharedTraining:
     def loss(self, theta: Tensor, z: Tensor, step: int, hard: bool = True) -> tuple[Tensor, float]:
         """Cross-entropy of training batch number `step` on architecture z (T, E, L), and the share classified right."""
         x, y = self.train.batch(self.key, step, self.config.batch_size, self.config.augmentation)
-        logits = self.supernet(x.to(theta), theta, z, hard)
+        logits = self.supernet.computing_in(self.config.precision)(x.to(theta), theta, z, hard)
         y = y.to(theta.device)
         return F.cross_entropy(logits, y), (logits.detach().argmax(dim=1) == y).double().mean().item()
 

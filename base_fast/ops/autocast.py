@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from base_fast.errors import InputError
+
+Precision = Literal["float32", "bfloat16"]
+"""Of activations: that of the weights, or float32 rounded to bfloat16; weights, statistics and sums stay float32."""
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 def asked(device: str) -> torch.dtype | None:
@@ -18,6 +25,19 @@ def asked(device: str) -> torch.dtype | None:
 def off(device: str) -> AbstractContextManager[object]:
     """Inside, PyTorch's own operations compute in the dtypes that they are given."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def activations(precision: Precision, device: str) -> AbstractContextManager[object]:
+    """Inside, networks compute with activations of this precision; float32 leaves it to the caller."""
+    if precision == "float32" or not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, torch.bfloat16)
+
+
+def check_precision(precision: str) -> None:
+    """Raise InputError unless there is such a precision."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
 
 
 def widened(x: Tensor) -> Tensor:

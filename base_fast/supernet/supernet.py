@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -11,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base_fast.errors import InputError
+from base_fast.ops import autocast
+from base_fast.ops.autocast import Precision
 from base_fast.posterior import Layout, Posterior, inverse_softplus
 from base_fast.reference import philox
 from base_fast.reference.primitives import batch_norm
@@ -27,7 +31,8 @@ class Supernet:
 
     The weights are one vector θ (P,), laid out as `layout` says: stems, cells, then the classifier head, which is
     always last (`head` is its slice). In the DARTS space with stem "32" they are exactly the parameters of the
-    published search network: 1,930,618 at 16 channels, 8 layers and 10 classes.
+    published search network: 1,930,618 at 16 channels, 8 layers and 10 classes. `precision` is that of its activations
+    (`computing_in`).
 
     Args:
         space: a `Space`, or the name of one.
@@ -56,6 +61,7 @@ class Supernet:
         partial: int = 1,
     ) -> None:
         self.space = get(space)
+        self.precision: Precision = "float32"
         check(self.space.primitives)
         if self.space.inputs > 2:
             raise InputError(
@@ -130,7 +136,25 @@ class Supernet:
 
     def with_classes(self, num_classes: int) -> Supernet:
         """The same supernet with another head."""
-        return Supernet(**_arguments(replace(self.config, num_classes=num_classes), self.space))
+        other = Supernet(**_arguments(replace(self.config, num_classes=num_classes), self.space))
+        return other.computing_in(self.precision)
+
+    def computing_in(self, precision: Precision) -> Supernet:
+        """The same supernet, with activations of this precision: "float32" leaves them as they are.
+
+        With "bfloat16" what float32 weights meet on their way through stems and cells is bfloat16: half the memory.
+        Weights, their gradients, statistics and sums, and all of the head (its batch norm, mean and matrix) stay
+        float32. float64 is never rounded.
+
+        Raises:
+            InputError: another precision.
+        """
+        autocast.check_precision(precision)
+        if precision in ("float32", self.precision):
+            return self
+        other = copy.copy(self)
+        other.precision = precision
+        return other
 
     def initial_scale(self) -> Tensor:
         """(P,) He's standard deviation √(2/fan_in) of each weight; vectors (batch norm, bias) take the head's."""
@@ -206,6 +230,18 @@ class Supernet:
         zs = z.unbind(0)
         chosen = z.detach().argmax(dim=-1).tolist() if hard else [None] * len(zs)
         pieces = self._pieces.split(theta)
+        with autocast.activations(self.precision, x.device.type):
+            last = self._body(x, pieces, zs, chosen)
+        if self.precision != "float32":
+            last = last.to(theta.dtype)
+        if self.space.inputs == 1:
+            last = F.relu(batch_norm(last))
+        return F.linear(last.mean(dim=(2, 3)), *pieces[self._pieces_of["classifier"]])
+
+    def _body(
+        self, x: Tensor, pieces: Sequence[Tensor], zs: Sequence[Tensor], chosen: Sequence[list[int] | None]
+    ) -> Tensor:
+        """What the stem and all blocks make of images: (B, C, H', W')."""
         stem = choose_stem(self.config.stems, max(x.shape[2:]))
         x = x.contiguous(memory_format=torch.channels_last)
         x = apply_stem(stem, x, pieces[self._pieces_of[f"stems.{stem}"]])
@@ -219,9 +255,7 @@ class Supernet:
             else:
                 y = block.apply(last, weights)
             before, last = last, y
-        if self.space.inputs == 1:
-            last = F.relu(batch_norm(last))
-        return F.linear(last.mean(dim=(2, 3)), *pieces[self._pieces_of["classifier"]])
+        return last
 
 
 def _arguments(config: SupernetConfig, space: Space) -> dict[str, Any]:

@@ -114,24 +114,26 @@ def test_seeds_decide_and_the_global_state_is_left_alone() -> None:
     assert not same(networks[0], networks[2])
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, precision: Any) -> None:
+    config = dataclasses.replace(CONFIG, precision=precision)
     straight_run, run = make_run(tmp_path / "straight"), make_run(tmp_path / "interrupted")
     straight = make_network()
-    uninterrupted = train(straight, TASK, CONFIG, straight_run, "net")
+    uninterrupted = train(straight, TASK, config, straight_run, "net")
 
     # A crash in step 8, after the checkpoint of step 5: the rows of steps 6 and later must go.
     crashing = make_network()
     crashing.register_forward_pre_hook(at_training_step(8, crash))
     with pytest.raises(ZeroDivisionError):
-        train(crashing, TASK, CONFIG, run, "net")
+        train(crashing, TASK, config, run, "net")
     # Then a Ctrl-C in the second step after that; other weights at the start make no difference.
     interrupted = make_network(seed=2)
     interrupted.register_forward_pre_hook(at_training_step(2, press_ctrl_c))
     with pytest.raises(Interrupted, match="^train/net: stopped after 7 of 12 steps$"):
-        train(interrupted, TASK, CONFIG, run, "net")
+        train(interrupted, TASK, config, run, "net")
     assert not interrupted.training
     last = make_network(seed=3)
-    result = train(last, TASK, CONFIG, run, "net")
+    result = train(last, TASK, config, run, "net")
 
     assert result.steps == 12
     assert same(straight, last)
@@ -139,7 +141,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
     assert (result.accuracy, result.loss) == (uninterrupted.accuracy, uninterrupted.loss)
     assert without_time(run.rows("train/net")) == without_time(straight_run.rows("train/net"))
     # Called once more, a finished training gives its result again.
-    again = train(make_network(seed=4), TASK, CONFIG, run, "net")
+    again = train(make_network(seed=4), TASK, config, run, "net")
     assert without_time(again.history) == without_time(result.history)
 
 
@@ -207,6 +209,19 @@ def test_auxiliary_head_learns_too() -> None:
     train(after, task, TrainConfig(epochs=1, batch_size=32, augmentation="cutout"))
     old, new = before.state_dict(), after.state_dict()
     assert not torch.equal(old["auxiliary_head.classifier.weight"], new["auxiliary_head.classifier.weight"])
+
+
+def test_activations_in_bfloat16() -> None:
+    seen: list[torch.dtype] = []
+    config = TrainConfig(steps=60, batch_size=16, lr=0.1, augmentation="none", drop_path=0.0, evaluate_every=60)
+    network = make_network()
+    network.cells[-1].register_forward_hook(lambda module, _, y: seen.append(y.dtype))
+    result = train(network, TASK, dataclasses.replace(config, precision="bfloat16"))
+    # Steps in bfloat16, the evaluation in float32, as whoever uses the network will.
+    assert set(seen[:60]) == {torch.bfloat16}
+    assert set(seen[60:]) == {torch.float32}
+    assert {x.dtype for x in network.parameters()} == {torch.float32}
+    assert result.accuracy > 0.8
 
 
 def test_any_module_can_be_trained_in_any_dtype() -> None:
@@ -277,7 +292,7 @@ def test_schedules() -> None:
     [
         ("epochs", 0), ("steps", 0), ("batch_size", 0), ("log_every", 0), ("evaluate_every", -1), ("lr", 0.0),
         ("lr", float("nan")), ("lr_min", 1.0), ("momentum", 1.0), ("drop_path", -0.1), ("weight_decay", float("nan")),
-        ("augmentation", "mixup"),
+        ("augmentation", "mixup"), ("precision", "float16"),
     ],
 )  # fmt: skip
 def test_bad_recipes_are_named(name: str, value: Any) -> None:

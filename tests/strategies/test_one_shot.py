@@ -20,6 +20,7 @@ from base_fast.strategies import Darts, GradientSearch, SharedTrainingConfig, se
 from base_fast.strategies.collapse import skip_connections
 from tests.meta import toys
 from tests.strategies.runs import resumed
+from tests.tolerances import SUPERNET_BFLOAT16
 
 TASK = toys.task(key(0), train=24, valid=12)
 SUPERNET = toys.supernet()
@@ -156,6 +157,23 @@ def test_it_resumes_to_the_same_bits(at, tmp_path, monkeypatch):
     assert torch.equal(tensors["theta"], state.theta) and torch.equal(tensors["momentum"], state.momentum)
     assert torch.equal(tensors["variables.0"], state.variables[0])
     assert all(torch.equal(tensors[f"slots.{i}"], state.slots[i]) for i in range(3))
+
+
+def test_activations_in_bfloat16(tmp_path, monkeypatch):
+    def narrow(precision="bfloat16"):
+        training = replace(TRAINING, precision=precision)
+        return process(replace(SETTINGS, training=training), toys.prior(SUPERNET, dtype=torch.float32))
+
+    one, exact = narrow(), narrow("float32")
+    (state, rows), (other, expected) = run(one, 6), run(exact, 6)
+    assert state.theta.dtype == torch.float32
+    assert not torch.equal(state.theta, other.theta)
+    assert rows[0]["loss"] == pytest.approx(expected[0]["loss"], rel=SUPERNET_BFLOAT16)
+    tensors, _ = resumed(narrow, SETTINGS, one.result(state), 4, tmp_path, monkeypatch)
+    assert torch.equal(tensors["theta"], state.theta)
+    assert torch.equal(tensors["variables.0"], state.variables[0])
+    with pytest.raises(InputError, match="precision: got 'half', expected one of float32, bfloat16"):
+        SharedTrainingConfig(precision="half")
 
 
 def test_noise_is_of_the_step_and_of_what_moves():
