@@ -22,6 +22,7 @@ from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Measurements, Objective, Quantity, Together
 from base_fast.objectives.own_steps import OwnSteps, OwnStepsConfig
 from base_fast.objectives.ranks import normal_scores
+from base_fast.objectives.reward import Limit, RewardConfig, Rewarded, Term
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
 from base_fast.objectives.shared_weights import SharedWeights
 from base_fast.objectives.table import Table
@@ -32,6 +33,7 @@ __all__ = [
     "Evidence",
     "EvidenceConfig",
     "Latency",
+    "Limit",
     "Measurements",
     "Objective",
     "ObjectiveConfig",
@@ -41,6 +43,8 @@ __all__ = [
     "PartConfig",
     "Quality",
     "Quantity",
+    "RewardConfig",
+    "Rewarded",
     "SharedTraining",
     "SharedTrainingConfig",
     "SharedWeights",
@@ -48,6 +52,7 @@ __all__ = [
     "Size",
     "Table",
     "TableConfig",
+    "Term",
     "Together",
     "Trained",
     "TrainingFree",

@@ -16,6 +16,7 @@ from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Objective, Quantity, Together
 from base_fast.objectives.own_steps import OwnSteps, OwnStepsConfig
+from base_fast.objectives.reward import RewardConfig, Rewarded
 from base_fast.objectives.shared_weights import SharedWeights
 from base_fast.objectives.table import Table
 from base_fast.objectives.training_free import TrainingFree, TrainingFreeConfig
@@ -110,6 +111,8 @@ class ObjectiveConfig:
     latency_repeats: int = 50
     """Forward passes of which the median is taken (latency)."""
     evidence: EvidenceConfig = EvidenceConfig()
+    reward: RewardConfig | None = None
+    """Several of the quantities as one, `reward`, which comes first."""
 
     def __post_init__(self) -> None:
         whole_numbers(self)
@@ -141,9 +144,10 @@ def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None =
 
     Raises:
         InputError: a file is missing or holds something else, a kind doesn't fit the space, or a part of the evidence
-            is no quantity of its objective.
+            is no quantity of its objective; see also `Rewarded`.
     """
-    return Together([one for kind in config.kinds for one in _open(kind, config, space, task)])
+    measured = Together([one for kind in config.kinds for one in _open(kind, config, space, task)])
+    return measured if config.reward is None else Rewarded(measured, config.reward)
 
 
 def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | None) -> list[Objective]:
