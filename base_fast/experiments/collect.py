@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig, train, trained
 from base_fast.objectives import Quantity, Table
 from base_fast.random import fold_in, key
-from base_fast.runs import Clock, RunFolder, Step, atomic_write, run_loop
+from base_fast.runs import Clock, RunFolder, Step, atomic_write, changeable, run_loop
 from base_fast.space import Genotype, Space, configurations, decode, get
-from base_fast.tasks import TargetConfig, Task, open_target
+from base_fast.tasks import TargetConfig, Task, TaskConfig, open_target
 
 COLUMNS = (
     Quantity("accuracy", "larger", "%"),
@@ -33,6 +33,26 @@ COLUMNS = (
 FILE = "cells.csv"
 
 _BLOCK = 256
+
+
+@dataclass(frozen=True)
+class ManyTasksConfig:
+    """Many drawn tasks in the place of one data set."""
+
+    number: int = 40
+    """Tasks; those of a smaller number come first."""
+    drawn: tuple[TaskConfig, ...] = (TaskConfig(),)
+    """What they are drawn from, in turn: task i from number i modulo their count."""
+    processes: int = changeable(1)
+    """Trainings at once, in a process each; the bits do not depend on it."""
+
+    def __post_init__(self) -> None:
+        whole_numbers(self)
+        for name in ("number", "processes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
+        if not self.drawn:
+            raise InputError("drawn: got none, expected at least one distribution over tasks")
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,8 @@ class CollectConfig:
     train: TrainConfig = TrainConfig(epochs=1)
     target: TargetConfig = TargetConfig()
     """The images; its validation images judge."""
+    tasks: ManyTasksConfig | None = None
+    """Many tasks instead, on each of which all genotypes are trained."""
 
     def __post_init__(self) -> None:
         whole_numbers(self)
@@ -92,11 +114,44 @@ def prepare(config: CollectConfig) -> Task:
             fit each other.
     """
     task = open_target(config.target)
-    process = _Collection(config, task, str)
-    network = config.network.build(process.genotype(0), task.num_classes, 0).eval()
-    with torch.no_grad():
-        network(torch.zeros(1, 3, task.resolution, task.resolution, device="cpu").to(next(network.parameters())))
+    check_network(config, task.num_classes, task.resolution)
     return task
+
+
+def check_network(config: CollectConfig, classes: int, resolution: int) -> None:
+    """Try the first network on one image.
+
+    Raises:
+        InputError: the space has too few genotypes, or space, network and images do not fit each other.
+    """
+    space = get(config.space)
+    first = genotype_of(draw(space, config.cells, key(config.seed))[0], space)
+    network = config.network.build(first, classes, 0).eval()
+    with torch.no_grad():
+        network(torch.zeros(1, 3, resolution, resolution, device="cpu").to(next(network.parameters())))
+
+
+def genotype_of(choices: Tensor, space: Space) -> Genotype:
+    """The genotype of choices (T, E)."""
+    genotype = decode(choices.numpy(), space)
+    assert isinstance(genotype, Genotype), "a space with cells has genotypes with cells"
+    return genotype
+
+
+def measured(config: CollectConfig, genotype: Genotype, task: Task) -> tuple[float, ...]:
+    """Train a genotype's network: its values, in the order of `COLUMNS`."""
+    network = config.network.build(genotype, task.num_classes, config.train.seed)
+    found = trained(network, task, train(network, task, config.train))
+    return 100.0 * found.accuracy, found.loss, float(found.parameters), float(found.macs)
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV; numbers as they are read back to the same bits."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def collect(config: CollectConfig, run: RunFolder, task: Task | None = None) -> Table:
@@ -147,26 +202,24 @@ class _Collection:
         return Step(torch.empty(0, len(COLUMNS), dtype=torch.float64, device="cpu"))
 
     def step(self, state: Tensor, clock: Clock) -> Step[Tensor]:
-        config, genotype = self.config, self.genotype(len(state))
-        network = config.network.build(genotype, self.task.num_classes, config.train.seed)
-        found = trained(network, self.task, train(network, self.task, config.train))
-        values = (100.0 * found.accuracy, found.loss, float(found.parameters), float(found.macs))
+        genotype = self.genotype(len(state))
+        values = measured(self.config, genotype, self.task)
         state = torch.cat([state, torch.tensor([values], dtype=torch.float64, device="cpu")])
         # Before the checkpoint: the file may be a cell ahead of it, never behind.
         self.publish(self.text(state))
         named = dict(zip((quantity.name for quantity in COLUMNS), values, strict=True))
-        row = {**named, "genotype": genotype.compact(), "seed": config.train.seed}
+        row = {**named, "genotype": genotype.compact(), "seed": self.config.train.seed}
         return Step(state, row, shown={"accuracy": values[0], "best": state[:, 0].max().item()})
 
     def text(self, state: Tensor) -> str:
-        """CSV of the cells that are done; numbers as they are read back to the same bits."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["arch", *(quantity.name for quantity in COLUMNS), "seed"])
-        for i, (accuracy, loss, parameters, macs) in enumerate(state.tolist()):
-            arch = self.genotype(i).compact()
-            writer.writerow([arch, accuracy, loss, int(parameters), int(macs), self.config.train.seed])
-        return out.getvalue()
+        """CSV of the cells that are done."""
+        return csv_text(
+            ["arch", *(quantity.name for quantity in COLUMNS), "seed"],
+            (
+                [self.genotype(i).compact(), accuracy, loss, int(parameters), int(macs), self.config.train.seed]
+                for i, (accuracy, loss, parameters, macs) in enumerate(state.tolist())
+            ),
+        )
 
     def pack(self, state: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {"values": state}, self.identity
@@ -178,6 +231,4 @@ class _Collection:
         return tensors["values"].clone()
 
     def genotype(self, cell: int) -> Genotype:
-        genotype = decode(self.choices[cell].numpy(), self.space)
-        assert isinstance(genotype, Genotype), "a space with cells has genotypes with cells"
-        return genotype
+        return genotype_of(self.choices[cell], self.space)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from base_fast.objectives import Table
+from base_fast.predictors import Database
 from base_fast.reports.style import new_figure, styled
 from base_fast.reports.tables import ResultTable
 
@@ -37,6 +38,20 @@ def collection_table(table: Table) -> ResultTable:
         rows.append((name, float(values.mean()), spread, low, middle, high))
     notes = (f"{len(table)} random cells of {table.space.name}, trained alike; sd: between cells.",)
     return ResultTable("Random cells", ("", "mean", "sd", "least", "median", "most"), tuple(rows), notes)
+
+
+def tasks_table(database: Database) -> ResultTable:
+    """Mean, spread and range of every task's values."""
+    rows = []
+    for task, described in enumerate(database.tasks):
+        values = database.values[database.rows(task)].numpy()
+        spread = float(values.std(ddof=1)) if len(values) > 1 else None
+        low, middle, high = (float(np.quantile(values, share)) for share in (0.0, 0.5, 1.0))
+        rows.append((described.name, len(values), float(values.mean()), spread, low, middle, high))
+    quantity = database.quantity
+    name = f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name
+    notes = (f"{name} of random cells of {database.space.name}, trained alike; sd: between cells.",)
+    return ResultTable("Tasks", ("task", "cells", "mean", "sd", "least", "median", "most"), tuple(rows), notes)
 
 
 def _column(table: Table, name: str) -> NDArray[np.float64]:

@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 
 from base_fast.errors import InputError
 from base_fast.experiments.collect import FILE, read_cells
+from base_fast.experiments.collect_tasks import DATABASE
 from base_fast.experiments.controller_study import ControllerStudy
 from base_fast.experiments.ground_truth import Placements
 from base_fast.experiments.strategy_comparison import ComparedStrategies
 from base_fast.meta import PlayOffRecord
 from base_fast.objectives import Table
 from base_fast.posterior import Derivation, Posterior
+from base_fast.predictors import Database
+from base_fast.reports.collection import tasks_table
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.placements import placement_tables
 from base_fast.reports.scores import strategy_tables
@@ -114,6 +117,9 @@ def read_contents(path: str | Path) -> Contents:
     elif run.kind == "collect":
         if (folder / FILE).is_file():
             contents.collected = read_cells(folder / FILE, contents.space)
+    elif run.kind == "collect-tasks":
+        if (folder / DATABASE).is_file():
+            contents.results = [tasks_table(Database.load(folder / DATABASE))]
     elif run.kind == "study-controller":
         contents.study = _found(run, "study", ControllerStudy)
     elif run.kind in ("meta-train", "adapt", "train", "search"):

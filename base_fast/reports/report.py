@@ -26,6 +26,7 @@ _TITLES = {
     "train": "Trained network",
     "search": "Search",
     "collect": "Random cells",
+    "collect-tasks": "Random cells on many tasks",
     "study-controller": "Study of a controller's hidden states",
     "compare": "Comparison: prior, scratch, random",
     "compare-strategies": "Comparison of strategies",

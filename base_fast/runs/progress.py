@@ -18,6 +18,13 @@ Style = Literal["auto", "bar", "lines", "quiet"]
 SECONDS_BETWEEN_LINES = 30.0
 
 _live: RichProgress | None = None
+_hidden = False
+
+
+def hide_progress() -> None:
+    """Nothing more from this process, which works for another one that shows how far they are."""
+    global _hidden
+    _hidden = True
 
 
 class Progress(Protocol):
@@ -32,7 +39,8 @@ class Progress(Protocol):
 def progress(description: str, total: int | None, start: int = 0, style: Style = "auto") -> Iterator[Progress]:
     """Show how many of `total` steps are done (None: it is not known), beginning at `start` when a run resumes.
 
-    style: "auto" is "bar" when standard error is a terminal, "quiet" inside a pytest test, otherwise "lines".
+    style: "auto" is "bar" when standard error is a terminal, "quiet" inside a pytest test and after `hide_progress`,
+    otherwise "lines".
     Bars may be nested: they are drawn below each other.
     """
     if style == "auto":
@@ -51,7 +59,7 @@ def progress(description: str, total: int | None, start: int = 0, style: Style =
 
 
 def _automatic_style() -> Style:
-    if "PYTEST_CURRENT_TEST" in os.environ:
+    if _hidden or "PYTEST_CURRENT_TEST" in os.environ:
         return "quiet"
     return "bar" if sys.stderr.isatty() else "lines"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base_fast.tasks.augmentation import Augmentation
 from base_fast.tasks.config import SourceConfig, TaskConfig, open_source, open_tasks
 from base_fast.tasks.dataset import from_dataset
+from base_fast.tasks.description import FEATURES, TaskDescription, describe
 from base_fast.tasks.distribution import TaskDistribution
 from base_fast.tasks.source import ArraySource, Source, select_classes
 from base_fast.tasks.split import Split
@@ -12,6 +13,7 @@ from base_fast.tasks.target import TargetConfig, open_target
 from base_fast.tasks.task import Task, whole_task
 
 __all__ = [
+    "FEATURES",
     "ArraySource",
     "Augmentation",
     "Source",
@@ -20,7 +22,9 @@ __all__ = [
     "TargetConfig",
     "Task",
     "TaskConfig",
+    "TaskDescription",
     "TaskDistribution",
+    "describe",
     "from_dataset",
     "open_source",
     "open_target",

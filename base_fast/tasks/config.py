@@ -70,8 +70,9 @@ class TaskConfig:
     """Classes per task; two numbers draw it from that range, both included."""
     resolutions: tuple[int, ...] = (32,)
     """Pixels per side; one is drawn for each task."""
-    examples_per_class: int | None = None
-    """Images per class and task, training and validation together; None takes all."""
+    examples_per_class: int | tuple[int, int] | None = None
+    """Images per class and task, training and validation together; two numbers draw it from that range, both included,
+    evenly in its logarithm; None takes all."""
     valid_fraction: float = 0.2
     """Share of a task's images that is held out for validation."""
 

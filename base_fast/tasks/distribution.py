@@ -30,7 +30,8 @@ class TaskDistribution:
         sources: where the classes come from; a task takes all of its classes from one of them.
         ways: N, the number of classes of a task, or (low, high), both included, of which one is drawn.
         resolutions: pixels per side; one of them is drawn for each task.
-        examples_per_class: images drawn per class, training and validation together; None takes all.
+        examples_per_class: images drawn per class, training and validation together; (low, high), both included, draws
+            their number first, evenly in its logarithm; None takes all.
         valid_fraction: share of them that is held out for validation, in every class alike.
         weights: how often each source is drawn, relative to the others; None draws all equally often.
 
@@ -44,7 +45,7 @@ class TaskDistribution:
         sources: Sequence[Source],
         ways: int | tuple[int, int] = 10,
         resolutions: Sequence[int] = (32,),
-        examples_per_class: int | None = None,
+        examples_per_class: int | tuple[int, int] | None = None,
         valid_fraction: float = 0.2,
         weights: Sequence[float] | None = None,
     ) -> None:
@@ -53,8 +54,14 @@ class TaskDistribution:
         if not resolutions:
             raise InputError("resolutions: none, expected at least one")
         check_fraction(valid_fraction)
-        if examples_per_class is not None and examples_per_class < 2:
-            raise InputError(f"examples_per_class: {examples_per_class}, expected at least 2 (training and validation)")
+        if examples_per_class is not None:
+            drawn = examples_per_class
+            fewest, most = drawn if isinstance(drawn, Sequence) else (drawn, drawn)
+            if not 2 <= fewest <= most:
+                raise InputError(
+                    f"examples_per_class: {examples_per_class}, expected at least 2 (training and validation), and of "
+                    "two numbers the smaller first"
+                )
         weights = [1.0] * len(sources) if weights is None else list(weights)
         if len(weights) != len(sources) or not all(w >= 0 for w in weights) or not sum(weights) > 0:
             raise InputError(f"weights: {weights}, expected {len(sources)} numbers ≥ 0, one per source, not all 0")
@@ -73,7 +80,8 @@ class TaskDistribution:
         low, high = self.ways
         if not 2 <= low <= high:
             raise InputError(f"ways: {low} to {high}, expected at least 2 classes, and the smaller number first")
-        needed = self.examples_per_class or 2
+        most = self.examples_per_class[1] if isinstance(self.examples_per_class, Sequence) else self.examples_per_class
+        needed = most or 2
         for source, members in zip(self.sources, self._members, strict=True):
             if high > source.num_classes:
                 raise InputError(f"ways: {high}, but {source.name} has only {source.num_classes} classes")
@@ -84,7 +92,7 @@ class TaskDistribution:
                     f"{source.name} has {len(members[smallest])}"
                 )
             largest = sorted(map(len, members), reverse=True)[:high]
-            count = sum(largest) if self.examples_per_class is None else high * self.examples_per_class
+            count = sum(largest) if most is None else high * most
             check_fits(source.name, count, max(self.resolutions))
 
     def sample(self, key: Tensor) -> Task:
@@ -106,7 +114,7 @@ class TaskDistribution:
         names = tuple(source.class_names[c] for c in classes.tolist())
         members = [self._members[number][c] for c in classes.tolist()]
         # A key of its own, so that the number of examples does not change which classes are drawn.
-        drawn = draw_per_class(members, names, self.examples_per_class, generator(fold_in(key, 1)))
+        drawn = draw_per_class(members, names, self._examples(fold_in(key, 3)), generator(fold_in(key, 1)))
         train, valid = split_per_class(drawn, names, self.valid_fraction)
         valid = valid[torch.randperm(len(valid), generator=generator(fold_in(key, 2)), device="cpu")]
         new_label = torch.empty(source.num_classes, dtype=torch.int64, device="cpu")
@@ -131,6 +139,14 @@ class TaskDistribution:
             pixels = (digest(source.images(indices, resolution)) for indices in some)
             parts += [digest(source.class_names, source.labels), *pixels]
         return digest(*parts)
+
+    def _examples(self, key: Tensor) -> int | None:
+        """Images per class of the task of a key."""
+        if not isinstance(self.examples_per_class, Sequence):
+            return self.examples_per_class
+        low, high = self.examples_per_class
+        u = torch.rand((), generator=generator(key), dtype=torch.float64, device="cpu").item()
+        return int(low * ((high + 1) / low) ** u)
 
     def _source_statistics(self, number: int, resolution: int) -> tuple[Tensor, Tensor]:
         if (number, resolution) not in self._statistics:
