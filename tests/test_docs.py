@@ -18,6 +18,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -174,8 +175,19 @@ def copy(tmp_path):
     return shutil.copytree(ROOT, tmp_path / "base_fast", ignore=ignore)
 
 
+# Runs the Python files whose names it reads, a line each, one after the other in one scope, as a reader would.
+SESSION = """
+import sys
+scope = {"__name__": "__main__"}
+for line in sys.stdin:
+    path = line.rstrip("\\n")
+    exec(compile(open(path).read(), path, "exec"), scope)
+    print("\\nfinished", path, flush=True)
+"""
+
+
 def execute(blocks: list[Block], folder: Path) -> None:
-    """Run the blocks of one document in order; the Python ones continue each other, as a reader would."""
+    """Run the blocks of one document in order; the Python ones continue each other, in one process."""
     binaries = folder / ".bin"
     binaries.mkdir(exist_ok=True)
     base_fast = binaries / "base-fast"
@@ -183,15 +195,44 @@ def execute(blocks: list[Block], folder: Path) -> None:
     base_fast.chmod(0o755)
     path = os.pathsep.join([str(binaries), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder), "NO_COLOR": "1"}
-    earlier = ""
-    for block in blocks:
-        if block.language == "python":
-            earlier += block.text
-            command = [sys.executable, "-c", earlier]
-        else:
-            command = ["bash", "-euo", "pipefail", "-c", block.text]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, f"{block} fails:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    with (
+        (binaries / "errors").open("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", SESSION], cwd=folder, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+        ) as session,
+    ):  # fmt: skip
+        try:
+            for number, block in enumerate(blocks):
+                if block.language == "python":
+                    _continue(session, binaries / f"block{number}.py", block, Path(errors.name))
+                else:
+                    command = ["bash", "-euo", "pipefail", "-c", block.text]
+                    done = subprocess.run(
+                        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+                    )
+                    assert done.returncode == 0, f"{block} fails:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        finally:
+            session.kill()
+
+
+def _continue(session: subprocess.Popen[str], file: Path, block: Block, errors: Path) -> None:
+    """Run a block in the session, and wait for its end."""
+    assert session.stdin is not None and session.stdout is not None
+    file.write_text(block.text)
+    session.stdin.write(f"{file}\n")
+    session.stdin.flush()
+    said = ""
+    limit = threading.Timer(600.0, session.kill)
+    limit.start()
+    try:
+        for line in session.stdout:
+            if line == f"finished {file}\n":
+                return
+            said += line
+    finally:
+        limit.cancel()
+    raise AssertionError(f"{block} fails:\n{said[-3000:]}\n{errors.read_text()[-3000:]}")
 
 
 @pytest.mark.parametrize("document", sorted({block.document for block in EXECUTED}))
