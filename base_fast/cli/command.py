@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -25,6 +26,11 @@ class Command(ABC):
     """A command: its options are its fields; `settings`, if it has one, is of type `Settings`."""
 
     Settings: ClassVar[type[Any] | None] = None
+
+    @classmethod
+    def prepared(cls, words: Sequence[str]) -> list[str]:
+        """The words of the command line as they are parsed, where users may write them in another way."""
+        return list(words)
 
     @abstractmethod
     def execute(self) -> int:
@@ -67,14 +73,14 @@ class RunReader(Command):
     """Run folder."""
 
     @classmethod
-    def run_first(cls, words: list[str]) -> list[str]:
+    def prepared(cls, words: Sequence[str]) -> list[str]:
         """The words with the run folder in the first place, wherever `--run` named it."""
         for i, word in enumerate(words):
             if word == "--run" and i + 1 < len(words):
                 return [words[i + 1], *words[:i], *words[i + 2 :]]
             if word.startswith("--run="):
                 return [word.partition("=")[2], *words[:i], *words[i + 1 :]]
-        return words
+        return list(words)
 
     @classmethod
     def settings_of(cls, run: RunFolder) -> Any:

@@ -35,6 +35,7 @@ COMMANDS = {
     "collect": ("Collect", "train random genotypes alike: a database to place cells in"),
     "compare-strategies": ("CompareStrategies", "compare searches on a benchmark's table of all genotypes"),
     "study-controller": ("StudyController", "study what a controller's states know, without and with a memory buffer"),
+    "forecast": ("ForecastCommand", "say what a meta-training will take: memory, time, the largest batch, a cluster"),
     "report": ("Report", "write a run's HTML page and pictures"),
     "doctor": ("Doctor", "say what is installed here and which kernel serves which op"),
 }
@@ -141,9 +142,7 @@ def _parse(name: str, rest: list[str]) -> Any:
     module = importlib.import_module(f"base_fast.cli.{name.replace('-', '_')}")
     command = getattr(module, COMMANDS[name][0])
     description = f"{module.__doc__} {command.__doc__}\n\n{HELP}"
-    if issubclass(command, RunReader):
-        rest = command.run_first(rest)
-    default, rest = _default(command, rest)
+    default, rest = _default(command, command.prepared(rest))
 
     def chosen(default: Any) -> Any:
         words = rest

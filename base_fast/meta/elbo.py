@@ -13,6 +13,7 @@ from base_fast.meta.architecture import draw_cells
 from base_fast.meta.config import InnerConfig
 from base_fast.meta.variables import Variables
 from base_fast.random import fold_in
+from base_fast.space import Space
 from base_fast.supernet import Supernet
 
 
@@ -49,7 +50,7 @@ def elbo(
         tau, noise: temperature and noise scale of the Gumbel-Softmax.
         dataset_size: N, training examples of the task; the KL terms are divided by it.
     """
-    theta_key, z_key = (fold_in(key, i).to(q.mu.device) for i in (0, 1))
+    theta_key, z_key = (own.to(q.mu.device) for own in step_keys(key))
     theta, kl_theta = q.mu, q.mu.new_zeros(())
     if config.sample_theta and config.beta_theta > 0.0:
         theta, kl_theta = ops.gaussian_sample_kl(q.mu, q.rho, prior.mu, prior.rho, theta_key)
@@ -57,11 +58,7 @@ def elbo(
         theta = ops.gaussian_sample(q.mu, q.rho, theta_key)
     elif config.beta_theta > 0.0:
         kl_theta = ops.gaussian_kl(q.mu, q.rho, prior.mu, prior.rho)
-    if config.z == "single":
-        path, _ = draw_cells(supernet.space, q.alpha, config.uniform, z_key.cpu(), 1)
-        z = F.one_hot(path[0], supernet.space.num_primitives).to(theta)
-    else:
-        z = ops.gumbel_softmax(q.alpha, z_key, tau, config.z == "hard", noise)
+    z = architecture(supernet.space, q.alpha, z_key, config, tau, noise)
     logits = supernet(x, theta, z, config.z != "soft")
     nll = F.cross_entropy(logits, y)
     loss, kl_z = nll, nll.new_zeros(())
@@ -75,6 +72,19 @@ def elbo(
         loss = loss + config.beta_z / dataset_size * kl_z
     accuracy = (logits.detach().argmax(dim=1) == y).to(nll.dtype).mean()
     return Elbo(loss, nll, kl_theta, kl_z, accuracy)
+
+
+def architecture(space: Space, logits: Tensor, key: Tensor, config: InnerConfig, tau: float, noise: float) -> Tensor:
+    """(T, E, L): what runs in a step, drawn from `key` at logits (T, E, L), and differentiable in them if relaxed."""
+    if config.z == "single":
+        path, _ = draw_cells(space, logits, config.uniform, key.cpu(), 1)
+        return F.one_hot(path[0], space.num_primitives).to(logits)
+    return ops.gumbel_softmax(logits, key, tau, config.z == "hard", noise)
+
+
+def step_keys(key: Tensor) -> tuple[Tensor, Tensor]:
+    """The keys of θ's noise and of the architecture in a step whose key this is."""
+    return fold_in(key, 0), fold_in(key, 1)
 
 
 def concrete_log_ratio(logits: Tensor, prior_logits: Tensor, key: Tensor, noise: float = 1.0) -> Tensor:

@@ -14,7 +14,7 @@ from base_fast.errors import Diverged
 from base_fast.meta import rules
 from base_fast.meta.architecture import Draws, agreement, belief, draw_cells, posterior_logits
 from base_fast.meta.config import InnerConfig, StepRule
-from base_fast.meta.elbo import Elbo, elbo
+from base_fast.meta.elbo import Elbo, architecture, elbo, step_keys
 from base_fast.meta.evidence import CellEvidenceConfig, evidence_on
 from base_fast.meta.rules import Slots
 from base_fast.meta.variables import WEIGHTS, Group, Variables
@@ -111,12 +111,21 @@ class InnerLoop:
             self.prior,
             x.to(q.mu),
             y.to(q.mu.device),
-            fold_in(fold_in(self.key, 1), step),
+            self._key_of(step),
             self.config,
             tau=self.tau,
             noise=self.noise,
             dataset_size=len(self.task.train),
         )
+
+    def architecture(self, q: Variables, step: int) -> Tensor:
+        """(T, E, L): what runs in that step, if the edge logits are those of `q`."""
+        _, z_key = step_keys(self._key_of(step))
+        z_key = z_key.to(q.alpha.device)
+        return architecture(self.supernet.space, q.alpha, z_key, self.config, self.tau, self.noise)
+
+    def _key_of(self, step: int) -> Tensor:
+        return fold_in(fold_in(self.key, 1), step)
 
     def step(self, state: InnerState) -> tuple[InnerState, Elbo, float]:
         """One gradient step; returns the new state, the loss before it, and the weights' gradient norm.

@@ -20,6 +20,15 @@ def largest_resident() -> int:
     return _status().get("VmHWM", 0)
 
 
+def largest_private() -> int:
+    """Bytes that this process held at most until now, pages of files left out; 0 where the system does not say.
+
+    Of a process that only grew its set of libraries and data files, whose pages are those of now.
+    """
+    now = _status()
+    return max(now.get("VmHWM", 0) - now.get("RssFile", 0), 0)
+
+
 class PeakMemory:
     """The memory that this process takes at most, from now on, beyond what it holds now.
 
