@@ -32,6 +32,7 @@ COMMANDS = {
     "export": ("Export", "write a trained network as ONNX or torch.export, checked against it"),
     "compare": ("Compare", "prior against scratch against random genotypes: all of the above, in one table"),
     "search": ("Search", "run a search strategy on an objective: a table, shared weights, trained networks"),
+    "pareto": ("Pareto", "the front of a search with several goals, or of tables: table, picture, genotypes"),
     "collect": ("Collect", "train random genotypes alike: a database to place cells in"),
     "compare-strategies": ("CompareStrategies", "compare searches on a benchmark's table of all genotypes"),
     "study-controller": ("StudyController", "study what a controller's states know, without and with a memory buffer"),

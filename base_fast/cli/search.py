@@ -61,6 +61,10 @@ def _inputs(settings: SearchSettings) -> dict[str, str]:
     posterior = settings.objective.shared_weights.posterior
     if settings.objective.measured & {"shared_weights", "own_steps"} and posterior is not None:
         paths["posterior"] = posterior
+    if "belief" in settings.objective.measured and settings.objective.belief is not None:
+        paths["belief"] = settings.objective.belief
+    if settings.search.strategy == "sampled" and settings.search.sampled.saved is not None:
+        paths["sampled"] = settings.search.sampled.saved
     policy = getattr(getattr(settings.search, settings.search.strategy), "policy", None)
     if isinstance(policy, PolicyGradient) and policy.controller is not None:
         paths["controller"] = policy.controller

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base_fast.objectives.belief import Belief, open_belief
 from base_fast.objectives.config import (
     EvidenceConfig,
     ObjectiveConfig,
@@ -21,6 +22,7 @@ from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Measurements, Objective, Quantity, Together
 from base_fast.objectives.own_steps import OwnSteps, OwnStepsConfig
+from base_fast.objectives.pareto import front, hypervolume
 from base_fast.objectives.ranks import normal_scores
 from base_fast.objectives.reward import Limit, RewardConfig, Rewarded, Term
 from base_fast.objectives.shared_training import SharedTraining, SharedTrainingConfig
@@ -29,6 +31,7 @@ from base_fast.objectives.table import Table
 from base_fast.objectives.training_free import TrainingFree, TrainingFreeConfig
 
 __all__ = [
+    "Belief",
     "Correlation",
     "Evidence",
     "EvidenceConfig",
@@ -58,7 +61,10 @@ __all__ = [
     "TrainingFree",
     "TrainingFreeConfig",
     "evidence_quality",
+    "front",
+    "hypervolume",
     "normal_scores",
+    "open_belief",
     "open_objective",
     "rank_correlation",
     "spearman_interval",

@@ -12,6 +12,7 @@ from base_fast.arguments import whole_numbers
 from base_fast.device import resolve
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig
+from base_fast.objectives.belief import Belief, open_belief
 from base_fast.objectives.evidence import Evidence, Part
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Objective, Quantity, Together
@@ -65,7 +66,7 @@ class SharedWeightsConfig:
     """The largest number of images in a batch."""
 
 
-Measured = Literal["table", "shared_weights", "own_steps", "trained", "training_free", "size", "latency"]
+Measured = Literal["table", "shared_weights", "own_steps", "trained", "training_free", "size", "latency", "belief"]
 Kind = Literal[Measured, "evidence"]
 
 
@@ -98,8 +99,8 @@ class ObjectiveConfig:
     kinds: tuple[Kind, ...] = ("table",)
     """table: look it up. shared_weights: a supernet's weights on validation images. own_steps: the same after a few
     steps of the genotype's own. trained: a network trained for a budget. training_free: scores of an untrained network.
-    size: parameters and multiply-adds. latency: of one image, on this machine. evidence: a weighted sum of others,
-    comparable among genotypes measured at once."""
+    size: parameters and multiply-adds. latency: of one image, on this machine. belief: log-probability under a saved
+    distribution. evidence: a weighted sum of others, comparable among genotypes measured at once."""
     tables: tuple[TableConfig, ...] = (TableConfig(),)
     shared_weights: SharedWeightsConfig = SharedWeightsConfig()
     own_steps: OwnStepsConfig = OwnStepsConfig()
@@ -110,6 +111,8 @@ class ObjectiveConfig:
     training_free: TrainingFreeConfig = TrainingFreeConfig()
     latency_repeats: int = 50
     """Forward passes of which the median is taken (latency)."""
+    belief: Path | None = changeable(None)
+    """posterior.safetensors or distribution.safetensors (belief)."""
     evidence: EvidenceConfig = EvidenceConfig()
     reward: RewardConfig | None = None
     """Several of the quantities as one, `reward`, which comes first."""
@@ -132,7 +135,7 @@ class ObjectiveConfig:
     @property
     def needs_task(self) -> bool:
         """Whether images are needed."""
-        return bool(self.measured - {"table"})
+        return bool(self.measured - {"table", "belief"})
 
 
 def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None = None) -> Objective:
@@ -140,7 +143,7 @@ def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None =
 
     Args:
         space: whose genotypes are measured.
-        task: the images, which all kinds but table need.
+        task: the images, which all kinds but table and belief need.
 
     Raises:
         InputError: a file is missing or holds something else, a kind doesn't fit the space, or a part of the evidence
@@ -153,6 +156,8 @@ def open_objective(config: ObjectiveConfig, space: AnySpace, task: Task | None =
 def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | None) -> list[Objective]:
     if kind == "table":
         return [table.open(space) for table in config.tables]
+    if kind == "belief":
+        return [Belief(open_belief(config.belief, space, "belief"))]
     if kind == "evidence":
         return [_open_evidence(config, space, task)]
     if not isinstance(space, Space):

@@ -11,6 +11,7 @@ from base_fast.errors import InputError
 from base_fast.experiments.collect import FILE, read_cells
 from base_fast.experiments.collect_tasks import DATABASE
 from base_fast.experiments.controller_study import ControllerStudy
+from base_fast.experiments.front import Front
 from base_fast.experiments.ground_truth import Placements
 from base_fast.experiments.strategy_comparison import ComparedStrategies
 from base_fast.meta import PlayOffRecord
@@ -59,6 +60,7 @@ class Contents:
     target_accuracy: float | None = None
     search: SearchRecord | None = None
     searching: list[Row] = field(default_factory=list)
+    front: Front | None = None
     collected: Table | None = None
     study: ControllerStudy | None = None
     strategies: ComparedStrategies | None = None
@@ -131,6 +133,7 @@ def read_contents(path: str | Path) -> Contents:
     if run.kind == "search":
         contents.search = read_search(run)
         contents.searching = run.rows("search")
+        contents.front = _found(run, "front/front", Front)
     if run.kind == "adapt" and (searched := _found(run, "results", Searched)) is not None:
         contents.results = [searched_table(searched)]
     if run.kind == "train" and (trained := _found(run, "results", TrainedNetwork)) is not None:

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
-from base_fast.reports import collection, controller_study, curves, placements, play_off, policy, posterior, search
+from base_fast.reports import (
+    collection,
+    controller_study,
+    curves,
+    front,
+    placements,
+    play_off,
+    policy,
+    posterior,
+    search,
+)
 from base_fast.reports.cells import draw_genotype
 from base_fast.reports.confusion import class_table, draw_confusion
 from base_fast.reports.contents import Contents, Row, Runs, by_group, read_contents
@@ -143,6 +153,10 @@ def _search(contents: Contents, write: _Writer) -> Section:
     alt = f"Values of {record.goal.name} as they were measured, and the best so far, over the steps of the search"
     section.blocks.append(write(search.best_so_far(record), "best so far", alt))
     section.blocks.append(to_html(search.best_table(record), code=("genotype",)))
+    if contents.front is not None:
+        alt = "The first goal against the others: what was measured, and the front. Scatter."
+        section.blocks.append(write(front.front_figure(contents.front), "front", alt))
+        section.blocks.append(to_html(front.front_table(contents.front), code=("genotype",)))
     if any("reward" in row for row in contents.searching):
         alt = "Mean reward with its baseline, and entropy of the controller, over the steps. Two line charts."
         section.blocks.append(write(policy.policy_curves(contents.searching), "controller", alt))

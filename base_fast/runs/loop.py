@@ -223,6 +223,8 @@ class _Loop(Generic[S]):
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"checkpoint {self.name}: its header is malformed ({error!r})") from None
         self.stopped, self.logged, self.saved = position.stopped, position.logged, position.steps
+        if self.stopped == "steps" and (self.clock.total is None or position.steps < self.clock.total):
+            self.stopped = None  # it may take more steps now
         self.clock.go_on(position.steps, position.seconds)
         self.rows = position.rows
         run.truncate(self.name, self.logged)

@@ -22,6 +22,7 @@ from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.gdas import Gdas
 from base_fast.strategies.metered import Cost, Metered
+from base_fast.strategies.nsga2 import Nsga2
 from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.parsec import Parsec, ParsecSearch
 from base_fast.strategies.pc_darts import PcDarts
@@ -32,6 +33,7 @@ from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing, RandomSharingSearch
 from base_fast.strategies.record import SearchRecord, read_cost, read_search, write_search
 from base_fast.strategies.reinforce import Reinforce
+from base_fast.strategies.sampled import Sampled
 from base_fast.strategies.snas import Snas
 from base_fast.strategies.strategy import AskTell, OneShot, Result, Strategy, search
 
@@ -54,6 +56,7 @@ __all__ = [
     "GradientSearch",
     "GradientStrategy",
     "Metered",
+    "Nsga2",
     "OneShot",
     "Parsec",
     "ParsecSearch",
@@ -67,6 +70,7 @@ __all__ = [
     "RandomSharingSearch",
     "Reinforce",
     "Result",
+    "Sampled",
     "SearchConfig",
     "SearchRecord",
     "SearchSettings",

@@ -11,6 +11,7 @@ from base_fast.errors import InputError
 from base_fast.objectives import ObjectiveConfig, open_objective
 from base_fast.posterior import Posterior
 from base_fast.random import fold_in, key
+from base_fast.runs import changeable
 from base_fast.space import Space, get_any
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base
@@ -20,11 +21,13 @@ from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.gdas import Gdas
+from base_fast.strategies.nsga2 import Nsga2
 from base_fast.strategies.parsec import Parsec
 from base_fast.strategies.pc_darts import PcDarts
 from base_fast.strategies.random_search import RandomSearch
 from base_fast.strategies.random_sharing import RandomSharing
 from base_fast.strategies.reinforce import Reinforce
+from base_fast.strategies.sampled import Sampled
 from base_fast.strategies.snas import Snas
 from base_fast.strategies.strategy import AskTell, OneShot, Strategy
 from base_fast.supernet import Supernet, SupernetConfig
@@ -39,6 +42,8 @@ class AskTellConfig:
     evolution: Evolution = Evolution()
     reinforce: Reinforce = Reinforce()
     enas: Enas = Enas()
+    nsga2: Nsga2 = Nsga2()
+    sampled: Sampled = Sampled()
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class SearchConfig(StrategiesConfig):
         "evolution",
         "reinforce",
         "enas",
+        "nsga2",
+        "sampled",
         "random_sharing",
         "enas_sharing",
         "base",
@@ -77,12 +84,13 @@ class SearchConfig(StrategiesConfig):
         "drnas",
         "parsec",
     ] = "random"
-    """random, evolution, reinforce, enas: ask for genotypes and see values (any objective). The others train a
-    supernet's weights as well (objective shared_weights)."""
+    """random, evolution, reinforce, enas, nsga2, sampled: ask for genotypes and see values (any objective). The others
+    train a supernet's weights as well (objective shared_weights)."""
     space: str | Space = "nas_bench_201"
     """nas_bench_201, nas_bench_macro, darts, or one of your own: a `Space`, in a file a table of its fields."""
-    queries: int = 150
-    """Genotypes that a strategy may ask for; a repeated one counts, though it is not measured again."""
+    queries: int = changeable(150)
+    """Genotypes that a strategy may ask for; a repeated one counts, though it is not measured again. A resumed search
+    may have more."""
     goals: tuple[str, ...] = ()
     """Quantities to optimize; the objective's first if not given. The others are measured and recorded."""
     seed: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -25,6 +25,8 @@ class RandomSearch(AskTell[RandomState]):
     Source: Bergstra & Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012; Li & Talwalkar, "Random
     Search and Reproducibility for Neural Architecture Search", UAI 2019.
     """
+
+    goals: ClassVar[int | None] = None
 
     def start(self, space: AnySpace, key: Tensor) -> RandomState:
         return RandomState(key, 0)

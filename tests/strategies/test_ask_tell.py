@@ -129,8 +129,8 @@ def test_what_is_smaller_can_be_better():
 def test_goals_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="'latency', expected some of skips, error"):
         AskTellSearch(RandomSearch(), Counted(), 5, key(0), ("latency",))
-    with pytest.raises(InputError, match="skips, error for RandomSearch, which optimizes 1"):
-        AskTellSearch(RandomSearch(), Counted(), 5, key(0), ("skips", "error"))
+    with pytest.raises(InputError, match="skips, error for Evolution, which optimizes 1"):
+        AskTellSearch(Evolution(), Counted(), 5, key(0), ("skips", "error"))
     with pytest.raises(InputError, match="queries: got 0"):
         AskTellSearch(RandomSearch(), Counted(), 0, key(0))
 
