@@ -13,6 +13,7 @@ import tyro
 from base_fast.errors import InputError
 from base_fast.runs import RunFolder, load_config
 from base_fast.tasks import Task, TaskDistribution
+from base_fast.tasks.text import Corpus
 
 C = TypeVar("C", bound="Command")
 R = TypeVar("R", bound="RunReader")
@@ -55,7 +56,7 @@ class RunCommand(Command):
     config: Path | None = None
     """File (.toml) with the settings below; options override it."""
 
-    def open_run(self, kind: str, settings: Any, *data: Task | TaskDistribution, **inputs: str) -> RunFolder:
+    def open_run(self, kind: str, settings: Any, *data: Task | TaskDistribution | Corpus, **inputs: str) -> RunFolder:
         """The run folder, new or resumed; `data` and `inputs` are what it depends on besides the settings."""
         path = required("run", self.run, "a folder for the results")
         sets = {f"data set{f' {i}' if i > 1 else ''}": one.digest for i, one in enumerate(data, start=1)}

@@ -37,6 +37,9 @@ COMMANDS = {
     "compare-strategies": ("CompareStrategies", "compare searches on a benchmark's table of all genotypes"),
     "study-controller": ("StudyController", "study what a controller's states know, without and with a memory buffer"),
     "forecast": ("ForecastCommand", "say what a meta-training will take: memory, time, the largest batch, a cluster"),
+    "search-language": ("SearchLanguage", "search the recurrent cell of a language model on any text"),
+    "train-language": ("TrainLanguage", "train the language model of a recurrent cell on any text"),
+    "evaluate-language": ("EvaluateLanguage", "score a trained language model on a text"),
     "report": ("Report", "write a run's HTML page and pictures"),
     "doctor": ("Doctor", "say what is installed here and which kernel serves which op"),
 }

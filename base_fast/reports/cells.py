@@ -34,14 +34,14 @@ def cell_layouts(genotype: Genotype) -> dict[str, CellLayout]:
     """The placed cells {"normal": ..., "reduce": ...}; an empty cell is left out.
 
     Two inputs and two pairs per node (DARTS), unless the genotype keeps all edges (NAS-Bench-201): then one input, and
-    a pair from every earlier node.
+    a pair from every earlier node; or is a recurrent cell: then one input, and one pair.
 
     Raises:
         InputError: there is nothing to draw, or a node takes pairs or predecessors that it cannot have.
     """
     if not genotype.normal:
         raise InputError("genotype: no pairs in its normal cell; expected some for each node")
-    inputs, arity = (1, None) if genotype.keeps_all_edges else (2, 2)
+    inputs, arity = (1, 1) if genotype.is_recurrent else (1, None) if genotype.keeps_all_edges else (2, 2)
     layouts = {}
     for cell, pairs in genotype.cells.items():
         if not pairs:
@@ -85,7 +85,7 @@ def draw_genotype(genotype: Genotype, title: str = "", cells: Collection[str] | 
     x, top = _MARGIN, height - head
     row = max(size[1] for size in sizes)
     for (name, layout), (cell_width, cell_height) in zip(layouts.items(), sizes, strict=True):
-        label = "cell" if genotype.keeps_all_edges else f"{name} cell"
+        label = "cell" if genotype.keeps_all_edges or genotype.is_recurrent else f"{name} cell"
         axes.text(x, top, label, va="top", fontsize=9.5, color=MUTED, fontweight="bold")
         space = 0.0 if stacked else (row - cell_height) / 2
         _draw_cell(axes, layout, x, top - _TITLE - space - layout.extent[1])

@@ -22,9 +22,17 @@ from base_fast.reports.collection import tasks_table
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.placements import placement_tables
 from base_fast.reports.scores import strategy_tables
-from base_fast.reports.tables import ResultTable, searched_table, trained_table
+from base_fast.reports.tables import ResultTable, language_table, searched_table, trained_table
 from base_fast.runs import RunFolder
-from base_fast.runs.artefacts import Compared, Contender, RunInfo, Scored, Searched, TrainedNetwork
+from base_fast.runs.artefacts import (
+    Compared,
+    Contender,
+    RunInfo,
+    Scored,
+    Searched,
+    TrainedLanguageModel,
+    TrainedNetwork,
+)
 from base_fast.space import Genotype, Space
 from base_fast.strategies import SearchRecord, read_search
 from base_fast.supernet import Supernet
@@ -124,13 +132,17 @@ def read_contents(path: str | Path) -> Contents:
             contents.results = [tasks_table(Database.load(folder / DATABASE))]
     elif run.kind == "study-controller":
         contents.study = _found(run, "study", ControllerStudy)
-    elif run.kind in ("meta-train", "adapt", "train", "search"):
+    elif run.kind == "train-language":
+        contents.genotypes = _single(run, "genotype", Genotype, name)
+        model = _found(run, "results", TrainedLanguageModel)
+        contents.results = [] if model is None else [language_table(model)]
+    elif run.kind in ("meta-train", "adapt", "train", "search", "search-language"):
         contents.genotypes = _single(run, "genotype", Genotype, name)
         contents.derivations = _single(run, "derivation", Derivation, name)
         contents.play_offs = _single(run, "play-off", PlayOffRecord, name)
     else:
         raise InputError(f"run: {folder} is of the kind {run.kind!r}, of which there is no report")
-    if run.kind == "search":
+    if run.kind in ("search", "search-language"):
         contents.search = read_search(run)
         contents.searching = run.rows("search")
         contents.front = _found(run, "front/front", Front)

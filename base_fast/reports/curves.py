@@ -95,18 +95,21 @@ def _losses(axes: Axes, groups: Groups, key: str) -> None:
 
 @styled
 def training(groups: Groups) -> Figure:
-    """Loss (left) and validation accuracy (right) of derived networks against optimizer steps, per group."""
+    """Loss (left) and validation accuracy (right; of language models perplexity) against optimizer steps, per group."""
     figure = new_figure(12.2, 3.5)
     left, right = figure.subplots(1, 2)
     _losses(left, groups, "loss")
     left.set_title("Training loss, running mean")
-    colours = group_colours(list(groups))
+    colours, text = group_colours(list(groups)), has(groups, "perplexity")
     for group, runs in groups.items():
+        if text:
+            band(right, runs, "perplexity", color=colours[group], label=group or "validation")
+            continue
         band(right, runs, "train_accuracy", scale=100, color=colours[group], linewidth=1, linestyle=(0, (3, 2)))
         band(right, runs, "accuracy", scale=100, color=colours[group], label=group or "validation")
-    right.set_title("Accuracy: validation solid, training dashed")
-    right.set_ylabel("accuracy (%)")
-    right.legend(loc="lower right")
+    right.set_title("Perplexity of the validation text" if text else "Accuracy: validation solid, training dashed")
+    right.set_ylabel("perplexity" if text else "accuracy (%)")
+    right.legend(loc="best" if text else "lower right")
     for axes in (left, right):
         axes.set_xlabel("optimizer step" + over_runs(max(map(len, groups.values()))))
     return figure

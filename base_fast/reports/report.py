@@ -35,6 +35,8 @@ _TITLES = {
     "adapt": "Adaptation",
     "train": "Trained network",
     "search": "Search",
+    "search-language": "Search of a recurrent cell",
+    "train-language": "Trained language model",
     "collect": "Random cells",
     "collect-tasks": "Random cells on many tasks",
     "study-controller": "Study of a controller's hidden states",
@@ -54,7 +56,7 @@ def write_report(run_path: str | Path) -> Path:
     writer = _Writer(contents.path / "report")
     kind = contents.info.kind
     # First what the run came to, as a table and a curve; the curve is of what the run itself did.
-    own = {"meta-train": _meta, "train": _training}.get(kind, _adaptation)
+    own = {"meta-train": _meta, "train": _training, "train-language": _training}.get(kind, _adaptation)
     others = [section for section in (_meta, _adaptation, _training) if section is not own]
     sections = [
         _results(contents, writer),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
 from base_fast.reports.style import primitive_label
-from base_fast.runs.artefacts import Provenance, RunInfo, Searched, TrainedNetwork
+from base_fast.runs.artefacts import Provenance, RunInfo, Searched, TrainedLanguageModel, TrainedNetwork
 from base_fast.space import Candidate, UndecidedEdge
 
 if TYPE_CHECKING:
@@ -136,6 +136,20 @@ def trained_table(trained: TrainedNetwork) -> ResultTable:
     row = (percent(trained.accuracy), trained.loss, trained.steps, trained.seconds, trained.parameters, trained.macs)
     note = f"{trained.task}; parameters without the auxiliary head; MACs of convolutions and linear layers, one image."
     return ResultTable("Trained network", columns, (row,), (note,))
+
+
+def language_table(trained: TrainedLanguageModel) -> ResultTable:
+    """A trained language model: its perplexities, and how large it is."""
+    columns = ("validation perplexity", "test perplexity", "steps", "seconds", "parameters", "words")
+    row = (
+        trained.perplexity,
+        trained.test_perplexity,
+        trained.steps,
+        trained.seconds,
+        trained.parameters,
+        trained.words,
+    )
+    return ResultTable("Trained language model", columns, (row,), (f"{trained.text}; cell: {trained.cell}.",))
 
 
 def percent(share: float | None) -> str | None:

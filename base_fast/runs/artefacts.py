@@ -2,14 +2,15 @@
 
     run.json                 RunInfo                                every run
     space.json               space.Space                            meta-train, adapt, compare, collect: the space
-    genotype.json            space.Genotype                         meta-train, adapt, train, search
+    genotype.json            space.Genotype                         meta-train, adapt, train, search, and of languages
     derivation.json          posterior.Derivation                   meta-train, adapt, search: also candidates
     play-off.json            meta.PlayOffRecord                     adapt: by play-off, all rounds
     results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
                              experiments.ComparedStrategies         compare-strategies
+                             TrainedLanguageModel                   train-language
     searches/<name>.json     experiments.Finding                    compare-strategies: by look-ups; others are runs
-    search.json              strategies.SearchRecord                search
-    cost.json                strategies.Cost                        search: seconds and memory
+    search.json              strategies.SearchRecord                search, search-language
+    cost.json                strategies.Cost                        the same: seconds and memory
     stages/<stage>.json      MetaTrained, Searched, TrainedNetwork  compare: what is done already
     genotypes/<name>.json    space.Genotype                         compare: `Contender.name`
     derivations/<name>.json  posterior.Derivation                   compare: of those that were searched
@@ -111,6 +112,31 @@ class TrainedNetwork:
     parameters: int
     macs: int
     history: tuple[Evaluated, ...]
+
+
+@dataclass(frozen=True)
+class LanguageEvaluated:
+    """A language model on the validation text after so many steps; whether its weights were averaged."""
+
+    step: int
+    perplexity: float
+    averaged: bool
+
+
+@dataclass(frozen=True)
+class TrainedLanguageModel:
+    """A language model was trained; perplexities of the weights that did best on the validation text; None without a
+    test text."""
+
+    text: str
+    cell: str
+    perplexity: float
+    test_perplexity: float | None
+    steps: int
+    seconds: float
+    parameters: int
+    words: int
+    history: tuple[LanguageEvaluated, ...]
 
 
 @dataclass(frozen=True)

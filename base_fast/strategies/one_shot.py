@@ -268,12 +268,12 @@ class GradientSearch:
         learning, single = number >= settings.warm_up_steps, settings.learns_from == "train"
         row: dict[str, Any] = {}
         if learning and not single:
-            variables = _leaves(state.variables)
+            variables = leaves(state.variables)
             z = self.z(variables, number, "architecture")
             found = settings.batch_gradient(self._point(state, z))
             state = self._moved(state, variables, z, found.gradient)
             row = {"valid_loss": found.loss, "valid_accuracy": found.accuracy}
-        variables = _leaves(state.variables) if learning and single else state.variables
+        variables = leaves(state.variables) if learning and single else state.variables
         z = self.z(variables, number, "weights")
         at = self._perturbed(state, z.to(self.theta))
         trained = self.training.step(state.theta, state.momentum, at, number, settings.hard)
@@ -375,13 +375,7 @@ class GradientSearch:
         loss = (z * gradient.to(z)).sum()
         penalty = self.settings.penalty(variables)
         found = torch.autograd.grad(loss if penalty is None else loss + penalty, variables)
-        along = _flat(found)
-        if not bool(torch.isfinite(along).all()):
-            raise Diverged("the gradient of the architecture is NaN or infinite; a smaller lr may help")
-        before, rule = _flat(state.variables), self.settings.architecture
-        moved, slots = rules.step(rule, rule.lr, before, along + self.settings.decay * before, state.slots)
-        parts = moved.split([x.numel() for x in variables])
-        after = tuple(part.view(x.shape) for part, x in zip(parts, variables, strict=True))
+        after, slots = moved(self.settings.architecture, self.settings.decay, variables, found, state.slots)
         return state._replace(variables=after, slots=slots)
 
     def _distribution(self, state: GradientState) -> IndependentEdges:
@@ -389,7 +383,24 @@ class GradientSearch:
         return IndependentEdges(space, self.settings.logits(space, state.variables))
 
 
-def _leaves(variables: Tensors) -> Tensors:
+def moved(
+    rule: StepRule, decay: float, variables: Tensors, gradients: Tensors, slots: Tensors
+) -> tuple[Tensors, Tensors]:
+    """The architecture's variables after a step along gradients with L2 penalty `decay`, and what its rule remembers.
+
+    Raises:
+        Diverged: a gradient is NaN or infinite.
+    """
+    along, before = _flat(gradients), _flat(variables)
+    if not bool(torch.isfinite(along).all()):
+        raise Diverged("the gradient of the architecture is NaN or infinite; a smaller lr may help")
+    after, slots = rules.step(rule, rule.lr, before, along + decay * before, slots)
+    parts = after.split([x.numel() for x in variables])
+    return tuple(part.view(x.shape) for part, x in zip(parts, variables, strict=True)), slots
+
+
+def leaves(variables: Tensors) -> Tensors:
+    """The same variables, for gradients with respect to them."""
     return tuple(x.detach().requires_grad_(True) for x in variables)
 
 
