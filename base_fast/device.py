@@ -15,7 +15,7 @@ def resolve(name: str) -> torch.device:
     """
     available = torch.cuda.is_available()
     if name == "auto":
-        return torch.device("cuda" if available else "cpu")
+        return torch.device("cuda" if available else "cpu")  # the current one: each of several processes has its own
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -16,3 +16,7 @@ class Diverged(RuntimeError):
 
 class Interrupted(Exception):
     """SIGINT (Ctrl-C) or SIGTERM came. With a run folder the state is saved; the message says how far the work got."""
+
+
+class RankFailed(RuntimeError):
+    """Another process of the run failed, died, or does not answer; the message says which one, and what is known."""

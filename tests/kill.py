@@ -198,7 +198,9 @@ def seconds_of(process: int) -> float:
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if name != "time"} for line in lines]
+    return [
+        {name: value for name, value in json.loads(line).items() if name not in ("time", "times")} for line in lines
+    ]
 
 
 def timeless(value: Any) -> Any:

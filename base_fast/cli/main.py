@@ -10,7 +10,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from typing import Any
 from base_fast.cli.output import readable
 from base_fast.cli.register import HELP, without_registrations
 from base_fast.cli.sections import open_sections
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.engine import broken, launched
+from base_fast.errors import Diverged, InputError, Interrupted, RankFailed
+from base_fast.runs import interruptible
 from base_fast.runs.provenance import package_version
 
 # Name on the command line -> class and module, so that a command imports only what it needs.
@@ -56,7 +58,11 @@ REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "; change it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (an error, explained in a line), 2 (bad usage) or 130 (interrupted)."""
     with readable():
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
+        status = _main(list(sys.argv[1:] if arguments is None else arguments))
+    if broken():
+        # Exchanges with other ranks are under way that nobody will end, and that Python would wait for.
+        os._exit(status)
+    return status
 
 
 def _main(arguments: list[str]) -> int:
@@ -73,8 +79,9 @@ def _main(arguments: list[str]) -> int:
         return _complain("base-fast", f"no command {name!r}; {meant} are {', '.join(COMMANDS)}", 2)
     program = f"base-fast {name}"
     try:
-        return _run(name, rest)
-    except (InputError, Diverged) as error:
+        with launched() as engine, interruptible() if engine.world > 1 else nullcontext():
+            return _run(name, rest)
+    except (InputError, Diverged, RankFailed) as error:
         return _complain(program, str(error))
     except OSError as error:
         return _complain(program, f"{error}{REMEDIES.get(error.errno or 0, '')}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from base_fast import ops
+from base_fast.engine import metered
 from base_fast.errors import Diverged
 from base_fast.meta import rules
 from base_fast.meta.architecture import Draws, agreement, belief, draw_cells, posterior_logits
@@ -104,7 +105,8 @@ class InnerLoop:
 
     def loss(self, q: Variables, step: int) -> Elbo:
         """The negative ELBO of the batch of `step` at `q`."""
-        x, y = self.task.train.batch(fold_in(self.key, 0), step, self.config.batch_size, self.config.augmentation)
+        with metered("data"):
+            x, y = self.task.train.batch(fold_in(self.key, 0), step, self.config.batch_size, self.config.augmentation)
         return elbo(
             self.supernet,
             q,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from base_fast.errors import Interrupted
 from base_fast.meta import rules
 from base_fast.meta.architecture import moved_prior
 from base_fast.meta.config import OuterConfig, StepRule
@@ -17,23 +18,34 @@ from base_fast.meta.elbo import Elbo
 from base_fast.meta.inner import Drawn, InnerLoop, InnerState
 from base_fast.meta.rules import Slots
 from base_fast.meta.variables import Group, Variables
+from base_fast.runs import to_be_left
 
 
-class TaskGradient(NamedTuple):
-    """A task's (pseudo-)gradient on the prior, on the inner step sizes' logarithms, and its inner loop's record.
+class TaskRecord(NamedTuple):
+    """What a task leaves besides its gradient: its inner loop's record.
 
     phi: (T, E, L) logits of the task's q(z), where cells were drawn: the prior moves towards it in probabilities, and
     the gradient of alpha is zero. drawn: the last draw. warm: all of the evidence counted.
     """
 
-    prior: Variables
-    log_step_sizes: Variables | None
     first: Elbo
     last: Elbo
     gradient_norm: float
     phi: Tensor | None
     drawn: Drawn | None
     warm: bool
+
+
+class TaskGradient(NamedTuple):
+    """A task's (pseudo-)gradient on the prior, on the inner step sizes' logarithms, and the rest."""
+
+    prior: Variables
+    log_step_sizes: Variables | None
+    record: TaskRecord
+
+    def flat(self) -> Tensor:
+        """The gradients in one vector, for a mean over tasks."""
+        return torch.cat([x.flatten() for x in (*self.prior, *(self.log_step_sizes or ()))])
 
 
 def task_gradient(
@@ -74,21 +86,32 @@ def task_gradient(
         name: _onto_prior(g, x, body) if name in loop.descending else torch.zeros_like(x)
         for g, (name, x) in zip(found, prior.named().items(), strict=True)
     }
-    last = Elbo(*(x.detach() for x in terms))
-    phi = state.q.alpha.detach() if drawn is not None else None
-    return TaskGradient(Variables(**gradients).detached(), sizes, first, last, norm, phi, drawn, loop.alpha_moves)
+    last = _told(terms)
+    phi = state.q.alpha.detach().cpu() if drawn is not None else None
+    record = TaskRecord(first, last, norm, phi, drawn, loop.alpha_moves)
+    return TaskGradient(Variables(**gradients).detached(), sizes, record)
 
 
 def run(loop: InnerLoop, steps: int) -> tuple[InnerState, Elbo, Elbo, float, Drawn | None]:
-    """T inner steps: the state after them, the terms of the first and of the last, the last gradient norm and draw."""
+    """T inner steps: the state after them, the terms of the first and of the last, the last gradient norm and draw.
+
+    Raises Interrupted between two steps where there is no time for the others, or where they are of no use any more.
+    """
     state, drawn, first = loop.start(), None, None
     for number in range(1, steps + 1):
+        if to_be_left():
+            raise Interrupted(f"stopped in inner step {number} of {steps}")
         state, terms, norm = loop.step(state)
-        first = first or Elbo(*(x.detach() for x in terms))
+        first = first or _told(terms)
         if loop.draws_now(state, last=number == steps):
             state, drawn = loop.draw(state)
     assert first is not None
     return state, first, terms, norm, drawn
+
+
+def _told(terms: Elbo) -> Elbo:
+    """Terms without their graph, where any process can read them."""
+    return Elbo(*(x.detach().cpu() for x in terms))
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -138,31 +161,32 @@ class OuterState(NamedTuple):
         size_slots = {g: rules.initial_slots(_size_rule(config), x) for g, x in logs.named().items()}
         return cls(prior, slots, logs, size_slots, 0, Agreement())
 
-    def after(self, gradients: list[TaskGradient], config: OuterConfig) -> OuterState:
-        """One outer step along the tasks' mean gradient."""
+    def after(self, mean: Tensor, records: Sequence[TaskRecord], config: OuterConfig) -> OuterState:
+        """One outer step along the tasks' mean gradient, as `TaskGradient.flat` has it, and towards their q(z)."""
         values, slots = self.prior.detached().named(), dict(self.slots)
-        for g, gradient in _mean([own.prior for own in gradients]).named().items():
+        gradients, size_gradients = self._parts(mean)
+        for g, gradient in gradients.named().items():
             # A group that is frozen so far takes no step, which Adam would count.
             if gradient.count_nonzero():
                 values[g], slots[g] = rules.step(_prior_rule(config), config.lr, values[g], gradient, slots[g])
-        found = [own.phi for own in gradients if own.phi is not None]
+        found = [own.phi.to(mean.device) for own in records if own.phi is not None]
         if found:
             values["alpha"] = moved_prior(values["alpha"], found, config.z_rate, config.z_floor)
         logs, size_slots = self.log_step_sizes, dict(self.step_size_slots)
-        if logs is not None:
+        if logs is not None and size_gradients is not None:
             sizes, rule = logs.detached().named(), _size_rule(config)
-            mean = _mean([own.log_step_sizes for own in gradients if own.log_step_sizes is not None])
-            for g, gradient in mean.named().items():
+            for g, gradient in size_gradients.named().items():
                 sizes[g], size_slots[g] = rules.step(rule, config.step_size_lr, sizes[g], gradient, size_slots[g])
             logs = Variables(**sizes)
-        agreed = [own.drawn.agreement for own in gradients if own.drawn is not None and own.warm]
+        agreed = [own.drawn.agreement for own in records if own.drawn is not None and own.warm]
         seen = Agreement(self.agreement.total + sum(agreed), self.agreement.tasks + len(agreed))
         return OuterState(Variables(**values), slots, logs, size_slots, self.step + 1, seen)
 
-
-def _mean(gradients: Sequence[Variables]) -> Variables:
-    """The mean over tasks, group by group."""
-    return Variables(*(torch.stack(own).mean(dim=0) for own in zip(*gradients, strict=True)))
+    def _parts(self, flat: Tensor) -> tuple[Variables, Variables | None]:
+        """The inverse of `TaskGradient.flat`."""
+        like = [*self.prior, *(self.log_step_sizes or ())]
+        parts = [x.view_as(own) for x, own in zip(flat.split([x.numel() for x in like]), like, strict=True)]
+        return Variables(*parts[:3]), Variables(*parts[3:]) if self.log_step_sizes is not None else None
 
 
 def _prior_rule(config: OuterConfig) -> StepRule:

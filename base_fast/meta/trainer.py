@@ -6,18 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from base_fast.device import resolve
+from base_fast.engine import METER, current, metered
 from base_fast.errors import Diverged, InputError
 from base_fast.meta import monitors
 from base_fast.meta.checkpoint import pack, unpack
 from base_fast.meta.config import MetaConfig
 from base_fast.meta.inner import InnerLoop
-from base_fast.meta.outer import Agreement, OuterState, TaskGradient, task_gradient
+from base_fast.meta.outer import Agreement, OuterState, TaskGradient, TaskRecord, task_gradient
 from base_fast.meta.rules import Slots
 from base_fast.meta.variables import GROUPS, Group, Variables, for_task
 from base_fast.posterior import Posterior
@@ -114,6 +115,14 @@ class MetaTrainer:
         return self.initial().evolve([tensors[group] for group in GROUPS], event)
 
 
+class _Learned(NamedTuple):
+    """A task's record, its training images and classes."""
+
+    record: TaskRecord
+    examples: int
+    num_classes: int
+
+
 @dataclass(frozen=True)
 class _MetaTraining:
     """Meta-iterations, as a process for `run_loop`."""
@@ -139,38 +148,44 @@ class _MetaTraining:
         tau, noise = config.tau(past), config.noise(past)
         step_scale = config.step_size(e / max(config.iterations - 1, 1))
         step_key = fold_in(fold_in(self.trainer.key, 1), e)
-        gradients: list[TaskGradient] = []
-        logs_of_classes: list[float] = []
-        pull = 0.0
-        for c in range(config.tasks):
-            task_key = fold_in(step_key, c)
-            task = self.tasks.sample(fold_in(task_key, 0))
-            gradients.append(self._adapt_to(task, fold_in(task_key, 1), state, step_scale, tau, noise))
-            pull = max(pull, monitors.kl_pull(config.inner, state.prior.rho, len(task.train)))
-            logs_of_classes.append(math.log(task.num_classes))
-            if e == 0 and c == 0:
-                monitors.warn_of_pull(config.inner, state.prior.rho, len(task.train))
-        after = state.after(gradients, config.outer)
+        keys = [fold_in(step_key, c) for c in range(config.tasks)]
+
+        def work(task_key: Tensor) -> tuple[Tensor, _Learned]:
+            with metered("data"):
+                task = self.tasks.sample(fold_in(task_key, 0))
+            found = self._adapt_to(task, fold_in(task_key, 1), state, step_scale, tau, noise)
+            return found.flat(), _Learned(found.record, len(task.train), task.num_classes)
+
+        # Any object that samples tasks will do; a TaskDistribution knows what they cost.
+        cost = getattr(self.tasks, "cost", None)
+        costs = None if cost is None else [cost(fold_in(task_key, 0)) for task_key in keys]
+        mean, learned = current().mean(keys, work, costs)
+        if e == 0:
+            monitors.warn_of_pull(config.inner, state.prior.rho, learned[0].examples)
+        pull = max(monitors.kl_pull(config.inner, state.prior.rho, own.examples) for own in learned)
+        records = [own.record for own in learned]
+        after = state.after(mean, records, config.outer)
         logs = after.log_step_sizes
         if not after.prior.finite() or (logs is not None and not logs.finite()):
             raise Diverged("the outer step made the prior infinite; a smaller outer.lr may help")
         row: dict[str, Any] = {
-            "loss_first": fmean(g.first.nll.item() for g in gradients),
-            "loss_last": fmean(g.last.nll.item() for g in gradients),
-            "ln_classes": fmean(logs_of_classes),
-            "accuracy_last": fmean(g.last.accuracy.item() for g in gradients),
-            "gradient_norm": fmean(g.gradient_norm for g in gradients),
+            "loss_first": fmean(g.first.nll.item() for g in records),
+            "loss_last": fmean(g.last.nll.item() for g in records),
+            "ln_classes": fmean(math.log(own.num_classes) for own in learned),
+            "accuracy_last": fmean(g.last.accuracy.item() for g in records),
+            "gradient_norm": fmean(g.gradient_norm for g in records),
             "tau": tau,
             "noise": noise,
             "kl_pull": pull,
             **monitors.architecture(self.trainer.supernet.space, after.prior.alpha),
             **monitors.movement(after.prior, self.initial),
-            **monitors.draws([g.drawn for g in gradients if g.drawn is not None]),
+            **monitors.draws([g.drawn for g in records if g.drawn is not None]),
         }
         if logs is not None:
             row["step_sizes"] = {group: x.exp().mean().item() for group, x in logs.named().items()}
         if e % config.record_every == 0 or clock.limit():
             row["probabilities"] = torch.softmax(after.prior.alpha, dim=-1).tolist()
+        row["times"] = METER.since()
         return Step(after, row, number=e, shown={"loss": f"{row['loss_first']:.3f}→{row['loss_last']:.3f}"})
 
     def _adapt_to(

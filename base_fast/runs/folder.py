@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
+from base_fast.engine import current, rank_log, restarted
 from base_fast.errors import InputError
 from base_fast.runs.artefacts import RunInfo
 from base_fast.runs.changeable import unchangeable
@@ -44,6 +45,12 @@ class RunFolder:
         self._lock: IO[str] | None = None
         self._writers: dict[str, SummaryWriter | None] = {}
         self._purge: dict[str, int] = {}
+        self._engine = current()
+
+    @property
+    def follows(self) -> bool:
+        """Whether another process has the folder, and this one only learns what is in it."""
+        return self._engine.rank > 0
 
     @classmethod
     def create(
@@ -58,6 +65,9 @@ class RunFolder:
 
         A run that goes on may have other settings where these are `changeable`; it keeps the new ones.
 
+        Of several processes rank 0 has the folder: only it writes, what it reads all others get, and what these print
+        goes to the folder's ranks/<rank>.log. A process that a launcher started again goes on with its run.
+
         The folder is locked until `close`, so that no second process writes to it, and a run that was killed at any
         moment can be resumed; what such a kill left half-written is removed.
 
@@ -68,6 +78,28 @@ class RunFolder:
         work in `path` (it is named), and when `path` is no folder or holds files of which no run.json tells.
         """
         inputs, path = dict(inputs or {}), Path(os.path.expanduser(path))
+        engine = current()
+        for rank, (other, settings) in enumerate(engine.gather((inputs, unchangeable(config)))):
+            found = _first_difference({**inputs, "": unchangeable(config)}, {**other, "": settings})
+            if found is not None:
+                raise InputError(
+                    f"rank {rank} differs from rank {engine.rank} in {found[0]}: {found[2]!r}, not {found[1]!r}"
+                )
+        own: list[RunFolder] = []
+
+        def make() -> RunInfo:
+            own.append(cls._make(path, kind, config, resume or restarted(), inputs))
+            return own[0].info
+
+        info = engine.first(make)
+        if own:
+            own[0]._engine = engine
+            return own[0]
+        rank_log.attach(path / "ranks" / f"{engine.rank}.log")
+        return cls(path, info)
+
+    @classmethod
+    def _make(cls, path: Path, kind: str, config: Any, resume: bool, inputs: dict[str, str]) -> RunFolder:
         begun, told = (path / "run.json").exists(), (path / "config.toml").exists()
         if begun and told and not resume:
             raise InputError(f"{path} already holds a run; resume it (--resume) or choose another folder")
@@ -99,10 +131,10 @@ class RunFolder:
 
     @classmethod
     def _resume(cls, path: Path, kind: str, config: Any, inputs: dict[str, str]) -> RunFolder:
-        folder = cls.open(path)
+        folder = cls(path, _read(path / "run.json", RunInfo))
         if folder.kind != kind:
             raise InputError(f"{path} holds a run of kind {folder.kind!r}; expected {kind!r}")
-        before = folder.config(type(config))
+        before = load_config(path / "config.toml", type(config))
         difference = _first_difference(unchangeable(before), unchangeable(config))
         if difference is not None:
             name, was, now = difference
@@ -121,9 +153,13 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """Open a run that exists. Raises InputError when `path` holds none."""
         path = Path(os.path.expanduser(path))
-        if not (path / "run.json").exists():
-            raise InputError(f"{path} is not a run folder: it has no run.json")
-        return cls(path, _read(path / "run.json", RunInfo))
+
+        def info() -> RunInfo:
+            if not (path / "run.json").exists():
+                raise InputError(f"{path} is not a run folder: it has no run.json")
+            return _read(path / "run.json", RunInfo)
+
+        return cls(path, current().first(info))
 
     @property
     def kind(self) -> str:
@@ -132,7 +168,7 @@ class RunFolder:
 
     def config(self, cls: type[T]) -> T:
         """The run's configuration. Raises InputError when it does not fit the dataclass `cls`."""
-        return load_config(self.path / "config.toml", cls)
+        return self._engine.first(lambda: load_config(self.path / "config.toml", cls))
 
     def log(self, phase: str, step: int, **values: Any) -> None:
         """Append one row to metrics.jsonl, at once, and its scalars to TensorBoard when that is installed.
@@ -140,8 +176,10 @@ class RunFolder:
         values: numbers, strings, None, lists, dicts, tensors, arrays. The row's "time" is seconds of work, which go on
         counting where a resumed run left off. Raises TypeError for a value that JSON cannot hold.
         """
+        if self.follows:
+            return
         if self._seconds_before is None:
-            self._seconds_before = max((float(row.get("time", 0.0)) for row in self.rows()), default=0.0)
+            self._seconds_before = max((float(row.get("time", 0.0)) for row in self._rows()), default=0.0)
         seconds = self._seconds_before + time.monotonic() - self._began
         row = {"phase": phase, "step": step, "time": round(seconds, 3), **values}
         line = json.dumps(row, default=_listed)
@@ -161,7 +199,10 @@ class RunFolder:
 
         Returns the step of the phase's last row now, or −1.
         """
-        rows = self.rows()
+        return self._engine.first(lambda: self._truncate(phase, after_step))
+
+    def _truncate(self, phase: str, after_step: int) -> int:
+        rows = self._rows()
         kept = [row for row in rows if row["phase"] != phase or row["step"] <= after_step]
         self._close_file()
         if len(kept) < len(rows):
@@ -177,6 +218,9 @@ class RunFolder:
 
         A last line that was cut off by a crash is passed over; raises InputError for damage elsewhere.
         """
+        return self._engine.first(lambda: [row for row in self._rows() if phase in (None, row["phase"])])
+
+    def _rows(self) -> list[dict[str, Any]]:
         if not self._metrics.exists():
             return []
         rows = []
@@ -192,8 +236,7 @@ class RunFolder:
                 raise InputError(f"{self._metrics} is damaged in line {number}; expected one JSON object") from None
             if not _is_row(row):
                 raise InputError(f"{self._metrics} is damaged in line {number}; expected phase, step and time of a row")
-            if phase is None or row["phase"] == phase:
-                rows.append(row)
+            rows.append(row)
         return rows
 
     def save_checkpoint(self, name: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -201,6 +244,8 @@ class RunFolder:
 
         The rows logged before are on the disk first, so that the checkpoint never knows of rows that are not there.
         """
+        if self.follows:
+            return
         if self._file is not None:
             os.fsync(self._file.fileno())
         save_tensors(self._checkpoint(name), tensors, header)
@@ -211,7 +256,7 @@ class RunFolder:
         Raises InputError when the file is damaged.
         """
         path = self._checkpoint(name)
-        return load_tensors(path) if path.exists() else None
+        return self._engine.first(lambda: load_tensors(path) if path.exists() else None)
 
     def write(self, name: str, value: Any) -> None:
         """Write a dataclass to `<name>.json`, atomically; tensors and arrays become lists (see `runs.artefacts`)."""
@@ -223,11 +268,11 @@ class RunFolder:
 
         Raises InputError that names the file, and the field, when it is missing, damaged or not a `cls`.
         """
-        return _read(self._artefact(name), cls)
+        return self._engine.first(lambda: _read(self._artefact(name), cls))
 
     def holds(self, name: str) -> bool:
         """Whether `<name>.json` is there."""
-        return self._artefact(name).is_file()
+        return self._engine.first(lambda: self._artefact(name).is_file())
 
     def close(self) -> None:
         """Flush and close the files, and give the folder free; logging again opens the files again."""

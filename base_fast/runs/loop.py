@@ -10,11 +10,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.engine import METER, current
+from base_fast.errors import Diverged, InputError, Interrupted, RankFailed
 from base_fast.runs.config_files import from_dict, to_dict
 from base_fast.runs.folder import RunFolder
 from base_fast.runs.interruption import Interruption, interruptible
 from base_fast.runs.progress import progress
+from base_fast.runs.storage import digest
 
 S = TypeVar("S")
 
@@ -92,12 +94,22 @@ class Clock:
         self.total, self.done = total, 0
         self._budget = budget
         self._began = time.monotonic()
+        self._agreed: float | None = None
         self._limit: str | None = None
         self._decided = False
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of the loop, over all resumptions."""
+        """Wall-clock seconds of the loop, over all resumptions; of several processes, as rank 0 has them."""
+        return time.monotonic() - self._began if self._agreed is None else self._agreed
+
+    def agree(self, seconds: float) -> None:
+        """Until this is called again, so many seconds have passed: what depends on them is alike on all processes."""
+        self._agreed = seconds
+
+    @property
+    def here(self) -> float:
+        """Wall-clock seconds as this process has them."""
         return time.monotonic() - self._began
 
     def limit(self) -> str | None:
@@ -117,6 +129,8 @@ class Clock:
         """Count on from where a checkpoint stands."""
         self.done = done
         self._began = time.monotonic() - seconds
+        if self._agreed is not None:
+            self._agreed = seconds
 
     def tick(self) -> None:
         """The step under way is done."""
@@ -137,6 +151,9 @@ def run_loop(
 ) -> Finished[S]:
     """Take steps until a limit is met or the process stops; with a checkpoint in `run`, from there on.
 
+    Of several processes (`engine`) all take the same steps, and rank 0 writes; that their states are equal is checked
+    every `checkpoint_every` steps. All stop together, whichever was asked to.
+
     A checkpoint is written at intervals in steps or seconds, whichever comes first, at an interruption and at the end.
     What was logged after the checkpoint that a run resumes from is dropped, and comes again.
 
@@ -151,6 +168,7 @@ def run_loop(
         Diverged: a step said so, or a tensor is NaN or infinite when a checkpoint is due. The checkpoint before stays.
         Interrupted: SIGINT or SIGTERM; with a run the state is saved, and the same call continues it.
         InputError: the checkpoint does not fit the process, or is damaged.
+        RankFailed: another process did; the state of rank 0 is saved.
     """
     return _Loop(process, name, unit, Clock(total, seconds), run).finish(checkpoint_every, checkpoint_seconds)
 
@@ -174,29 +192,61 @@ class _Loop(Generic[S]):
         self.logged, self.rows = -1, 0
         self.stopped: str | None = None
         self.saved: int | None = None
+        self.engine = current()
 
     def finish(self, every: int, seconds: float) -> Finished[S]:
         clock = self.clock
         with interruptible() as interruption:
+            self._agree(interruption)
             state = self._restored(interruption)
+            self._check_equal(state)
+            METER.since()
             written = time.monotonic()
             with progress(self.name, clock.total, start=clock.done) as bar:
                 while self.stopped is None:
-                    if interruption.requested:
-                        raise self._interrupted(state)
                     try:
+                        if self._agree(interruption):
+                            raise self._interrupted(state)
                         step = self._guarded(self.process.step, state, clock)
                     except Interrupted:  # of a loop inside the step, which is begun again
                         raise self._interrupted(state) from None
+                    except RankFailed as error:
+                        raise self._forsaken(state, error) from None
                     state = step.state
                     self.stopped = clock.limit() or step.stopped
                     clock.tick()
                     self._log(step)
                     bar.advance(1, **step.shown)
+                    if self.stopped is not None or clock.done % every == 0:
+                        self._check_equal(state)
                     if self.stopped is not None or clock.done % every == 0 or time.monotonic() - written >= seconds:
                         self._save(state)
                         written = time.monotonic()
         return Finished(state, clock.done, clock.seconds, self.stopped)
+
+    def _agree(self, interruption: Interruption) -> bool:
+        """Whether to stop: if any rank was asked to. Sets the clock of all by that of rank 0."""
+        if self.engine.world == 1:
+            return interruption.requested
+        told = self.engine.gather((interruption.requested, self.clock.here, f"{self.name} {self.clock.done}"))
+        self.clock.agree(told[0][1])
+        places = [place for _, _, place in told]
+        if len(set(places)) > 1:
+            raise RankFailed(f"the ranks do different things: {', '.join(places)}; start all with the same command")
+        return any(requested for requested, _, _ in told)
+
+    def _check_equal(self, state: S) -> None:
+        """All ranks hold the same bits, or a fault of memory, of a library or of a program has made them differ."""
+        if self.engine.world == 1:
+            return
+        told = self.engine.gather(digest(self.process.pack(state)[0]))
+        other = [rank for rank, one in enumerate(told) if one != told[0]]
+        if other:
+            raise RankFailed(
+                f"{self.name}: after {self._count(self.clock.done)} rank {other[0]} holds another state than rank 0 "
+                f"({told[other[0]][:8]}, not {told[0][:8]}); start all with the same program, data and threads; "
+                f"{self._last()}"
+            )
 
     def _restored(self, interruption: Interruption) -> S:
         """The state to go on from: the checkpoint's, or a fresh one."""
@@ -257,7 +307,8 @@ class _Loop(Generic[S]):
             self.logged = self.clock.done if step.number is None else step.number
             self.rows += 1
             if self.run is not None:
-                self.run.log(self.name, self.logged, **step.row)
+                times = {"times": METER.since()} if self.engine.world > 1 and "times" not in step.row else {}
+                self.run.log(self.name, self.logged, **step.row, **times)
 
     def _save(self, state: S) -> None:
         """Write a checkpoint, unless there is nothing new; lost numbers are found here, and are not written."""
@@ -274,10 +325,18 @@ class _Loop(Generic[S]):
         self.saved = self.clock.done
 
     def _diverged(self, what: str) -> Diverged:
-        last = "no checkpoint was written yet"
-        if self.saved is not None:
-            last = f"the checkpoint after {self._count(self.saved)} is kept"
-        return Diverged(f"{self.name}: after {self._count(self.clock.done)}: {what}; {last}")
+        return Diverged(f"{self.name}: after {self._count(self.clock.done)}: {what}; {self._last()}")
+
+    def _last(self) -> str:
+        if self.saved is None:
+            return "no checkpoint was written yet"
+        return f"the checkpoint after {self._count(self.saved)} is kept"
+
+    def _forsaken(self, state: S, error: RankFailed) -> RankFailed:
+        """Another rank is gone, and the state is still here: rank 0 saves it."""
+        if self.run is not None and not self.run.follows:
+            self._save(state)
+        return RankFailed(f"{error}; {self.name}: {self._last()}")
 
     def _interrupted(self, state: S) -> Interrupted:
         self._save(state)

@@ -16,15 +16,20 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from base_fast.engine import current
 from base_fast.errors import InputError
 
 
 def atomic_write(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one, never a part, even after a crash.
 
+    Of several processes that work together rank 0 writes.
+
     Raises OSError as `open` does; `path` is then unchanged.
     """
     path = Path(path)
+    if current().rank > 0:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path):
         # In the same folder, because os.replace is atomic within one file system only.
@@ -109,6 +114,11 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header.pop(CHECKSUM, None) not in (None, _checksum(tensors, json.dumps(header))):
         raise InputError(f"{path} is damaged: its checksum is not that of its contents; copy it again, or delete it")
     return tensors, header
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, wherever they are: names, types, shapes and bytes."""
+    return _checksum({name: x.detach().cpu() for name, x in tensors.items()}, "")
 
 
 def _checksum(tensors: Mapping[str, Tensor], header: str) -> str:

@@ -106,8 +106,7 @@ class TaskDistribution:
             "<source>-<N>way-<R>px-<digest of the classes>", is the same for the same classes.
         """
         draws = generator(fold_in(key, 0))
-        number = int(torch.multinomial(self._weights, 1, generator=draws))
-        resolution = self.resolutions[int(torch.randint(len(self.resolutions), (), generator=draws, device="cpu"))]
+        number, resolution = self._drawn(draws)
         ways = int(torch.randint(self.ways[0], self.ways[1] + 1, (), generator=draws, device="cpu"))
         source = self.sources[number]
         classes = torch.randperm(source.num_classes, generator=draws, device="cpu")[:ways]
@@ -127,6 +126,15 @@ class TaskDistribution:
         digest = zlib.crc32(" ".join(map(str, sorted(classes.tolist()))).encode())
         name = f"{source.name}-{ways}way-{resolution}px-{digest:08x}"
         return Task(name, split(train), split(valid), ways, resolution, names)
+
+    def cost(self, key: Tensor) -> float:
+        """What a training step on the task of `key` costs, relative to others: its images' pixels. Reads no image."""
+        return float(self._drawn(generator(fold_in(key, 0)))[1] ** 2)
+
+    def _drawn(self, draws: torch.Generator) -> tuple[int, int]:
+        """The first draws of a task: the number of its source, and its resolution."""
+        number = int(torch.multinomial(self._weights, 1, generator=draws))
+        return number, self.resolutions[int(torch.randint(len(self.resolutions), (), generator=draws, device="cpu"))]
 
     @cached_property
     def digest(self) -> str:

@@ -48,8 +48,8 @@ CONFIGS = {
     "unrolled-step-sizes": replace(CONFIG, outer=OuterConfig("unrolled", "sgd", 0.5, step_size_lr=0.1)),
 }
 FIELDS = {
-    "phase", "step", "time", "loss_first", "loss_last", "ln_classes", "accuracy_last", "entropy", "none", "skip",
-    "none_edges", "skip_edges", "max_probability", "sigma_drift", "mu_moved", "kl_pull", "tau", "noise",
+    "phase", "step", "time", "times", "loss_first", "loss_last", "ln_classes", "accuracy_last", "entropy", "none",
+    "skip", "none_edges", "skip_edges", "max_probability", "sigma_drift", "mu_moved", "kl_pull", "tau", "noise",
     "gradient_norm",
 }  # fmt: skip
 
@@ -72,7 +72,7 @@ def fit(
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "time"} for row in RunFolder.open(path).rows()]
+    return [{k: v for k, v in row.items() if k not in ("time", "times")} for row in RunFolder.open(path).rows()]
 
 
 def interrupt() -> None:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from base_fast.runs import interruptible
+from base_fast.runs import interruptible, to_be_left
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -17,7 +17,9 @@ def test_the_first_signal_asks_and_the_second_insists(number, capfd):
         assert interruption.requested
         signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
-    assert "Stopping after this step" in capfd.readouterr().err
+    # After SIGTERM there may be no time to finish a step.
+    told = "Stopping after this step" if number == signal.SIGINT else "Stopping as soon as possible"
+    assert told in capfd.readouterr().err
 
 
 def test_a_request_to_an_inner_loop_reaches_the_outer_one():
@@ -31,6 +33,15 @@ def test_a_request_to_an_inner_loop_reaches_the_outer_one():
     assert signal.getsignal(signal.SIGINT) == before
     with interruptible() as fresh:
         assert not fresh.requested
+
+
+@pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_a_long_step_is_left_when_there_is_no_time_for_it(number, left):
+    assert not to_be_left()
+    with interruptible():
+        signal.raise_signal(number)
+        assert to_be_left() is left
+    assert not to_be_left()
 
 
 def test_other_threads_change_nothing():
