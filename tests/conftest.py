@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
+from typing import Any
 
 # Before torch starts its threads: sums are then taken in one order, and parallel tests do not fight for cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,6 +43,27 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data: {folder} is absent (set BASE_FAST_SHARED)")
     return folder
+
+
+@functools.cache
+def _share_something(file: Path) -> bool:
+    return "\npytestmark = pytest.mark.xdist_group(" in file.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file whose tests are all of one `xdist_group` go to one process, which makes what they share once.
+
+    pytest-xdist 3.8 itself overlooks the mark with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return file if _share_something(config.rootpath / file) else nodeid
+
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
