@@ -18,7 +18,7 @@ from base_fast.reports import print_table
 from base_fast.reports.confusion import class_table, draw_confusion
 from base_fast.reports.render import png
 from base_fast.runs import RunFolder, atomic_write
-from base_fast.tasks import Source, Split, TargetConfig, open_source, open_target
+from base_fast.tasks import OnDemand, Source, Split, TargetConfig, images_of, open_source, open_target
 from base_fast.tasks.image_folder import open_image_folder
 
 
@@ -83,16 +83,11 @@ class Evaluate(RunReader):
         target = self.settings.target
         if self.folder is not None:
             source = self._folder(network)
-            images = source.images(torch.arange(len(source.labels), device="cpu"), target.resolution)
-            return source.name, network.split(images, source.labels)
+            return source.name, network.split(_all_of(source, target.resolution), source.labels)
         try:
             if target.valid is not None:
                 source = open_source(target.valid, target.resolution)
-                images, labels = (
-                    source.images(torch.arange(len(source.labels), device="cpu"), target.resolution),
-                    source.labels,
-                )
-                names = source.class_names
+                images, labels, names = _all_of(source, target.resolution), source.labels, source.class_names
             else:
                 task = open_target(target)
                 images, labels, names = task.valid.images, task.valid.labels, task.class_names
@@ -110,6 +105,10 @@ class Evaluate(RunReader):
             return open_image_folder(folder, cache=False, max_corrupt=1.0, class_names=network.class_names)
         except InputError as error:
             raise InputError(f"--folder: {error}") from None
+
+
+def _all_of(source: Source, resolution: int) -> torch.Tensor | OnDemand:
+    return images_of(source, torch.arange(len(source.labels), device="cpu"), resolution)
 
 
 def _numbers(theirs: tuple[str, ...], ours: tuple[str, ...]) -> torch.Tensor:

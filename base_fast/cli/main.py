@@ -25,6 +25,7 @@ from base_fast.runs.provenance import package_version
 
 # Name on the command line -> class and module, so that a command imports only what it needs.
 COMMANDS = {
+    "prepare": ("Prepare", "decode a data set once into memory-mapped stores"),
     "meta-train": ("MetaTrain", "learn a prior over weights and architectures from many tasks"),
     "adapt": ("Adapt", "adapt a saved posterior to a data set"),
     "derive": ("Derive", "read genotypes off a posterior"),

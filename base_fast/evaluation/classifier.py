@@ -15,7 +15,7 @@ from base_fast.evaluation.config import NetworkConfig
 from base_fast.evaluation.network import Network
 from base_fast.runs import from_dict, load_tensors, save_tensors, to_dict
 from base_fast.space import Genotype, Space
-from base_fast.tasks import Split, Task
+from base_fast.tasks import OnDemand, Split, Task
 from base_fast.tasks.decode import decode
 from base_fast.tasks.resize import check_resolution
 
@@ -109,7 +109,7 @@ class Classifier(Network):
             logits = self(self.normalize(images))
             return torch.as_tensor(logits, device="cpu").float().softmax(1).cpu()
 
-    def split(self, images: Tensor, labels: Tensor) -> Split:
+    def split(self, images: Tensor | OnDemand, labels: Tensor) -> Split:
         """Labelled images, uint8 (N, 3, R, R) and int64 (N,), for `evaluate`."""
         inputs = self.inputs
         return Split(

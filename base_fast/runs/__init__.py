@@ -9,6 +9,7 @@ from base_fast.runs.changeable import changeable, unchangeable
 from base_fast.runs.config_files import from_dict, load_config, save_config, to_dict
 from base_fast.runs.folder import RunFolder
 from base_fast.runs.interruption import Interruption, interruptible, to_be_left
+from base_fast.runs.json_files import read_json
 from base_fast.runs.loop import Clock, Finished, Resumable, Step, matching, run_loop
 from base_fast.runs.progress import Progress, progress
 from base_fast.runs.storage import atomic_write, load_tensors, save_tensors
@@ -29,6 +30,7 @@ __all__ = [
     "load_tensors",
     "matching",
     "progress",
+    "read_json",
     "run_loop",
     "save_config",
     "save_tensors",

@@ -17,7 +17,8 @@ from base_fast.engine import current, rank_log, restarted
 from base_fast.errors import InputError
 from base_fast.runs.artefacts import RunInfo
 from base_fast.runs.changeable import unchangeable
-from base_fast.runs.config_files import config_text, from_dict, load_config, save_config, to_dict
+from base_fast.runs.config_files import config_text, load_config, save_config, to_dict
+from base_fast.runs.json_files import read_json
 from base_fast.runs.lock import hold
 from base_fast.runs.provenance import provenance
 from base_fast.runs.storage import atomic_write, load_tensors, naming, remove_unfinished, save_tensors
@@ -131,7 +132,7 @@ class RunFolder:
 
     @classmethod
     def _resume(cls, path: Path, kind: str, config: Any, inputs: dict[str, str]) -> RunFolder:
-        folder = cls(path, _read(path / "run.json", RunInfo))
+        folder = cls(path, read_json(path / "run.json", RunInfo))
         if folder.kind != kind:
             raise InputError(f"{path} holds a run of kind {folder.kind!r}; expected {kind!r}")
         before = load_config(path / "config.toml", type(config))
@@ -157,7 +158,7 @@ class RunFolder:
         def info() -> RunInfo:
             if not (path / "run.json").exists():
                 raise InputError(f"{path} is not a run folder: it has no run.json")
-            return _read(path / "run.json", RunInfo)
+            return read_json(path / "run.json", RunInfo)
 
         return cls(path, current().first(info))
 
@@ -268,7 +269,7 @@ class RunFolder:
 
         Raises InputError that names the file, and the field, when it is missing, damaged or not a `cls`.
         """
-        return self._engine.first(lambda: _read(self._artefact(name), cls))
+        return self._engine.first(lambda: read_json(self._artefact(name), cls))
 
     def holds(self, name: str) -> bool:
         """Whether `<name>.json` is there."""
@@ -379,19 +380,3 @@ def _first_difference(was: Any, now: Any, path: str = "") -> tuple[str, Any, Any
             if found is not None:
                 return found
     return path, was, now
-
-
-def _read(path: Path, cls: type[T]) -> T:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {error}; expected JSON") from None
-    if not isinstance(value, dict):
-        what = type(value).__name__
-        raise InputError(f"{path}: holds a {what}; expected an object with the fields of {cls.__name__}")
-    try:
-        return from_dict(cls, value)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None

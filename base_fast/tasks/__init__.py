@@ -7,6 +7,7 @@ from base_fast.tasks.config import SourceConfig, TaskConfig, open_source, open_t
 from base_fast.tasks.dataset import from_dataset
 from base_fast.tasks.description import FEATURES, TaskDescription, describe
 from base_fast.tasks.distribution import TaskDistribution
+from base_fast.tasks.on_demand import OnDemand, images_of
 from base_fast.tasks.source import ArraySource, Source, select_classes
 from base_fast.tasks.split import Split
 from base_fast.tasks.target import TargetConfig, open_target
@@ -16,6 +17,7 @@ __all__ = [
     "FEATURES",
     "ArraySource",
     "Augmentation",
+    "OnDemand",
     "Source",
     "SourceConfig",
     "Split",
@@ -26,6 +28,7 @@ __all__ = [
     "TaskDistribution",
     "describe",
     "from_dataset",
+    "images_of",
     "open_source",
     "open_target",
     "open_tasks",

@@ -13,13 +13,18 @@ from base_fast.errors import InputError
 from base_fast.runs import changeable
 from base_fast.tasks.digits import open_digits
 from base_fast.tasks.distribution import TaskDistribution
-from base_fast.tasks.image_folder import open_image_folder
+from base_fast.tasks.image_folder import FolderListing, read_folder
+from base_fast.tasks.on_the_fly import OnTheFly
+from base_fast.tasks.prepare import cached
 from base_fast.tasks.resize import check_resolution
-from base_fast.tasks.shards import open_shards
+from base_fast.tasks.shard_index import ShardIndex
+from base_fast.tasks.shards import list_shards, read_shards
 from base_fast.tasks.source import Source, select_classes
+from base_fast.tasks.store import open_stores
 from base_fast.tasks.torchvision_source import open_torchvision
+from base_fast.tasks.workers import usable_cores
 
-Kind = Literal["digits", "torchvision", "folder", "shards"]
+Kind = Literal["digits", "torchvision", "folder", "shards", "store"]
 
 MOST_CLASSES = 1_000_000
 # What folders inside a data set are called when they are not classes.
@@ -32,10 +37,11 @@ class SourceConfig:
 
     kind: Kind = "digits"
     """digits: scikit-learn's 8×8 digits, nothing to fetch. torchvision: one of its data sets. folder: one folder of
-    images per class. shards: WebDataset .tar or .tar.gz files."""
+    images per class. shards: WebDataset .tar or .tar.gz files. store: what `base-fast prepare` leaves."""
     path: str = changeable("")
     """torchvision: folder that holds the data. folder: folder of class folders, or of <split>/<class>. shards: a file,
-    a glob, a brace pattern like train-{000000..000004}.tar, or a folder of files with the split in their names."""
+    a glob, a brace pattern like train-{000000..000004}.tar, or a folder of files with the split in their names. store:
+    the folder that was prepared."""
     name: str = changeable("")
     """torchvision: the data set, e.g. CIFAR10. Otherwise what to call the data; by default the folder's name."""
     split: str = "train"
@@ -47,17 +53,23 @@ class SourceConfig:
     download: bool = changeable(False)
     """torchvision: let it download missing files."""
     cache: bool = changeable(True)
-    """folder and torchvision: keep decoded images in memory. digits and shards are always in memory."""
+    """torchvision, folder, shards: keep decoded images in memory; if not, they are decoded each time they are used."""
     cache_dir: str = changeable("")
-    """shards: folder in which decoded images are kept, so that the next start is fast. Empty keeps none."""
+    """folder, shards: folder in which stores of the decoded images are kept and found again. Empty keeps none."""
     max_corrupt: float = changeable(0.01)
-    """folder and shards: largest share of corrupt images to leave out with a warning; more is an error."""
+    """folder, shards: largest share of corrupt images to leave out with a warning; more is an error."""
+    workers: int | None = changeable(None)
+    """folder, shards: processes that decode for `cache_dir`, and ahead of use without `cache`; None takes all cores."""
+    verify: bool = changeable(False)
+    """store: compare all images with their hashes at the start, not only sizes, labels and numbering."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_corrupt <= 1:
             raise InputError(f"max_corrupt: {self.max_corrupt}, expected a share from 0 to 1")
         if self.kind != "digits" and not self.path:
             raise InputError(f"path: empty, expected where the data of kind {self.kind!r} is")
+        if self.workers is not None and self.workers < 0:
+            raise InputError(f"workers: {self.workers}, expected 0 or more processes")
 
 
 @dataclass(frozen=True)
@@ -77,50 +89,76 @@ class TaskConfig:
     """Share of a task's images that is held out for validation."""
 
 
-def open_source(config: SourceConfig, resolution: int = 32, class_names: Sequence[str] | None = None) -> Source:
+def open_source(
+    config: SourceConfig, resolution: int | Sequence[int] = 32, class_names: Sequence[str] | None = None
+) -> Source:
     """Open the data that `config` describes.
 
     Args:
         config: what to open.
-        resolution: R, pixels per side at which shards are decoded; the other kinds decode at any.
+        resolution: R, pixels per side at which shards are decoded, or several; the other kinds decode at any.
         class_names: the classes of the images to learn from, where `config` has those to measure on: class folders may
             then be missing or empty.
 
     Raises:
         InputError: the data is missing or damaged, a package is missing, or an option does not fit.
     """
-    check_resolution(resolution)
+    resolutions = [check_resolution(one) for one in ([resolution] if isinstance(resolution, int) else resolution)]
     source: Source
     if config.kind == "digits":
         source = open_digits()
     elif config.kind == "torchvision":
         source = open_torchvision(config.name, config.path, config.split, config.download, config.cache)
-    elif config.kind == "folder":
-        root = Path(os.path.expanduser(config.path))
-        name = config.name or root.resolve().name
-        folder = _folder_of_split(root, config.split)
-        names = None if config.classes.strip() else class_names
-        source = open_image_folder(folder, name, config.cache, config.max_corrupt, names)
-    elif config.kind == "shards":
-        paths = _shards_of_split(Path(os.path.expanduser(config.path)), config.split)
-        cache_dir = config.cache_dir or None
-        source = open_shards(paths, resolution, config.name or None, config.max_corrupt, cache_dir)
+    elif config.kind == "store":
+        source = open_stores(_folder_of_split(_path(config), config.split), resolutions, config.verify)
     else:
-        raise InputError(f"kind: {config.kind!r}, expected one of {', '.join(get_args(Kind))}")
+        listing = open_listing(config, class_names)
+        if config.cache_dir:
+            folder = Path(os.path.expanduser(config.cache_dir))
+            source = cached(listing, resolutions, folder, config.max_corrupt, config.workers)
+        elif isinstance(listing, FolderListing):
+            source = read_folder(listing, config.cache, config.max_corrupt, _workers(config))
+        elif config.cache:
+            source = read_shards(listing, resolutions, config.max_corrupt)
+        else:
+            source = OnTheFly(listing, workers=_workers(config))
     return (
         select_classes(source, _numbered(source, parse_classes(config.classes))) if config.classes.strip() else source
     )
 
 
+def open_listing(config: SourceConfig, class_names: Sequence[str] | None = None) -> FolderListing | ShardIndex:
+    """The image files that `config` describes, not decoded.
+
+    Raises:
+        InputError: the data is missing, or is not in image files.
+    """
+    if config.kind == "folder":
+        root = _path(config)
+        names = None if config.classes.strip() else class_names
+        return FolderListing(_folder_of_split(root, config.split), config.name or root.resolve().name, names)
+    if config.kind == "shards":
+        return list_shards(_shards_of_split(_path(config), config.split), config.name or None)
+    raise InputError(f"kind: {config.kind!r}, expected one of {', '.join(get_args(Kind))}")
+
+
+def _path(config: SourceConfig) -> Path:
+    return Path(os.path.expanduser(config.path))
+
+
+def _workers(config: SourceConfig) -> int:
+    return usable_cores() if config.workers is None else config.workers
+
+
 def open_tasks(config: TaskConfig) -> TaskDistribution:
-    """Open all sources, at the largest of the resolutions, and make the distribution over their tasks.
+    """Open all sources, at all of the resolutions, and make the distribution over their tasks.
 
     Raises:
         InputError: see open_source and TaskDistribution.
     """
     if not config.resolutions:
         raise InputError("resolutions: none, expected at least one")
-    sources = [open_source(source, max(config.resolutions)) for source in config.sources]
+    sources = [open_source(source, config.resolutions) for source in config.sources]
     return TaskDistribution(sources, config.ways, config.resolutions, config.examples_per_class, config.valid_fraction)
 
 

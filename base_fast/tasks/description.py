@@ -105,7 +105,7 @@ def describe(task: Task) -> TaskDescription:
     train = task.train
     order = torch.randperm(len(train), generator=generator(key(0)), device="cpu")
     looked = order[:_LOOKED_AT]
-    x, y = train.images[looked].double() / 255, train.labels[looked]
+    x, y = train.read(looked).double() / 255, train.labels[looked]
     shares = torch.bincount(train.labels, minlength=task.num_classes).double() / len(train)
     contrast = x.std(correction=0).clamp_min(1 / 255)
     across = (x[..., 1:] - x[..., :-1]).abs()
@@ -132,7 +132,7 @@ def describe(task: Task) -> TaskDescription:
     return TaskDescription(
         task.name,
         torch.tensor([float(value) for value in features], dtype=torch.float64, device="cpu"),
-        _small(train.images[order[kept]]),
+        _small(train.read(order[kept])),
         train.labels[order[kept]],
     )
 

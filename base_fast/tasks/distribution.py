@@ -14,8 +14,9 @@ from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
 from base_fast.tasks.digest import digest
 from base_fast.tasks.memory import check_fits
+from base_fast.tasks.on_demand import images_of
 from base_fast.tasks.resize import check_resolution
-from base_fast.tasks.source import Source
+from base_fast.tasks.source import Source, on_demand
 from base_fast.tasks.split import Split, channel_statistics, statistics_images
 from base_fast.tasks.stratify import check_fraction, draw_per_class, members_by_class, split_per_class
 from base_fast.tasks.task import Task
@@ -93,7 +94,8 @@ class TaskDistribution:
                 )
             largest = sorted(map(len, members), reverse=True)[:high]
             count = sum(largest) if most is None else high * most
-            check_fits(source.name, count, max(self.resolutions))
+            if not on_demand(source):
+                check_fits(source.name, count, max(self.resolutions))
 
     def sample(self, key: Tensor) -> Task:
         """Draw a task: source, resolution, classes, examples and their split are a pure function of `key`.
@@ -121,7 +123,7 @@ class TaskDistribution:
         statistics = self._source_statistics(number, resolution)
 
         def split(indices: Tensor) -> Split:
-            return Split(source.images(indices, resolution), new_label[source.labels[indices]], ways, *statistics)
+            return Split(images_of(source, indices, resolution), new_label[source.labels[indices]], ways, *statistics)
 
         digest = zlib.crc32(" ".join(map(str, sorted(classes.tolist()))).encode())
         name = f"{source.name}-{ways}way-{resolution}px-{digest:08x}"

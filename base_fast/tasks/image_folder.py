@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from warnings import warn
 
+import torch
 from torch import Tensor
 
 from base_fast.errors import InputError
 from base_fast.tasks.decode import BrokenImage, damage, decode, image_suffixes, report_corrupt
 from base_fast.tasks.folder_entries import class_folders, files_below
 from base_fast.tasks.lazy import LazySource
+from base_fast.tasks.on_the_fly import OnTheFly
 from base_fast.tasks.optional import require
 from base_fast.tasks.parallel import map_in_order
 from base_fast.tasks.rgb import is_wide
-from base_fast.tasks.source import check_known
+from base_fast.tasks.source import Source, check_known
 
 JPEG_END = b"\xff\xd9"
 TAIL = 4096
@@ -31,7 +36,7 @@ def open_image_folder(
     cache: bool = True,
     max_corrupt: float = 0.01,
     class_names: Sequence[str] | None = None,
-) -> LazySource:
+) -> Source:
     """Open root/<class>/**/<image>, decoded when asked for.
 
     Classes are sorted by name, numbers in names as numbers; files by path. Links are followed. Hidden entries and what
@@ -53,41 +58,87 @@ def open_image_folder(
         InputError: no such folder, no classes, a class without images, too many corrupt files, or a folder beside
             those of `class_names`.
     """
-    root = Path(os.path.expanduser(root))
-    name = name or root.resolve().name
-    require("PIL.Image", "pillow", "the source folder")  # before a missing package makes every file look corrupt
-    folders = class_folders(root)
-    if not folders:
-        raise InputError(f"path: {root} has no folders, expected one folder of images per class")
-    found: list[tuple[Path, str]] = []
-    passed_over: list[Path] = []
-    for folder in folders:
-        inside = files_below(folder)
-        images = [file for file in inside if file.suffix.lower() in image_suffixes()]
-        passed_over += [file for file in inside if file.suffix.lower() not in image_suffixes()]
-        if not images and class_names is None:
-            raise InputError(
-                f"path: {folder} has no images (such as .jpg, .png, .tif, .webp), but {len(inside)} other files; "
-                "add some or delete it"
-            )
-        found += [(file, folder.name) for file in images]
-    names = list(class_names or (folder.name for folder in folders))
-    number = {folder: label for label, folder in enumerate(names)}
-    check_known(f"path: {root}", list(dict.fromkeys(folder for _, folder in found)), names)
-    _report_passed_over(name, passed_over)
-    damages = list(map_in_order(_damage, [file for file, _ in found]))
-    corrupt = {str(file): reason for (file, _), reason in zip(found, damages, strict=True) if reason}
-    report_corrupt(name, corrupt, len(found), max_corrupt)
-    kept = [item for item, reason in zip(found, damages, strict=True) if not reason]
-    files = [file for file, _ in kept]
+    return read_folder(FolderListing(root, name, class_names), cache, max_corrupt)
+
+
+def read_folder(listing: FolderListing, cache: bool = True, max_corrupt: float = 0.01, workers: int = 0) -> Source:
+    """As `open_image_folder`, of files that are listed; without a cache, `workers` processes decode them."""
+    damages = list(map_in_order(listing.flaw, range(len(listing.labels))))
+    corrupt = {listing.called(i): reason for i, reason in enumerate(damages) if reason}
+    report_corrupt(listing.name, corrupt, len(damages), max_corrupt)
+    kept = [i for i, reason in enumerate(damages) if not reason]
+    if not cache:
+        return OnTheFly(listing, torch.tensor(kept, dtype=torch.int64, device="cpu"), workers)
 
     def read(index: int, resolution: int) -> Tensor:
         try:
-            return decode(files[index], resolution)
+            return decode(listing.file(kept[index]), resolution)
         except BrokenImage as error:
-            raise InputError(f"{files[index]}: cannot be decoded ({error}); repair or delete it") from error
+            name = listing.called(kept[index])
+            raise InputError(f"{name}: cannot be decoded ({error}); repair or delete it") from error
 
-    return LazySource(name, [number[folder] for _, folder in kept], names, read, cache=cache)
+    return LazySource(listing.name, listing.labels[kept], listing.class_names, read)
+
+
+class FolderListing:
+    """The images of class folders, as a `Listing`.
+
+    Args:
+        root, name, class_names: as of `open_image_folder`.
+
+    Raises:
+        InputError: no such folder, no classes, a class without images, or a folder beside those of `class_names`.
+    """
+
+    in_order_only = False
+
+    def __init__(self, root: str | Path, name: str | None = None, class_names: Sequence[str] | None = None) -> None:
+        self.root = root = Path(os.path.expanduser(root))
+        self.name = name or root.resolve().name
+        require("PIL.Image", "pillow", "the source folder")  # before a missing package makes every file look corrupt
+        folders = class_folders(root)
+        if not folders:
+            raise InputError(f"path: {root} has no folders, expected one folder of images per class")
+        found: list[tuple[Path, str]] = []
+        passed_over: list[Path] = []
+        for folder in folders:
+            inside = files_below(folder)
+            images = [file for file in inside if file.suffix.lower() in image_suffixes()]
+            passed_over += [file for file in inside if file.suffix.lower() not in image_suffixes()]
+            if not images and class_names is None:
+                raise InputError(
+                    f"path: {folder} has no images (such as .jpg, .png, .tif, .webp), but {len(inside)} other files; "
+                    "add some or delete it"
+                )
+            found += [(file, folder.name) for file in images]
+        self.class_names = tuple(class_names or (folder.name for folder in folders))
+        number = {folder: label for label, folder in enumerate(self.class_names)}
+        check_known(f"path: {root}", list(dict.fromkeys(folder for _, folder in found)), self.class_names)
+        _report_passed_over(self.name, passed_over)
+        self._files = [file for file, _ in found]
+        self.labels = torch.tensor([number[folder] for _, folder in found], dtype=torch.int64, device="cpu")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        facts = [[str(file.relative_to(self.root)), *_size_and_time(file)] for file in self._files]
+        return sha256(json.dumps([self.class_names, facts]).encode()).hexdigest()
+
+    def called(self, index: int) -> str:
+        return str(self._files[index])
+
+    def file(self, index: int) -> Path:
+        return self._files[index]
+
+    def flaw(self, index: int) -> str:
+        return _damage(self._files[index])
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError:  # a link that leads nowhere is a corrupt image, which is told when it is read
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _damage(file: Path) -> str:

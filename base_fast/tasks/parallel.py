@@ -15,7 +15,7 @@ THREADS = 2
 CHUNK = 16
 
 
-def map_in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], chunk: int = CHUNK) -> Iterator[Result]:
     """Yield function(item) in the order of `items`, read only a few chunks ahead.
 
     Image decoders release the interpreter lock, so threads suffice for photographs. Work goes out in chunks because
@@ -24,13 +24,13 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     """
     stream = iter(items)
 
-    def chunk_results(chunk: list[Item]) -> list[Result]:
-        return [function(item) for item in chunk]
+    def results_of(some: list[Item]) -> list[Result]:
+        return [function(item) for item in some]
 
     with ThreadPoolExecutor(THREADS) as pool:
         waiting: deque[Future[list[Result]]] = deque()
-        while chunk := list(islice(stream, CHUNK)):
-            waiting.append(pool.submit(chunk_results, chunk))
+        while some := list(islice(stream, chunk)):
+            waiting.append(pool.submit(results_of, some))
             if len(waiting) > 2 * THREADS:
                 yield from waiting.popleft().result()
         while waiting:

@@ -34,6 +34,26 @@ class Sample(NamedTuple):
     label: int
 
 
+class Place(NamedTuple):
+    """Where the image of a sample lies: what it takes to read that one alone."""
+
+    name: str
+    """<shard>/<key>.<suffix>."""
+    label: int
+    """Its class number."""
+    offset: int
+    """Bytes of the tar file before the image; of a zipped one, once it is unzipped."""
+    size: int
+    """Bytes of the image file."""
+
+
+class _Member(NamedTuple):
+    content: bytes
+    offset: int
+    size: int
+    sparse: bool
+
+
 class ShardSamples:
     """Samples of shards, read one after another.
 
@@ -53,23 +73,46 @@ class ShardSamples:
         """Raises InputError that names the shard, and the sample, when one is damaged or lacks its image or label."""
         before = 0
         for shard in self._shards:
-            for key, members, position in _members(shard):
+            for place, image, position in _samples(shard, images=True):
                 self._done = before + position
-                suffix = _image_suffix(members)
-                if suffix is None or "cls" not in members:
-                    raise _incomplete(shard, key, members, "cls" if suffix else "image (.jpg, .png, ...)")
-                if re.fullmatch(rb"\s*[+-]?[0-9]{1,18}\s*", members["cls"]) is None:
-                    raise InputError(f"path: {shard}: {key}.cls is {members['cls'][:20]!r}, expected a class number")
-                yield Sample(f"{shard.name}/{key}.{suffix}", members[suffix], int(members["cls"]))
+                yield Sample(place.name, image, place.label)
             before += shard.stat().st_size
 
 
-def _image_suffix(members: dict[str, bytes]) -> str | None:
+def sample_places(shard: Path) -> Iterator[Place]:
+    """Where a shard's samples are; of a plain tar file, the images are passed over without reading them.
+
+    Raises InputError as `ShardSamples` does.
+    """
+    return (place for place, _, _ in _samples(shard, images=False))
+
+
+def is_zipped(shard: Path) -> bool:
+    """Whether a shard is compressed, so that to read from its middle takes all that is before."""
+    with shard.open("rb") as file:
+        return file.read(2) == GZIP
+
+
+def _samples(shard: Path, images: bool) -> Iterator[tuple[Place, bytes, int]]:
+    """Yield each sample's place, its image (empty without `images`), and how many bytes of the shard were read."""
+    for key, members, position in _members(shard, images):
+        suffix = _image_suffix(members)
+        if suffix is None or "cls" not in members:
+            raise _incomplete(shard, key, members, "cls" if suffix else "image (.jpg, .png, ...)")
+        label, image = members["cls"].content, members[suffix]
+        if re.fullmatch(rb"\s*[+-]?[0-9]{1,18}\s*", label) is None:
+            raise InputError(f"path: {shard}: {key}.cls is {label[:20]!r}, expected a class number")
+        if image.sparse and not images:
+            raise InputError(f"path: {shard}: {key}.{suffix} is stored with holes; repack the shard without --sparse")
+        yield Place(f"{shard.name}/{key}.{suffix}", int(label), image.offset, image.size), image.content, position
+
+
+def _image_suffix(members: dict[str, _Member]) -> str | None:
     others = sorted(suffix for suffix in members if f".{suffix}" in image_suffixes())
     return next((suffix for suffix in (*PREFERRED, *others) if suffix in members), None)
 
 
-def _incomplete(shard: Path, key: str, members: dict[str, bytes], lacks: str) -> InputError:
+def _incomplete(shard: Path, key: str, members: dict[str, _Member], lacks: str) -> InputError:
     found = ", ".join(f"{key}.{suffix}" for suffix in list(members)[:4]) + (", ..." if len(members) > 4 else "")
     dotted = any("." in suffix for suffix in members)
     hint = "keep its members next to each other, its class number in <key>.cls"
@@ -78,23 +121,23 @@ def _incomplete(shard: Path, key: str, members: dict[str, bytes], lacks: str) ->
     return InputError(f"path: {shard}: sample {key} has no {lacks}, only {found}; {hint}")
 
 
-def _members(shard: Path) -> Iterator[tuple[str, dict[str, bytes], int]]:
-    """Yield (key, {suffix: content}, bytes of the shard read) for every sample: files of one name side by side."""
+def _members(shard: Path, images: bool) -> Iterator[tuple[str, dict[str, _Member], int]]:
+    """Yield (key, {suffix: member}, bytes of the shard read) for every sample: files of one name side by side."""
     try:
         with shard.open("rb") as file, gzip.open(file) if file.read(2) == GZIP else file as plain:
             file.seek(0)
             stream = _Stream(plain)
-            # In single blocks, so that it is known where the reader stopped.
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK) as archive:  # type: ignore[call-overload]
-                for key, files in groupby(_files(archive), key=itemgetter(0)):
-                    members: dict[str, bytes] = {}
-                    for _, suffix, content in files:
+            # Without its own buffer, so that it is known where the reader stopped.
+            with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
+                for key, files in groupby(_files(archive, images), key=itemgetter(0)):
+                    members: dict[str, _Member] = {}
+                    for _, suffix, member in files:
                         if suffix in members:
                             raise InputError(
                                 f"path: {shard}: sample {key} has two members {key}.{suffix}; give each sample a name "
                                 "of its own"
                             )
-                        members[suffix] = content
+                        members[suffix] = member
                         if len(members) > MOST_MEMBERS:
                             raise _incomplete(shard, key, members, f"end after {MOST_MEMBERS} members")
                     yield key, members, file.tell()
@@ -108,10 +151,10 @@ def _members(shard: Path) -> Iterator[tuple[str, dict[str, bytes], int]]:
         ) from error
 
 
-def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (key, suffix, content) as WebDataset names them: "a/00001", "seg.jpg" of "a/00001.Seg.jpg".
+def _files(archive: tarfile.TarFile, images: bool) -> Iterator[tuple[str, str, _Member]]:
+    """Yield (key, suffix, member) as WebDataset names them: "a/00001", "seg.jpg" of "a/00001.Seg.jpg".
 
-    Names in double underscores are no samples'. Only images and labels are read.
+    Names in double underscores are no samples'. Only labels are read, and images if they are wanted.
     """
     for member in archive:
         named = re.fullmatch(r"((?:.*/)?([^./]+))\.([^/]*)", member.name, re.DOTALL)
@@ -121,8 +164,9 @@ def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
         wanted = suffix == "cls" or f".{suffix}" in image_suffixes()
         if wanted and member.size > LARGEST_MEMBER:
             raise ValueError(f"{member.name} is said to have {member.size:,} bytes")
-        content = archive.extractfile(member) if wanted else None
-        yield named[1], suffix, content.read() if content is not None else b""
+        read = archive.extractfile(member) if wanted and (images or suffix == "cls") else None
+        content = read.read() if read is not None else b""
+        yield named[1], suffix, _Member(content, member.offset_data, member.size, member.issparse())
 
 
 class _Stream:
@@ -141,6 +185,12 @@ class _Stream:
         self.ended = self.ended or len(data) < size
         self.last = data[-BLOCK:] or self.last
         return data
+
+    def seek(self, place: int) -> int:
+        return self._stream.seek(place)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _check_end(stream: _Stream) -> None:

@@ -39,6 +39,21 @@ class Source(Protocol):
         """Read the images `indices` (int64 (B,)) as RGB: uint8 (B, 3, R, R) with R = `resolution`."""
 
 
+def on_demand(source: Source) -> bool:
+    """Whether images are best left in a source until batches ask for them, as its attribute `on_demand` says.
+
+    Without one, tasks take copies.
+    """
+    return bool(getattr(source, "on_demand", False))
+
+
+def expect(source: Source, batches: Sequence[Tensor], resolution: int) -> None:
+    """Tell a source that has a method `expect` which batches (indices, int64 (B,)) will be asked for next."""
+    ahead = getattr(source, "expect", None)
+    if ahead is not None:
+        ahead(batches, resolution)
+
+
 def check_labels(
     name: str, labels: Tensor | Sequence[int], class_names: Sequence[str] | None = None
 ) -> tuple[Tensor, tuple[str, ...]]:
@@ -108,13 +123,19 @@ class ArraySource:
         images: uint8 (N, 3, H, W), or grey (N, 1, H, W) or (N, H, W).
         labels: whole numbers (N,) or (N, 1).
         class_names: one per class; None makes a class of every number that occurs.
+        on_demand: let tasks take their images from here batch by batch, not copies of them all.
 
     Raises:
         InputError: shapes or dtypes differ, labels are out of range, or there are fewer than two classes.
     """
 
     def __init__(
-        self, name: str, images: Tensor, labels: Tensor | Sequence[int], class_names: Sequence[str] | None = None
+        self,
+        name: str,
+        images: Tensor,
+        labels: Tensor | Sequence[int],
+        class_names: Sequence[str] | None = None,
+        on_demand: bool = False,
     ) -> None:
         if images.dtype != torch.uint8:
             raise InputError(f"{name}: images are {images.dtype}, expected uint8 (0 to 255)")
@@ -128,7 +149,7 @@ class ArraySource:
         self.labels, self.class_names = check_labels(name, labels, class_names)
         if len(images) != len(self.labels):
             raise InputError(f"{name}: {len(images)} images but {len(self.labels)} labels")
-        self._images = images
+        self._images, self.on_demand = images, on_demand
 
     @property
     def num_classes(self) -> int:
@@ -153,7 +174,7 @@ class ClassSubset:
         relabelled = new_label[source.labels]
         self._source = source
         self._indices = torch.nonzero(relabelled >= 0).flatten()
-        self.name = source.name
+        self.name, self.on_demand = source.name, on_demand(source)
         names = [source.class_names[c] for c in classes]
         self.labels, self.class_names = check_labels(source.name, relabelled[self._indices], names)
 
@@ -163,6 +184,9 @@ class ClassSubset:
 
     def images(self, indices: Tensor, resolution: int) -> Tensor:
         return self._source.images(self._indices[indices], resolution)
+
+    def expect(self, batches: Sequence[Tensor], resolution: int) -> None:
+        expect(self._source, [self._indices[batch] for batch in batches], resolution)
 
 
 def select_classes(source: Source, classes: Sequence[int]) -> ClassSubset:

@@ -1,4 +1,4 @@
-"""One half of a task: images in memory, and batches of them."""
+"""One half of a task: images, in memory or found when asked for, and batches of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from torch import Tensor
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
 from base_fast.tasks.augmentation import Augmentation, random_crop_flip, random_cutout
+from base_fast.tasks.on_demand import OnDemand
 from base_fast.tasks.source import Source
 
 STATISTICS_IMAGES = 2000
 STATISTICS_PIXELS = 2**20  # at once
 STATISTICS_SEED = 0
+# Batches that a source which decodes when asked may begin with before they are asked for.
+AHEAD = 2
 # Images of one flat colour have no spread; a grey level of 1 keeps their normalization finite.
 SMALLEST_STD = 1 / 255
 
@@ -25,7 +28,7 @@ SMALLEST_STD = 1 / 255
 class Split:
     """Labelled images of one size."""
 
-    images: Tensor
+    images: Tensor | OnDemand
     """uint8 (N, 3, R, R)."""
     labels: Tensor
     """int64 (N,), each in [0, num_classes)."""
@@ -91,8 +94,10 @@ class Split:
             raise InputError(f"step: {step}, expected 0 or more")
         size = min(batch_size, len(self))
         epoch, place = divmod(step, len(self) // size)
-        chosen = _order(*key.tolist(), epoch, len(self))[place * size : (place + 1) * size]
-        images, labels = self.images[chosen], self.labels[chosen]
+        chosen = self._chosen(key, step, size)
+        images, labels = self.read(chosen), self.labels[chosen]
+        if isinstance(self.images, OnDemand):
+            self.images.expect([self._chosen(key, step + i, size) for i in range(1, 1 + AHEAD)])
         if augmentation is None:
             return self.normalized(images), labels
         draws = generator(fold_in(fold_in(key, epoch), 1 + place))
@@ -106,10 +111,20 @@ class Split:
             x float32 (B, 3, R, R), normalized; y int64 (B,).
         """
         _check_batch_size(batch_size)
-        for images, labels in zip(
-            torch.split(self.images, batch_size), torch.split(self.labels, batch_size), strict=True
-        ):
-            yield self.normalized(images), labels
+        places = torch.arange(len(self), device="cpu").split(batch_size)
+        for number, chosen in enumerate(places):
+            images = self.read(chosen)
+            if isinstance(self.images, OnDemand):
+                self.images.expect(places[number + 1 : number + 1 + AHEAD])
+            yield self.normalized(images), self.labels[chosen]
+
+    def read(self, chosen: Tensor) -> Tensor:
+        """Images by their places, int64 (B,): uint8 (B, 3, R, R)."""
+        return self.images.read(chosen) if isinstance(self.images, OnDemand) else self.images[chosen]
+
+    def _chosen(self, key: Tensor, step: int, size: int) -> Tensor:
+        epoch, place = divmod(step, len(self) // size)
+        return _order(*key.tolist(), epoch, len(self))[place * size : (place + 1) * size]
 
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, R, R) → float32 (B, 3, R, R): pixels in [0, 1], less the mean, by the standard deviation."""
@@ -126,8 +141,13 @@ def _order(seed: int, offset: int, epoch: int, count: int) -> Tensor:
 
 def statistics_images(source: Source) -> Tensor:
     """The images that stand for a source, always the same: the indices of at most 2000, int64 (n,)."""
+    return some_of(len(source.labels))
+
+
+def some_of(count: int) -> Tensor:
+    """Places among `count`, always the same: at most 2000, int64 (n,)."""
     draws = torch.Generator().manual_seed(STATISTICS_SEED)
-    return torch.randperm(len(source.labels), generator=draws, device="cpu")[:STATISTICS_IMAGES]
+    return torch.randperm(count, generator=draws, device="cpu")[:STATISTICS_IMAGES]
 
 
 def channel_statistics(source: Source, resolution: int) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,10 @@ from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
 from base_fast.tasks.digest import digest
 from base_fast.tasks.memory import check_fits
+from base_fast.tasks.on_demand import images_of
 from base_fast.tasks.resize import check_resolution
-from base_fast.tasks.source import Source, check_known
-from base_fast.tasks.split import Split, channel_statistics
+from base_fast.tasks.source import Source, check_known, on_demand
+from base_fast.tasks.split import Split, channel_statistics, some_of
 from base_fast.tasks.stratify import draw_per_class, members_by_class, split_per_class
 
 
@@ -48,9 +49,10 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all images, labels and class names; not of what the data is called."""
-        halves = (tensor for split in (self.train, self.valid) for tensor in (split.images, split.labels))
-        return digest(self.class_names, *halves)
+        """A digest of all labels and class names, and of at most 2000 images of each half, which stand for the others;
+        not of what the data is called, nor of where it is read from."""
+        halves = [(split.read(some_of(len(split)).sort().values), split.labels) for split in (self.train, self.valid)]
+        return digest(self.class_names, *(tensor for half in halves for tensor in half))
 
 
 def whole_task(
@@ -93,14 +95,15 @@ def whole_task(
             raise InputError(f"class {empty!r} of {train_source.name} has no images to learn from, expected some")
         train_indices, valid_indices = torch.cat(drawn), torch.arange(len(valid_source.labels), device="cpu")
         valid_labels = _labels_by_name(valid_source, train_source)
-    check_fits(train_source.name, len(train_indices) + len(valid_indices), resolution)
+    if not on_demand(train_source):
+        check_fits(train_source.name, len(train_indices) + len(valid_indices), resolution)
     # In random order, so that any first part of it is a fair sample, and batch statistics are those of a mixture.
     valid_indices = valid_indices[
         torch.randperm(len(valid_indices), generator=generator(fold_in(key, 1)), device="cpu")
     ]
     # Before the statistics, so that a source that keeps what it reads keeps these images in these very tensors.
-    train_images = train_source.images(train_indices, resolution)
-    valid_images = valid_source.images(valid_indices, resolution)
+    train_images = images_of(train_source, train_indices, resolution)
+    valid_images = images_of(valid_source, valid_indices, resolution)
     statistics = channel_statistics(train_source, resolution)
     train = Split(train_images, train_source.labels[train_indices], len(names), *statistics)
     valid = Split(valid_images, valid_labels[valid_indices], len(names), *statistics)

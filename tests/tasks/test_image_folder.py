@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import base_fast.tasks.image_folder as image_folder_module
+import base_fast.tasks.on_the_fly as on_the_fly_module
 from base_fast.errors import InputError
 from base_fast.tasks.decode import decode, square_rgb
 from base_fast.tasks.image_folder import open_image_folder
@@ -49,12 +50,13 @@ def test_cache_keeps_what_was_decoded(folder, monkeypatch, cache):
         decoded.append(file)
         return decode(file, resolution)
 
-    monkeypatch.setattr(image_folder_module, "decode", counting)
+    for module in (image_folder_module, on_the_fly_module):
+        monkeypatch.setattr(module, "decode", counting)
     first = source.images(torch.tensor([0, 1]), 8)
     assert torch.equal(source.images(torch.tensor([1, 0, 1]), 8), first[[1, 0, 1]])
-    assert len(decoded) == (2 if cache else 4)
+    assert len(decoded) == (2 if cache else 5)
     source.images(torch.tensor([0]), 12)
-    assert len(decoded) == (3 if cache else 5)
+    assert len(decoded) == (3 if cache else 6)
 
 
 def rendered(image: Image.Image, format: str, **options) -> bytes:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import warnings
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import torch
 
 import base_fast.tasks.shards as shards_module
 from base_fast.errors import InputError
-from base_fast.runs import save_tensors
 from base_fast.tasks import memory
 from base_fast.tasks.shard_samples import ShardSamples
 from base_fast.tasks.shards import open_shards
@@ -143,61 +140,21 @@ def test_unclear_class_names_are_an_error(tmp_path, members, write_tar, text):
         open_shards(write_tar(tmp_path / "a.tar", members), 8)
 
 
-def test_images_that_will_not_fit_are_an_error_before_all_are_read(tmp_path, members, write_tar, monkeypatch):
-    monkeypatch.setattr(shards_module, "IMAGES_BETWEEN_CHECKS", 2)
+def test_images_that_will_not_fit_are_an_error_before_any_is_decoded(tmp_path, members, write_tar, monkeypatch):
     paths = [write_tar(tmp_path / f"{i}.tar", members) for i in range(4)]
-    monkeypatch.setattr(memory, "available", lambda: 45 * 192)
+    monkeypatch.setattr(memory, "available", lambda: 40 * 192)
     assert len(open_shards(paths, 8).labels) == 40
-    monkeypatch.setattr(memory, "available", lambda: 30 * 192)
-    read = []
-    monkeypatch.setattr(shards_module, "decode", lambda data, r: read.append(data) or torch.zeros(3, r, r))
-    with pytest.raises(InputError, match=r"images of 8 pixels take 0.0 GB of memory, but 0.0 GB are free"):
+    monkeypatch.setattr(memory, "available", lambda: 40 * 192 - 1)
+    monkeypatch.setattr(shards_module, "decode", None)
+    with pytest.raises(InputError, match=r"40 images of 8 pixels take 0.0 GB of memory, but 0.0 GB are free"):
         open_shards(paths, 8)
-    assert len(read) == 2
 
 
-def test_cache(tmp_path, members, write_tar, monkeypatch):
-    path, cache = write_tar(tmp_path / "a.tar", members), tmp_path / "cache"
-    first = open_shards(path, 8, cache_dir=cache)
-    (entry,) = cache.iterdir()
-    with monkeypatch.context() as patch:
-        patch.setattr(shards_module, "decode", None)  # nothing may be decoded
-        again = open_shards(path, 8, cache_dir=cache)
-    assert torch.equal(again.images(torch.arange(10), 8), first.images(torch.arange(10), 8))
-    assert torch.equal(again.labels, first.labels)
-    open_shards(path, 12, cache_dir=cache)
-    assert len(list(cache.iterdir())) == 2
-    os.utime(path, ns=(1, 1))
-    open_shards(path, 8, cache_dir=cache)
-    assert len(list(cache.iterdir())) == 3
-    assert entry.is_file()
-
-
-def test_a_damaged_cache_entry_is_decoded_again(tmp_path, members, write_tar):
-    path, cache = write_tar(tmp_path / "a.tar", members), tmp_path / "cache"
-    open_shards(path, 8, cache_dir=cache)
-    (entry,) = cache.iterdir()
-    entry.write_bytes(entry.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="the shards are decoded again"):
-        open_shards(path, 8, cache_dir=cache)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        open_shards(path, 8, cache_dir=cache)
-
-
-def test_an_entry_of_something_else_is_decoded_again(tmp_path, members, write_tar):
-    path, cache = write_tar(tmp_path / "a.tar", members), tmp_path / "cache"
-    open_shards(path, 8, name="../of/me", cache_dir=cache)
-    (entry,) = cache.iterdir()
-    save_tensors(entry, {"images": torch.zeros(3, 3, 9, 9)}, {})
-    with pytest.warns(UserWarning, match="holds something else"):
-        assert len(open_shards(path, 8, name="../of/me", cache_dir=cache).labels) == 10
-
-
-def test_a_cache_that_cannot_be_written(tmp_path, members, write_tar):
-    path = write_tar(tmp_path / "a.tar", members)
-    with pytest.raises(InputError, match="cache_dir: .* cannot be written"):
-        open_shards(path, 8, cache_dir=path)
+def test_several_resolutions_are_decoded_each_for_itself(tmp_path, members, write_tar):
+    path, every = write_tar(tmp_path / "a.tar", members), torch.arange(10)
+    both = open_shards(path, (8, 12))
+    for resolution in (8, 12):
+        assert torch.equal(both.images(every, resolution), open_shards(path, resolution).images(every, resolution))
 
 
 @pytest.mark.parametrize(
