@@ -43,6 +43,7 @@ COMMANDS = {
     "search-language": ("SearchLanguage", "search the recurrent cell of a language model on any text"),
     "train-language": ("TrainLanguage", "train the language model of a recurrent cell on any text"),
     "evaluate-language": ("EvaluateLanguage", "score a trained language model on a text"),
+    "train-instance": ("TrainInstance", "train a network that chooses its blocks for every image (InstaNAS)"),
     "report": ("Report", "write a run's HTML page and pictures"),
     "doctor": ("Doctor", "say what is installed here and which kernel serves which op"),
 }

@@ -14,6 +14,7 @@ from base_fast.experiments.controller_study import ControllerStudy
 from base_fast.experiments.front import Front
 from base_fast.experiments.ground_truth import Placements
 from base_fast.experiments.strategy_comparison import ComparedStrategies
+from base_fast.instance import InstanceRecord
 from base_fast.meta import PlayOffRecord
 from base_fast.objectives import Table
 from base_fast.posterior import Derivation, Posterior
@@ -22,7 +23,7 @@ from base_fast.reports.collection import tasks_table
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.placements import placement_tables
 from base_fast.reports.scores import strategy_tables
-from base_fast.reports.tables import ResultTable, language_table, searched_table, trained_table
+from base_fast.reports.tables import ResultTable, instance_table, language_table, searched_table, trained_table
 from base_fast.runs import RunFolder
 from base_fast.runs.artefacts import (
     Compared,
@@ -132,6 +133,9 @@ def read_contents(path: str | Path) -> Contents:
             contents.results = [tasks_table(Database.load(folder / DATABASE))]
     elif run.kind == "study-controller":
         contents.study = _found(run, "study", ControllerStudy)
+    elif run.kind == "train-instance":
+        record = _found(run, "results", InstanceRecord)
+        contents.results = [] if record is None else [instance_table(record)]
     elif run.kind == "train-language":
         contents.genotypes = _single(run, "genotype", Genotype, name)
         model = _found(run, "results", TrainedLanguageModel)

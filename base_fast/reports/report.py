@@ -37,6 +37,7 @@ _TITLES = {
     "search": "Search",
     "search-language": "Search of a recurrent cell",
     "train-language": "Trained language model",
+    "train-instance": "Instance-aware network",
     "collect": "Random cells",
     "collect-tasks": "Random cells on many tasks",
     "study-controller": "Study of a controller's hidden states",

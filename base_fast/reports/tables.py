@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from base_fast.errors import InputError
+from base_fast.instance import InstanceRecord
 from base_fast.reports.style import primitive_label
 from base_fast.runs.artefacts import Provenance, RunInfo, Searched, TrainedLanguageModel, TrainedNetwork
 from base_fast.space import Candidate, UndecidedEdge
@@ -150,6 +151,34 @@ def language_table(trained: TrainedLanguageModel) -> ResultTable:
         trained.words,
     )
     return ResultTable("Trained language model", columns, (row,), (f"{trained.text}; cell: {trained.cell}.",))
+
+
+def instance_table(record: InstanceRecord) -> ResultTable:
+    """An instance-aware network: how good it is at which cost, and whether its choices are about the images."""
+    columns = (
+        "accuracy",
+        "policies permuted",
+        "p",
+        f"{record.unit} an image",
+        "of all blocks",
+        "policies",
+        "information",
+    )
+    row = (
+        percent(record.accuracy),
+        percent(record.permuted),
+        record.permuted_p,
+        record.cost,
+        percent(record.share),
+        record.common,
+        record.information,
+    )
+    notes = (
+        "Permuted: each image by the policy of another one, at the same cost. Policies: those of at least 1 % of the "
+        f"images. Information between policy and class in nats, p = {record.information_p:.2g}. The controller takes "
+        f"{percent(record.controller)} of the cost.",
+    )
+    return ResultTable("Instance-aware network", columns, (row,), notes)
 
 
 def percent(share: float | None) -> str | None:

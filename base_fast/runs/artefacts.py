@@ -8,6 +8,7 @@
     results.json             Searched, TrainedNetwork, Compared     adapt; train; compare
                              experiments.ComparedStrategies         compare-strategies
                              TrainedLanguageModel                   train-language
+                             instance.InstanceRecord                train-instance
     searches/<name>.json     experiments.Finding                    compare-strategies: by look-ups; others are runs
     search.json              strategies.SearchRecord                search, search-language
     cost.json                strategies.Cost                        the same: seconds and memory
