@@ -28,6 +28,7 @@ COMMANDS = {
     "prepare": ("Prepare", "decode a data set once into memory-mapped stores"),
     "meta-train": ("MetaTrain", "learn a prior over weights and architectures from many tasks"),
     "adapt": ("Adapt", "adapt a saved posterior to a data set"),
+    "merge": ("Merge", "join posteriors that were meta-trained apart, and say how far apart they were"),
     "derive": ("Derive", "read genotypes off a posterior"),
     "train": ("Train", "train the network of a genotype"),
     "evaluate": ("Evaluate", "score a trained network, class by class; count its parameters and multiply-adds"),
