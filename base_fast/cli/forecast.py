@@ -14,7 +14,7 @@ from base_fast.arguments import integer
 from base_fast.cli.command import Command, Flat, required
 from base_fast.cli.meta_train import MetaTrainSettings
 from base_fast.errors import InputError
-from base_fast.forecast import Cluster, Cost, Forecast, Hardware
+from base_fast.forecast import Cluster, Cost, Forecast, Hardware, Work
 from base_fast.runs.provenance import cpu_model
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -57,7 +57,7 @@ class ForecastCommand(Command):
         if memory is not None:
             print(_row("largest batch", f"{_fitting(forecast, memory)} in {memory / MIB:,.0f} MiB"))
         if self.dry_run_world is not None:
-            for line in _cluster(Cluster(forecast, self.dry_run_world, self.hardware)):
+            for line in _cluster(Cluster(Work.of(forecast), self.dry_run_world, self.hardware)):
                 print(line)
         return 0
 
@@ -117,11 +117,11 @@ def _fitting(forecast: Forecast, memory: int) -> str:
 
 
 def _cluster(cluster: Cluster) -> list[str]:
-    meta, wire = cluster.forecast.meta, cluster.hardware
+    wire = cluster.hardware
     lines = [
         f"on {cluster.world} ranks, assumed {wire.speed:g} times as fast as this machine, with "
         f"{wire.bandwidth / 1e9:g} GB/s and {1e6 * wire.latency:g} µs between them",
-        _row("task map", f"{meta.tasks} tasks in {len(cluster.rounds)} rounds; rank: tasks"),
+        _row("task map", f"{len(cluster.costs)} tasks in {len(cluster.rounds)} rounds; rank: tasks"),
     ]
     told, line = [f"{rank}: {_numbers(cluster.tasks_of(rank))}" for rank in range(cluster.world)], ""
     for one in told:

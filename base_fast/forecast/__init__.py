@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from base_fast.forecast.cluster import Cluster, Hardware
+from base_fast.forecast.cluster import Cluster, Hardware, Work
 from base_fast.forecast.cost import Cost
 from base_fast.forecast.model import Forecast, OneResolution
 
-__all__ = ["Cluster", "Cost", "Forecast", "Hardware", "OneResolution"]
+__all__ = ["Cluster", "Cost", "Forecast", "Hardware", "OneResolution", "Work"]

@@ -7,10 +7,10 @@ and as many once in an iteration for the whole: for as many tasks as ranks the v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from base_fast.arguments import integer, positive
+from base_fast.engine.fold import in_order
 from base_fast.forecast.model import BYTES, Forecast
 
 
@@ -31,21 +31,38 @@ class Hardware:
         positive("latency", self.latency)
 
 
-def in_order(count: int, costs: Sequence[float]) -> list[int]:
-    """The order in which tasks are begun: the most expensive ones first, those of equal cost by number."""
-    return sorted(range(count), key=lambda i: (-costs[i], i))
-
-
 def rounds(order: list[int], world: int) -> list[list[int]]:
     """The tasks that run at the same time, one on each rank from the first on: those that follow in their order."""
     return [order[i : i + world] for i in range(0, len(order), world)]
 
 
 @dataclass(frozen=True)
+class Work:
+    """A meta-iteration, wherever it is done.
+
+    Attributes:
+        costs: seconds of each task on this machine.
+        numbers: S, floats of a task's gradient.
+        memory: bytes of one process that does them all, pages of files left out.
+    """
+
+    costs: tuple[float, ...]
+    numbers: int
+    memory: int = 0
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> Work:
+        """As if the resolutions took turns; which ones an iteration draws is its own."""
+        seconds = [part.task().wall for part in forecast.parts.values()]
+        costs = tuple(seconds[i % len(seconds)] for i in range(forecast.meta.tasks))
+        return cls(costs, max(part.small.numbers for part in forecast.parts.values()), forecast.memory())
+
+
+@dataclass(frozen=True)
 class Cluster:
     """A meta-iteration on so many ranks."""
 
-    forecast: Forecast
+    work: Work
     world: int
     hardware: Hardware = Hardware()
 
@@ -54,9 +71,8 @@ class Cluster:
 
     @property
     def costs(self) -> list[float]:
-        """Seconds of each task, as if the resolutions took turns: what an iteration draws is its own."""
-        seconds = [part.task().wall / self.hardware.speed for part in self.forecast.parts.values()]
-        return [seconds[i % len(seconds)] for i in range(self.forecast.meta.tasks)]
+        """Seconds of each task on a rank."""
+        return [cost / self.hardware.speed for cost in self.work.costs]
 
     @property
     def rounds(self) -> list[list[int]]:
@@ -68,14 +84,9 @@ class Cluster:
         return [own[rank] for own in self.rounds if rank < len(own)]
 
     @property
-    def numbers(self) -> int:
-        """S, floats of a task's gradient."""
-        return max(part.small.numbers for part in self.forecast.parts.values())
-
-    @property
     def sent(self) -> float:
         """Bytes that the first rank, which has the most tasks, sends in an iteration; it receives about as many."""
-        return BYTES * self.numbers * (self.world - 1) / self.world * (len(self.rounds) + 1)
+        return BYTES * self.work.numbers * (self.world - 1) / self.world * (len(self.rounds) + 1)
 
     @property
     def compute(self) -> float:
@@ -109,8 +120,8 @@ class Cluster:
     @property
     def memory(self) -> int:
         """Bytes of a rank, pages of files left out: what one process takes, and the slices that it receives."""
-        slices = 0 if self.world == 1 else 2 * BYTES * self.numbers
-        return self.forecast.memory() + slices
+        slices = 0 if self.world == 1 else 2 * BYTES * self.work.numbers
+        return self.work.memory + slices
 
     @property
     def bottleneck(self) -> str:
