@@ -47,7 +47,7 @@ class OneResolution:
             InputError: a probe failed, and why.
         """
         sizes = probe_sizes(meta.inner.batch_size)
-        small, large = (ask(Question(meta, tasks, batch, cells=batch == sizes[0])) for batch in sizes)
+        small, large = (ask(Question(meta, tasks, batch, timed=batch == sizes[0])) for batch in sizes)
         return cls(meta, small, large)
 
     def _at(self, small: float, large: float, batch: int) -> float:
@@ -106,8 +106,11 @@ class OneResolution:
 
     def memory(self, batch: int | None = None) -> int:
         """Bytes of the process at its largest, pages of files left out, with so many images a step."""
-        stepping = self._at(self._stepping(self.small), self._stepping(self.large), batch or self.batch)
-        return round(max(stepping + self.vectors, self.small.measuring + self.vectors, self.small.held))
+        batch = batch or self.batch
+        stepping = self._at(self._stepping(self.small), self._stepping(self.large), batch)
+        # After steps of larger batches the allocator holds more, which cells use again in part.
+        measuring = self._at(self.small.measuring, self.large.measuring, batch)
+        return round(max(stepping, measuring, self.small.held) + self.vectors)
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class Question:
     tasks: TaskConfig
     batch: int
     """Images of a step."""
-    cells: bool
-    """Whether cells are measured, too."""
+    timed: bool
+    """Whether cells are measured for their time; otherwise one, the heaviest, for its memory."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,12 @@ def answer(question: Question) -> Found:
     found = (_chains if unrolled else _steps)(question, loop, clock)
     found = replace(found, held=held, sample=sample, numbers=sum(x.numel() for x in prior))
     draws = inner.z == "single" and inner.alpha.lr > 0.0
-    return _cells(found, loop, clock) if question.cells and draws else found
+    if not draws:
+        return found
+    cells = _drawn(loop)
+    _measure_heaviest(loop, cells)
+    found = replace(found, measuring=largest_private(), different=len(cells) / inner.architecture.cells)
+    return _cells(found, loop, cells, clock) if question.timed else found
 
 
 def _loop(
@@ -174,14 +179,27 @@ def _chains(question: Question, loop: InnerLoop, clock: _Clock) -> Found:
     )
 
 
-def _cells(found: Found, loop: InnerLoop, clock: _Clock) -> Found:
+def _drawn(loop: InnerLoop) -> Tensor:
+    """(n, T, E): the different cells of a draw, from light to heavy."""
+    config, logits = loop.config.architecture, loop.prior.alpha.detach()
+    drawn, _ = draw_cells(loop.supernet.space, logits, config.uniform, fold_in(loop.key, 2), config.cells)
+    cells = torch.unique(drawn, dim=0)
+    weights = [heaviness(loop.supernet, cell, loop.task.resolution) for cell in cells]
+    return cells[sorted(range(len(cells)), key=weights.__getitem__)]
+
+
+def _measure_heaviest(loop: InnerLoop, cells: Tensor) -> None:
+    """As many of the heaviest cells as are measured side by side, after a step of their own."""
+    evidence = loop.config.evidence
+    short = replace(evidence, own=replace(evidence.own, steps=1), fresh=replace(evidence.fresh, steps=1))
+    judge = evidence_on(short, loop.supernet, loop.prior.mu.detach(), loop.task)
+    judge.measure(cells[-torch.get_num_threads() :], loop.key)
+
+
+def _cells(found: Found, loop: InnerLoop, cells: Tensor, clock: _Clock) -> Found:
     """What cells of a draw take, by part of the evidence; steps of a cell's own are taken one and three at a time."""
-    config, space = loop.config, loop.supernet.space
-    prior = loop.prior.alpha.detach()
-    drawn, _ = draw_cells(space, prior, config.architecture.uniform, fold_in(loop.key, 2), config.architecture.cells)
-    different = torch.unique(drawn, dim=0)
-    weights = [heaviness(loop.supernet, cell, loop.task.resolution) for cell in different]
-    cells = different[evenly(weights, max(CELLS, torch.get_num_threads()))]
+    config = loop.config
+    cells = cells[evenly(range(len(cells)), max(CELLS, torch.get_num_threads()))]
 
     def cost(evidence: CellEvidenceConfig) -> Cost:
         judge = evidence_on(evidence, loop.supernet, loop.prior.mu.detach(), loop.task)
@@ -205,8 +223,7 @@ def _cells(found: Found, loop: InnerLoop, clock: _Clock) -> Found:
         warm += training("own_steps", "own")
     if evidence.alone:
         warm += training("alone", "fresh")
-    share = len(different) / len(drawn)
-    return replace(found, measuring=largest_private(), warm_cell=warm, cold_cell=free, different=share)
+    return replace(found, warm_cell=warm, cold_cell=free)
 
 
 def _only(evidence: CellEvidenceConfig, part: str) -> CellEvidenceConfig:
@@ -227,7 +244,8 @@ class _Clock:
         return result, self._now() - before
 
     def least(self, work: Callable[[], Any]) -> Cost:
-        return min((self.timed(work)[1] for _ in range(TWICE)), key=lambda cost: cost.cpu + cost.wall)
+        costs = [self.timed(work)[1] for _ in range(TWICE)]
+        return Cost(min(cost.cpu for cost in costs), min(cost.wall for cost in costs))
 
     def _now(self) -> Cost:
         if self._gpu:

@@ -50,7 +50,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
 def test_what_is_printed(tmp_path: Path, asked: list[Question], capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "meta.toml").write_text(CONFIG)
     lines = said(capsys, str(tmp_path / "meta.toml"), "--memory", "16GiB", "--dry-run-world", "4")
-    assert [(q.batch, q.cells) for q in asked] == [(16, True), (32, False)]
+    assert [(q.batch, q.timed) for q in asked] == [(16, True), (32, False)]
     assert lines["inner step"] == "1.48 s (0.74 CPU s)"
     assert lines["draw of cells"].endswith("of 24, 1 a task")
     assert lines["peak memory"] == "324 MiB, of which 100 before the first step"
