@@ -17,11 +17,12 @@ from base_fast.engine import current, rank_log, restarted
 from base_fast.errors import InputError
 from base_fast.runs.artefacts import RunInfo
 from base_fast.runs.changeable import unchangeable
+from base_fast.runs.checkpoints import load_checkpoint, save_checkpoint
 from base_fast.runs.config_files import config_text, load_config, save_config, to_dict
 from base_fast.runs.json_files import read_json
 from base_fast.runs.lock import hold
 from base_fast.runs.provenance import provenance
-from base_fast.runs.storage import atomic_write, load_tensors, naming, remove_unfinished, save_tensors
+from base_fast.runs.storage import atomic_write, naming, remove_unfinished
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -241,7 +242,7 @@ class RunFolder:
         return rows
 
     def save_checkpoint(self, name: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Replace the checkpoint `name` by these tensors and this JSON header, atomically.
+        """Replace the checkpoint `name` by these tensors and this JSON header, atomically; the ones before it are kept.
 
         The rows logged before are on the disk first, so that the checkpoint never knows of rows that are not there.
         """
@@ -249,15 +250,15 @@ class RunFolder:
             return
         if self._file is not None:
             os.fsync(self._file.fileno())
-        save_tensors(self._checkpoint(name), tensors, header)
+        save_checkpoint(self._checkpoint(name), tensors, header)
 
     def load_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The tensors and the header of the checkpoint `name`, or None when there is none yet.
 
-        Raises InputError when the file is damaged.
+        Where the last one written is damaged, it is one before it, with a warning. Raises InputError when all are.
         """
         path = self._checkpoint(name)
-        return self._engine.first(lambda: load_tensors(path) if path.exists() else None)
+        return self._engine.first(lambda: load_checkpoint(path))
 
     def write(self, name: str, value: Any) -> None:
         """Write a dataclass to `<name>.json`, atomically; tensors and arrays become lists (see `runs.artefacts`)."""

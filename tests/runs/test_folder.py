@@ -286,9 +286,37 @@ def test_checkpoints_are_found_again_or_absent(folder):
     tensors, header = folder.load_checkpoint("last")
     assert header == {"step": 2}
     assert torch.equal(tensors["mu"], torch.arange(4.0))
-    (folder.path / "checkpoints" / "last.safetensors").write_bytes(b"")
-    with pytest.raises(InputError, match="truncated"):
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder):
+    path = folder.path / "checkpoints" / "last.safetensors"
+    for step in range(5):
+        folder.save_checkpoint("last", {"mu": torch.full((3,), float(step))}, {"step": step})
+    assert sorted(p.name for p in path.parent.iterdir()) == [f"last{n}.safetensors" for n in (".1", ".2", "")]
+    for step, broken in ((3, path), (2, path.with_name("last.1.safetensors"))):
+        broken.write_bytes(broken.read_bytes()[:-2])
+        with pytest.warns(
+            UserWarning, match=r"last.safetensors is truncated.*; going on from the checkpoint before it"
+        ):
+            tensors, header = folder.load_checkpoint("last")
+        assert header == {"step": step} and tensors["mu"].eq(step).all()
+    path.with_name("last.2.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="last.safetensors is truncated"):
         folder.load_checkpoint("last")
+    path.unlink()
+    assert folder.load_checkpoint("last") is None
+
+
+def test_a_file_system_without_links_keeps_checkpoints_too(folder, monkeypatch):
+    def without(*names):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", without)
+    for step in range(2):
+        folder.save_checkpoint("last", {}, {"step": step})
+    (folder.path / "checkpoints" / "last.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="going on from"):
+        assert folder.load_checkpoint("last") == ({}, {"step": 0})
 
 
 def test_results_are_json(folder):
