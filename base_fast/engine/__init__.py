@@ -9,7 +9,7 @@ with launched():                        # what torchrun started becomes one engi
 from __future__ import annotations
 
 from base_fast.engine.engine import Engine, Local, abandoned, alone, ask_to_stop, current, using
-from base_fast.engine.fold import TreeMean, tree_mean
+from base_fast.engine.fold import TreeMean, even_parts, tree_mean
 from base_fast.engine.launch import broken, launched, restarted
 from base_fast.engine.meter import METER, Meter, metered
 
@@ -24,6 +24,7 @@ __all__ = [
     "ask_to_stop",
     "broken",
     "current",
+    "even_parts",
     "launched",
     "metered",
     "restarted",

@@ -219,8 +219,10 @@ class Distributed:
                     # Soon after it began it may be over at any moment; later, nobody needs to know so exactly.
                     pause = min(pause * 1.2, 2e-3)
                     now = time.monotonic()
-                    if self.watch.failure is not None and now - max(began, self.watch.failed_at) > GRACE:
-                        raise self.watch.failure.error()
+                    failure = self.watch.failure
+                    # Whoever is silent will not say so in order.
+                    if failure and (failure.silent or now - max(began, self.watch.failed_at) > GRACE):
+                        raise failure.error()
                     if self.watch.stopping and now - max(began, self.watch.stopping_at) > GRACE:
                         raise Interrupted("stopped while other ranks were at work")
                     if now - began > self.timeout:

@@ -49,6 +49,16 @@ def tree_mean(vectors: Sequence[Tensor]) -> Tensor:
     return fold.mean()
 
 
+def even_parts(x: Tensor, parts: int) -> list[Tensor]:
+    """A batch cut into parts of one size, so that the mean over parts is the mean over images.
+
+    Raises InputError where that cannot be: a batch of a small task may have fewer images than others.
+    """
+    if len(x) % parts:
+        raise InputError(f"microbatches: got {parts}, expected a divisor of the batch's {len(x)} images")
+    return list(x.split(len(x) // parts))
+
+
 def in_order(count: int, costs: Sequence[float] | None = None) -> list[int]:
     """The order in which tasks are begun and folded: the most expensive ones first, those of equal cost by number.
 

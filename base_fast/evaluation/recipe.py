@@ -26,6 +26,9 @@ class TrainConfig:
     """Optimizer steps instead of epochs."""
     batch_size: int = 96
     """Images per step; all of them when the task has fewer."""
+    microbatches: int = 1
+    """Equal parts of a batch, each with its own batch norm; a step takes their mean gradient, and several processes can
+    share them with the same bits."""
     lr: float = 0.025
     """Learning rate at the start of the cosine schedule."""
     lr_min: float = 0.0
@@ -65,6 +68,10 @@ class TrainConfig:
             self._at_least(name, 1)
         if self.steps is not None:
             self._at_least("steps", 1)
+        if self.microbatches < 1 or self.batch_size % self.microbatches:
+            raise InputError(
+                f"microbatches: got {self.microbatches}, expected a divisor of batch_size {self.batch_size}"
+            )
         for name in ("lr_min", "warmup_steps", "weight_decay", "gradient_clip", "auxiliary_weight"):
             self._at_least(name, 0)
         for name in ("evaluate_every", "checkpoint_every"):

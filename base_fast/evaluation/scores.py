@@ -41,26 +41,32 @@ class Evaluation:
 def evaluate(network: nn.Module, split: Split, batch_size: int = 256) -> Evaluation:
     """Score a network in evaluation mode, on its device and in its dtype; its mode is restored.
 
+    Several processes share the batches, with the same result for any number of them.
+
     Raises:
         InputError: the network's logits are not one per class of the split.
     """
     place = next(network.parameters())
-    loss, top5 = torch.zeros((), dtype=torch.float64, device="cpu"), torch.zeros((), dtype=torch.int64, device="cpu")
-    confusion = torch.zeros(split.num_classes**2, dtype=torch.int64, device="cpu")
-    training = network.training
-    network.eval()
-    with torch.inference_mode():
-        for x, y in split.batches(batch_size):
+
+    def scored(x: Tensor, y: Tensor) -> tuple[float, int, list[int]]:
+        with torch.inference_mode():
             logits = network(x.to(place)).float().cpu()
             check_classes(logits, split.num_classes)
-            loss += F.cross_entropy(logits, y, reduction="sum")
-            top5 += (logits.topk(min(5, split.num_classes)).indices == y[:, None]).sum()
-            pairs = y * split.num_classes + logits.argmax(1)
-            confusion += torch.bincount(pairs, minlength=split.num_classes**2)
-    network.train(training)
-    confusion = confusion.view(split.num_classes, split.num_classes)
+            loss = F.cross_entropy(logits, y, reduction="sum").item()
+            top5 = int((logits.topk(min(5, split.num_classes)).indices == y[:, None]).sum())
+            return loss, top5, (y * split.num_classes + logits.argmax(1)).tolist()
+
+    training = network.training
+    network.eval()
+    try:
+        found = split.over_batches(batch_size, scored)
+    finally:
+        network.train(training)
+    pairs = torch.tensor([pair for _, _, some in found for pair in some], device="cpu")
+    confusion = torch.bincount(pairs, minlength=split.num_classes**2).view(split.num_classes, split.num_classes)
     count = len(split)
-    return Evaluation(int(confusion.trace()) / count, loss.item() / count, int(top5) / count, confusion)
+    loss, top5 = sum(loss for loss, _, _ in found), sum(right for _, right, _ in found)
+    return Evaluation(int(confusion.trace()) / count, loss / count, top5 / count, confusion)
 
 
 def check_classes(logits: Tensor, num_classes: int) -> None:

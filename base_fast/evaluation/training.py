@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from base_fast.errors import Diverged, InputError
+from base_fast.engine import current, even_parts, metered, tree_mean
+from base_fast.errors import Diverged, InputError, Interrupted, RankFailed
 from base_fast.evaluation.counts import count_macs, count_parameters
 from base_fast.evaluation.network import Network
 from base_fast.evaluation.recipe import TrainConfig
@@ -159,6 +160,18 @@ class _Training:
         return Step(_State())
 
     def step(self, state: _State, clock: Clock) -> Step[_State]:
+        evaluates = clock.limit() is not None or (state.step + 1) % (self.config.evaluate_every or self.epoch) == 0
+        if not evaluates or current().world == 1:
+            return self._step(state, evaluates, clock)
+        # An evaluation that processes share can be cut off when the weights have moved already.
+        before = {name: x.clone() for name, x in self.pack(state)[0].items()}
+        try:
+            return self._step(state, evaluates, clock)
+        except (Interrupted, RankFailed):
+            self._load(before)
+            raise
+
+    def _step(self, state: _State, evaluates: bool, clock: Clock) -> Step[_State]:
         config = self.config
         lr = config.lr_at(state.step, self.total)
         loss, seen, correct = self._optimize(state.step, lr)
@@ -170,7 +183,7 @@ class _Training:
             loss_sum=state.loss_sum + loss * seen,
         )
         row: dict[str, float] | None = None
-        if clock.limit() or state.step % (config.evaluate_every or self.epoch) == 0:
+        if evaluates:
             scores = evaluate(self.network, self.task.valid)
             row = {
                 "loss": state.loss_sum / state.seen,
@@ -191,14 +204,35 @@ class _Training:
         self.optimizer.param_groups[0]["lr"] = lr
         for derived in self.derived:
             derived.drop_path = config.drop_path_at(step, self.total)
+        with metered("data"):
+            x, y = self.task.train.batch(self.batch_key, step, config.batch_size, self.augmentation)
+        parts = config.microbatches
+        self.network.train()
+        if parts == 1:
+            self._seed(fold_in(self.noise_key, step))
+            loss, correct = self._differentiate(x, y)
+        else:
+            loss, correct = self._differentiate_parts(even_parts(x, parts), even_parts(y, parts), step)
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_clip or float("inf"))
+        # One transfer from the device for all three.
+        value, length, right = torch.stack([loss, norm, correct]).tolist()
+        for what, found in (("loss", value), ("gradient norm", length)):
+            if not abs(found) < float("inf"):
+                raise Diverged(f"{what} is {found}; a smaller learning rate than {lr:.3g} may help")
+        self.optimizer.step()
+        return value, len(y), int(right)
+
+    def _seed(self, noise_key: Tensor) -> None:
         # Seeded at every step, so that drop path (or any dropout) after a resumption is what it would have been.
-        seed = generator(fold_in(self.noise_key, step)).initial_seed()
+        seed = generator(noise_key).initial_seed()
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index].manual_seed(seed)
-        x, y = self.task.train.batch(self.batch_key, step, config.batch_size, self.augmentation)
+
+    def _differentiate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of a batch with the parameters: its loss, and how many images were classified right."""
+        config = self.config
         x, y = x.to(self.place), y.to(self.device)
-        self.network.train()
         with autocast.activations(config.precision, self.device.type):
             out = self.network(x)
         logits, auxiliary = out if isinstance(out, tuple) else (out, None)
@@ -212,14 +246,41 @@ class _Training:
             )
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_clip or float("inf"))
-        # One transfer from the device for all three.
-        value, length, correct = torch.stack([loss.detach(), norm, (logits.argmax(1) == y).sum()]).tolist()
-        for what, found in (("loss", value), ("gradient norm", length)):
-            if not abs(found) < float("inf"):
-                raise Diverged(f"{what} is {found}; a smaller learning rate than {lr:.3g} may help")
-        self.optimizer.step()
-        return value, len(y), int(correct)
+        return loss.detach(), (logits.argmax(1) == y).sum()
+
+    def _differentiate_parts(self, xs: list[Tensor], ys: list[Tensor], step: int) -> tuple[Tensor, Tensor]:
+        """The same of microbatches, which several processes share: mean gradients, and the mean of what batch norm's
+        running statistics become by each of them."""
+        buffers = dict(self.inner.named_buffers())
+        before = {name: x.clone() for name, x in buffers.items()}
+        averaged = [x for x in buffers.values() if x.is_floating_point()]
+
+        def work(part: int) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor]]]:
+            for name, x in buffers.items():
+                x.copy_(before[name])
+            self._seed(fold_in(fold_in(self.noise_key, step), part))
+            loss, correct = self._differentiate(xs[part], ys[part])
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters.values()]
+            counters = {name: x.to("cpu", copy=True) for name, x in buffers.items() if not x.is_floating_point()}
+            flat = torch.cat([x.flatten() for x in (*gradients, *averaged)])
+            return flat, (loss.cpu(), correct.cpu(), counters)
+
+        try:
+            mean, records = current().mean(range(len(xs)), work)
+        except BaseException:
+            for name, x in buffers.items():  # as they were: whoever is stopped here saves them
+                x.copy_(before[name])
+            raise
+        sizes = [x.numel() for x in (*self.parameters.values(), *averaged)]
+        shares = mean.split(sizes)
+        for parameter, share in zip(self.parameters.values(), shares, strict=False):
+            parameter.grad = torch.empty_like(parameter).copy_(share.view_as(parameter))
+        for buffer, share in zip(averaged, shares[len(self.parameters) :], strict=True):
+            buffer.copy_(share.view_as(buffer))
+        for name, x in records[0][2].items():
+            buffers[name].copy_(x)
+        loss = tree_mean([one for one, _, _ in records])
+        return loss.to(self.device), torch.stack([right for _, right, _ in records]).sum().to(self.device)
 
     def pack(self, state: _State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"model.{name}": tensor for name, tensor in self.inner.state_dict().items()}
@@ -235,13 +296,17 @@ class _Training:
             if was != value:
                 raise InputError(f"{name}: got {value!r}, expected {was!r}, with which it was written")
         try:
-            self.inner.load_state_dict(_under("model.", tensors))
+            self._load(tensors)
         except RuntimeError:
             raise InputError("network: it holds another architecture's weights") from None
+        return _State(**header["state"])
+
+    def _load(self, tensors: dict[str, Tensor]) -> None:
+        self.inner.load_state_dict(_under("model.", tensors))
+        self.optimizer.state.clear()
         for name, momentum in _under("momentum.", tensors).items():
             parameter = self.parameters[name]
             self.optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device, copy=True)
-        return _State(**header["state"])
 
 
 @contextmanager

@@ -82,6 +82,9 @@ class InnerConfig:
     """single: what the drawn cells are worth."""
     batch_size: int = 64
     """Images a step."""
+    microbatches: int = 1
+    """Equal parts of a batch, each with its own batch norm; a step takes their mean gradient, and several processes can
+    share them with the same bits."""
     mu: StepRule = StepRule("sgd", 0.1, momentum=0.9)
     """How the weights' means move."""
     rho: StepRule = StepRule("adam", 0.0)
@@ -113,6 +116,10 @@ class InnerConfig:
         whole_numbers(self)
         if self.batch_size < 1:
             raise InputError(f"batch_size: got {self.batch_size}, expected an integer ≥ 1")
+        if self.microbatches < 1 or self.batch_size % self.microbatches:
+            raise InputError(
+                f"microbatches: got {self.microbatches}, expected a divisor of batch_size {self.batch_size}"
+            )
         if self.mu.lr == self.rho.lr == self.alpha.lr == 0.0:
             raise InputError("mu.lr, rho.lr, alpha.lr: got 0 for all, expected at least one group that moves")
         if self.alpha.rule == "natural":
@@ -206,10 +213,12 @@ class MetaConfig:
     """Meta-iterations between records of all edge probabilities."""
     checkpoint_every: int = changeable(1)
     """Meta-iterations between checkpoints."""
+    ranks_per_task: int = changeable(1)
+    """Processes that share each task, its microbatches and the cells that it measures; a divisor of their number."""
 
     def __post_init__(self) -> None:
         whole_numbers(self)
-        for name in ("iterations", "tasks", "inner_steps", "record_every", "checkpoint_every"):
+        for name in ("iterations", "tasks", "inner_steps", "record_every", "checkpoint_every", "ranks_per_task"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected an integer ≥ 1")
         check_precision(self.precision)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from base_fast import ops
-from base_fast.engine import metered
+from base_fast.engine import current, even_parts, metered, tree_mean
 from base_fast.errors import Diverged
 from base_fast.meta import rules
 from base_fast.meta.architecture import Draws, agreement, belief, draw_cells, posterior_logits
@@ -104,9 +104,18 @@ class InnerLoop:
         )
 
     def loss(self, q: Variables, step: int) -> Elbo:
-        """The negative ELBO of the batch of `step` at `q`."""
+        """The negative ELBO of the batch of `step` at `q`: the mean over its microbatches."""
+        parts = [self._part_loss(q, step, x, y) for x, y in self._parts(step)]
+        return parts[0] if len(parts) == 1 else Elbo(*map(tree_mean, zip(*parts, strict=True)))
+
+    def _parts(self, step: int) -> list[tuple[Tensor, Tensor]]:
+        """The microbatches of a step's batch, of one size."""
+        config = self.config
         with metered("data"):
-            x, y = self.task.train.batch(fold_in(self.key, 0), step, self.config.batch_size, self.config.augmentation)
+            x, y = self.task.train.batch(fold_in(self.key, 0), step, config.batch_size, config.augmentation)
+        return list(zip(*(even_parts(own, config.microbatches) for own in (x, y)), strict=True))
+
+    def _part_loss(self, q: Variables, step: int, x: Tensor, y: Tensor) -> Elbo:
         return elbo(
             self.supernet,
             q,
@@ -136,15 +145,7 @@ class InnerLoop:
             Diverged: the loss or the gradient is NaN or infinite.
         """
         q = state.q if self.differentiable else state.q.leaves(self.descending)
-        terms = self.loss(q, state.step)
-        active = {g: x for g, x in q.named().items() if g in self.descending and x.requires_grad}
-        # During the warm-up of frozen weights nothing moves, and there is nothing to differentiate.
-        found = (
-            torch.autograd.grad(terms.loss, list(active.values()), create_graph=self.differentiable, allow_unused=True)
-            if active
-            else ()
-        )
-        gradients = {g: x for g, x in zip(active, found, strict=True) if x is not None}
+        terms, gradients = self._gradients(q, state.step)
         after, norm = self._moved(q, gradients, state)
         if not (torch.isfinite(terms.loss) and norm < float("inf")):
             raise Diverged(
@@ -152,6 +153,33 @@ class InnerLoop:
                 "a smaller step size (inner.mu.lr) or stronger clipping (inner.clip) may help"
             )
         return (after if self.differentiable else _detached(after)), terms, norm
+
+    def _gradients(self, q: Variables, step: int) -> tuple[Elbo, dict[Group, Tensor]]:
+        """The loss of a step at `q` and its gradients on what moves; ranks that share the task share microbatches."""
+        active = {g: x for g, x in q.named().items() if g in self.descending and x.requires_grad}
+
+        def differentiated(terms: Elbo) -> dict[Group, Tensor]:
+            # During the warm-up of frozen weights nothing moves, and there is nothing to differentiate.
+            if not active:
+                return {}
+            along = list(active.values())
+            found = torch.autograd.grad(terms.loss, along, create_graph=self.differentiable, allow_unused=True)
+            return {g: x for g, x in zip(active, found, strict=True) if x is not None}
+
+        if self.config.microbatches == 1 or self.differentiable:
+            terms = self.loss(q, step)
+            return terms, differentiated(terms)
+
+        def work(part: tuple[Tensor, Tensor]) -> tuple[Tensor, list[Tensor]]:
+            terms = self._part_loss(q, step, *part)
+            own = differentiated(terms)
+            flat = [own[g].flatten() if g in own else torch.zeros_like(x).flatten() for g, x in active.items()]
+            return torch.cat([*flat, q.mu.new_empty(0)]), [x.detach().cpu() for x in terms]
+
+        mean, terms_of = current().mean(self._parts(step), work)
+        shares = mean.split([x.numel() for x in active.values()])
+        gradients = {g: x.view_as(q.named()[g]) for g, x in zip(active, shares, strict=True)}
+        return Elbo(*map(tree_mean, zip(*terms_of, strict=True))), gradients
 
     def draws_now(self, state: InnerState, last: bool) -> bool:
         """Whether cells are drawn and measured after the step that led to `state`: at intervals, and after the last."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from base_fast.arguments import whole_numbers
 from base_fast.distributions import IndependentEdges
+from base_fast.engine import current
 from base_fast.errors import InputError
 from base_fast.meta.adapt import Adaptation
 from base_fast.meta.architecture import Draws
@@ -130,7 +131,7 @@ class PlayOff:
             evidence_on(replace(alone, fresh=replace(alone.fresh, steps=config.steps * 2**r)), supernet, theta, task)
             for r in range(config.rounds)
         ]
-        self.chunk = max(torch.get_num_threads(), 1)
+        self.chunk = max(torch.get_num_threads(), 1) * current().world
 
     @classmethod
     def of(

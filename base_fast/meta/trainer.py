@@ -159,7 +159,7 @@ class _MetaTraining:
         # Any object that samples tasks will do; a TaskDistribution knows what they cost.
         cost = getattr(self.tasks, "cost", None)
         costs = None if cost is None else [cost(fold_in(task_key, 0)) for task_key in keys]
-        mean, learned = current().mean(keys, work, costs)
+        mean, learned = current().mesh(config.ranks_per_task).mean(keys, work, costs)
         if e == 0:
             monitors.warn_of_pull(config.inner, state.prior.rho, learned[0].examples)
         pull = max(monitors.kl_pull(config.inner, state.prior.rho, own.examples) for own in learned)

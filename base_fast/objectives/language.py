@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from base_fast.errors import Diverged, Interrupted
 from base_fast.evaluation.language_model import LanguageModelConfig
 from base_fast.evaluation.language_training import LanguageTrainConfig, perplexity, train_language
-from base_fast.objectives.objective import Measurements, Objective, Quantity
+from base_fast.objectives.objective import Measurements, Objective, Quantity, measured_apart
 from base_fast.random import fold_in
 from base_fast.space import Genotype, Space, decode
 from base_fast.tasks.text import Corpus
@@ -42,9 +41,8 @@ class TrainedLanguage(Objective):
         self.corpus, self.model, self.config = corpus, model, config
 
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
-        values, costs = [], []
-        for i, z in enumerate(choices):
-            genotype = decode(z.numpy(), self.space)
+        def trained(i: int) -> tuple[list[float], list[float]]:
+            genotype = decode(choices[i].numpy(), self.space)
             assert isinstance(genotype, Genotype), "a space with cells has genotypes with cells"
             seed = int(fold_in(key, i)[0]) % _SEEDS
             model = self.model.build(genotype, len(self.corpus.vocabulary), seed)
@@ -57,9 +55,6 @@ class TrainedLanguage(Objective):
             except Interrupted:
                 # Whoever measures has a checkpoint; this training begins again.
                 raise Interrupted("stopped while a genotype was trained") from None
-            values.append([perplexity(loss), loss])
-            costs.append([float(steps)])
-        return Measurements(
-            torch.tensor(values, dtype=torch.float64, device="cpu"),
-            torch.tensor(costs, dtype=torch.float64, device="cpu"),
-        )
+            return [perplexity(loss), loss], [float(steps)]
+
+        return measured_apart(trained, len(choices))

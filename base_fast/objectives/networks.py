@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from base_fast.arguments import integer
+from base_fast.engine import current
 from base_fast.errors import Interrupted
 from base_fast.evaluation import (
     Network,
@@ -18,7 +19,7 @@ from base_fast.evaluation import (
     measure_latency,
     train,
 )
-from base_fast.objectives.objective import Measurements, Objective, Quantity
+from base_fast.objectives.objective import Measurements, Objective, Quantity, measured_apart
 from base_fast.random import fold_in
 from base_fast.space import Genotype, Space, decode
 from base_fast.tasks import Task
@@ -46,21 +47,17 @@ class Trained(Objective):
         self.task, self.network, self.config = task, network, config
 
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
-        values, costs = [], []
-        for i, z in enumerate(choices):
+        def trained(i: int) -> tuple[list[float], list[float]]:
             seed = int(fold_in(key, i)[0]) % _SEEDS
-            network = build(z, self.space, self.network, self.task.num_classes, seed)
+            network = build(choices[i], self.space, self.network, self.task.num_classes, seed)
             try:
                 result = train(network, self.task, replace(self.config, seed=seed))
             except Interrupted:
                 # Whoever measures has a checkpoint; this training begins again.
                 raise Interrupted("stopped while a genotype was trained") from None
-            values.append([100.0 * result.accuracy, result.loss])
-            costs.append([float(result.steps)])
-        return Measurements(
-            torch.tensor(values, dtype=torch.float64, device="cpu"),
-            torch.tensor(costs, dtype=torch.float64, device="cpu"),
-        )
+            return [100.0 * result.accuracy, result.loss], [float(result.steps)]
+
+        return measured_apart(trained, len(choices))
 
 
 class Size(Objective):
@@ -102,11 +99,12 @@ class Latency(Objective):
         self.network, self.num_classes, self.resolution, self.repeats = network, num_classes, resolution, repeats
 
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
-        values = []
-        for z in choices:
-            network = build(z, self.space, self.network, self.num_classes, 0)
+        def measured() -> list[list[float]]:
+            networks = (build(z, self.space, self.network, self.num_classes, 0) for z in choices)
             image = (3, self.resolution, self.resolution)
-            values.append([1e3 * measure_latency(network, image, repeats=self.repeats).median])
+            return [[1e3 * measure_latency(network, image, repeats=self.repeats).median] for network in networks]
+
+        values = current().first(measured)  # which no two processes would measure alike
         costs = torch.full((len(choices), 1), float(self.repeats), dtype=torch.float64, device="cpu")
         return Measurements(torch.tensor(values, dtype=torch.float64, device="cpu"), costs)
 

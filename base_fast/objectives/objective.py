@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from base_fast.engine import current
 from base_fast.errors import InputError
 from base_fast.random import fold_in
 from base_fast.space import AnySpace
@@ -108,3 +109,14 @@ class Together(Objective):
     def measure(self, choices: Tensor, key: Tensor) -> Measurements:
         found = [objective.measure(choices, fold_in(key, i)) for i, objective in enumerate(self.objectives)]
         return Measurements(torch.cat([m.values for m in found], dim=1), torch.cat([m.costs for m in found], dim=1))
+
+
+def measured_apart(one: Callable[[int], tuple[list[float], list[float]]], count: int) -> Measurements:
+    """The values and costs of `count` genotypes that are measured one by one: each on a process of its own, where there
+    are as many genotypes as processes, or on all of them one after the other."""
+    engine = current()
+    found = engine.map(range(count), one) if count >= engine.world else [one(i) for i in range(count)]
+    values, costs = ([own[part] for own in found] for part in (0, 1))
+    return Measurements(
+        torch.tensor(values, dtype=torch.float64, device="cpu"), torch.tensor(costs, dtype=torch.float64, device="cpu")
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -75,12 +73,12 @@ def path_scores(
     """
     count = split.at_most(images)
     size = -(-count // -(-count // batch_size))
-    right, loss = 0, 0.0
-    chosen = replace(split, images=split.images[:count], labels=split.labels[:count])
-    with torch.no_grad():
-        for x, y in chosen.batches(size):
+
+    def scored(x: Tensor, y: Tensor) -> tuple[int, float]:
+        with torch.no_grad():
             y = y.to(theta.device)
             logits = supernet(x.to(theta), theta, z, hard)
-            right += int((logits.argmax(dim=1) == y).sum())
-            loss += F.cross_entropy(logits, y, reduction="sum").item()
-    return right / count, loss / count
+            return int((logits.argmax(dim=1) == y).sum()), F.cross_entropy(logits, y, reduction="sum").item()
+
+    found = split.over_batches(size, scored, count)
+    return sum(right for right, _ in found) / count, sum(loss for _, loss in found) / count

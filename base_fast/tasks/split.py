@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from base_fast.engine import current
 from base_fast.errors import InputError
 from base_fast.random import fold_in, generator
 from base_fast.tasks.augmentation import Augmentation, random_crop_flip, random_cutout
 from base_fast.tasks.on_demand import OnDemand
 from base_fast.tasks.source import Source
+
+R = TypeVar("R")
 
 STATISTICS_IMAGES = 2000
 STATISTICS_PIXELS = 2**20  # at once
@@ -117,6 +121,24 @@ class Split:
             if isinstance(self.images, OnDemand):
                 self.images.expect(places[number + 1 : number + 1 + AHEAD])
             yield self.normalized(images), self.labels[chosen]
+
+    def over_batches(
+        self, batch_size: int, function: Callable[[Tensor, Tensor], R], images: int | None = None
+    ) -> list[R]:
+        """function(x, y) of every batch of the first `images` images (all of them for None), as `batches` has them, in
+        order. Several processes share the batches; what it gives goes between them as pickles."""
+        _check_batch_size(batch_size)
+        places = torch.arange(self.at_most(images), device="cpu").split(batch_size)
+        engine = current()
+        step = engine.world
+
+        def one(number: int) -> R:
+            images = self.read(places[number])
+            if isinstance(self.images, OnDemand):
+                self.images.expect(places[number + step : number + step * (1 + AHEAD) : step])
+            return function(self.normalized(images), self.labels[places[number]])
+
+        return engine.map(range(len(places)), one)
 
     def read(self, chosen: Tensor) -> Tensor:
         """Images by their places, int64 (B,): uint8 (B, 3, R, R)."""

@@ -14,16 +14,31 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 
-from base_fast import InputError, MetaConfig, MetaTrainer
+from base_fast import Adaptation, AdaptConfig, Budget, InputError, MetaConfig, MetaTrainer, adapt, train
 from base_fast.engine import alone, current, launched, using
 from base_fast.engine.distributed import Distributed
 from base_fast.errors import Diverged, RankFailed
-from base_fast.meta import InnerConfig, OuterConfig, Schedule, StepRule
+from base_fast.evaluation import NetworkConfig, TrainConfig
+from base_fast.meta import (
+    ArchitectureConfig,
+    CellEvidenceConfig,
+    InnerConfig,
+    OuterConfig,
+    PlayOffConfig,
+    PlayOffRecord,
+    Schedule,
+    StepRule,
+    play_off,
+)
+from base_fast.objectives import SharedTrainingConfig, Trained
+from base_fast.random import key
 from base_fast.runs import RunFolder
+from base_fast.space import Genotype, encode
 from tests.meta import toys
 
 NET = toys.supernet()
@@ -31,8 +46,15 @@ START = toys.prior(NET, dtype=torch.float32)
 CONFIG = MetaConfig(
     inner=InnerConfig(z="soft", batch_size=4, mu=StepRule("sgd", 0.05), alpha=StepRule("sgd", 0.5), beta_theta=0.1),
     outer=OuterConfig("reptile", "adam", 0.05),
-    iterations=3, tasks=5, inner_steps=2, warmup=1, noise=Schedule(1.0, 1.0), device="cpu", checkpoint_every=1,
+    iterations=2, tasks=5, inner_steps=2, warmup=1, noise=Schedule(1.0, 1.0), device="cpu", checkpoint_every=1,
 )  # fmt: skip
+EVIDENCE = CellEvidenceConfig(
+    images=12,
+    own=SharedTrainingConfig(steps=1, batch_size=8),
+    fresh=SharedTrainingConfig(steps=1, batch_size=8),
+    batch_size=4,
+    network=NetworkConfig("cifar", channels=2, layers=2, device="cpu"),
+)
 CONFIGS = {
     "reptile": CONFIG,
     "first_order": replace(CONFIG, outer=OuterConfig("first_order", "sgd", 0.1)),
@@ -84,7 +106,7 @@ def same_for_every_world(worlds: dict[int, Distributed | None], folder: Path) ->
         with alone():
             whole = folder / f"{name}-alone-{dist.get_rank()}"
             expected = fitted(config, whole)
-        for size in worlds:
+        for size in worlds if name == "unrolled" else (2, 3):
             with world_of(worlds, size) as member:
                 if member:
                     found = fitted(config, folder / f"{name}-{size}")
@@ -97,12 +119,69 @@ def rows_alone(folder: Path) -> list[dict[str, object]]:
         return rows(folder)
 
 
+def adaptation_is_shared(worlds: dict[int, Distributed | None]) -> None:
+    """Microbatches, measured cells, evaluations and a play-off: of one task, on several ranks."""
+    task = toys.task(key(1), train=24, valid=15)
+    inner = InnerConfig(
+        batch_size=8, microbatches=4, architecture=ArchitectureConfig(cells=3, every=2), evidence=EVIDENCE
+    )
+    config = AdaptConfig(inner, Budget(steps=3), evaluate_every=2, device="cpu")
+
+    def both() -> tuple[Adaptation, PlayOffRecord]:
+        found = adapt(START, task, config)
+        return found, play_off(found, task, PlayOffConfig(cells=2, neighbours=1, rounds=2, steps=1), config)
+
+    with alone():
+        expected, record = both()
+    for size in (2, 3):
+        with world_of(worlds, size) as member:
+            if member:
+                found, played = both()
+                assert toys.same_bits(found.posterior, expected.posterior), size
+                assert found.accuracy == expected.accuracy and played == record, size
+
+
+def a_task_is_shared(worlds: dict[int, Distributed | None]) -> None:
+    inner = replace(CONFIG.inner, microbatches=2)
+    with alone():
+        expected = fitted(replace(CONFIG, inner=inner))
+    with world_of(worlds, 4) as member:
+        if member:
+            assert toys.same_bits(fitted(replace(CONFIG, inner=inner, ranks_per_task=2)), expected)
+
+
+def training_is_shared(worlds: dict[int, Distributed | None], folder: Path) -> None:
+    """Of a derived network: microbatches, running statistics, evaluation; and of several, as an objective."""
+    task = toys.task(key(2), train=24, valid=15)
+    genotype = Genotype.random(toys.TOY, 0)
+    config = TrainConfig(steps=3, batch_size=8, microbatches=4, augmentation="none", log_every=1, checkpoint_every=1)
+    choices = torch.from_numpy(np.stack([encode(Genotype.random(toys.TOY, i), toys.TOY) for i in range(3)]))
+
+    def both(path: Path | None) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        small = NetworkConfig("cifar", channels=2, layers=2, device="cpu")
+        network = small.build(genotype, 3, 0)
+        run = None if path is None else RunFolder.create(path, "train", config, resume=True)
+        train(network, task, config, run=run)
+        judge = Trained(toys.TOY, task, small, replace(config, steps=1))
+        return network.state_dict(), judge.measure(choices, key(3)).values
+
+    with alone():
+        expected, values = both(None)
+    for size in (2, 3):
+        with world_of(worlds, size) as member:
+            if member:
+                weights, measured = both(folder / f"train{size}")
+                assert weights.keys() == expected.keys()
+                assert all(torch.equal(x, expected[name]) for name, x in weights.items()), size
+                assert torch.equal(measured, values), size
+
+
 def same_after_a_cut_and_another_world(worlds: dict[int, Distributed | None], folder: Path) -> None:
     config = CONFIGS["unrolled"]
     with alone():
         expected = fitted(config)
     path = folder / "cut"
-    for size, cut in ((2, 3), (3, 2), (4, None), (1, None)):
+    for size, cut in ((2, 2), (3, 1), (4, None), (1, None)):
         with world_of(worlds, size) as member:
             if member:
                 # Every rank draws its own tasks; the cut comes in the second iteration that it sees.
@@ -187,6 +266,9 @@ def main(folder: Path) -> None:
             lambda: a_task_is_alone(engine),
             lambda: errors_reach_all(engine),
             lambda: same_for_every_world(worlds, folder),
+            lambda: adaptation_is_shared(worlds),
+            lambda: a_task_is_shared(worlds),
+            lambda: training_is_shared(worlds, folder),
             lambda: same_after_a_cut_and_another_world(worlds, folder),
             lambda: different_states_are_seen(engine, folder),
         ]
