@@ -71,12 +71,17 @@ class Cell(nn.Module, ABC):
         weights = self.mix
         of_x = (x if masks is None else x * masks.inputs) @ weights[: self.inputs]
         of_h, mask, outputs = weights[self.inputs :], None if masks is None else masks.hidden, []
+        architecture = self.prepared(*architecture)
         for mixed in of_x.unbind():
             h = state[0]
             mixed = mixed + (h if mask is None else h * mask) @ of_h
             state = self.step(mixed, state, mask, *architecture)
             outputs.append(state[0])
         return torch.stack(outputs), state
+
+    def prepared(self, *architecture: Tensor) -> tuple[Tensor, ...]:
+        """What every step takes of an architecture, once for all steps."""
+        return architecture
 
     mix: Tensor
     """(I + H, ·): what input and hidden state are first multiplied with."""
@@ -151,17 +156,23 @@ class MixedRecurrentCell(_Highway):
         self._columns = [space.primitives.index(name) for name in ACTIVATIONS if name in space.primitives]
         self._functions = [FUNCTIONS[name] for name in ACTIVATIONS if name in space.primitives]
 
-    def step(self, mixed: Tensor, state: Tensor, mask: Tensor | None, *architecture: Tensor) -> Tensor:
+    def prepared(self, *architecture: Tensor) -> tuple[Tensor, ...]:
         (z,) = architecture
+        edges = [self.space.incoming(node) for node in self.space.node_numbers]
+        return tuple(z[0, own.start : own.stop, self._columns].t() for own in edges)
+
+    def step(self, mixed: Tensor, state: Tensor, mask: Tensor | None, *architecture: Tensor) -> Tensor:
         nodes = [_normalized(self._start(mixed, state))]
-        for weights, node in zip(self.nodes.unbind(), self.space.node_numbers, strict=True):
-            edges = self.space.incoming(node)
-            p = z[0, edges.start : edges.stop, self._columns].unsqueeze(-1).unsqueeze(-1)  # (predecessors, k, 1, 1)
+        for weights, p in zip(self.nodes.unbind(), architecture, strict=True):  # p: (activations, predecessors)
             s = torch.stack(nodes)
             c, a = ((s if mask is None else s * mask) @ weights).chunk(2, dim=-1)
             c = torch.sigmoid(c)
-            applied = sum(p[:, k] * function(a) for k, function in enumerate(self._functions))
-            nodes.append(_normalized((p.sum(dim=1) * (1.0 - c) * s + c * applied).sum(dim=0)))
+            applied = torch.stack([function(a) for function in self._functions]) * c
+            # Weighted sums as products of matrices: over activations and predecessors, and over predecessors.
+            new = p.reshape(1, -1) @ applied.view(p.numel(), -1) + p.sum(dim=0, keepdim=True) @ ((1.0 - c) * s).flatten(
+                1
+            )
+            nodes.append(_normalized(new.view(s.shape[1:])))
         return self._limited(torch.stack([nodes[node] for node in self.space.concat]).mean(dim=0))
 
 
