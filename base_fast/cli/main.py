@@ -38,6 +38,8 @@ COMMANDS = {
     "search": ("Search", "run a search strategy on an objective: a table, shared weights, trained networks"),
     "pareto": ("Pareto", "the front of a search with several goals, or of tables: table, picture, genotypes"),
     "collect": ("Collect", "train random genotypes alike: a database to place cells in"),
+    "fit-value": ("FitValue", "learn what genotypes are worth on which tasks, from a database of trainings"),
+    "suggest": ("Suggest", "genotypes for a data set before anything is trained on it, by a value network"),
     "compare-strategies": ("CompareStrategies", "compare searches on a benchmark's table of all genotypes"),
     "study-controller": ("StudyController", "study what a controller's states know, without and with a memory buffer"),
     "forecast": ("ForecastCommand", "say what a meta-training will take: memory, time, the largest batch, a cluster"),

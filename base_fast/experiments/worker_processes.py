@@ -11,13 +11,15 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from base_fast.errors import Diverged
+from base_fast.errors import Diverged, Interrupted
+from base_fast.runs import interruptible
 from base_fast.runs.progress import hide_progress
 
 Result = TypeVar("Result")
 
 AHEAD = 2
 """Pieces that are handed out for each process before their turn."""
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def nothing() -> None:
@@ -67,6 +69,7 @@ class Workers(Generic[Result]):
         """The result of a number; they are asked for one after another, from any first one.
 
         Raises:
+            Interrupted: SIGINT or SIGTERM came while workers were waited for.
             Diverged: a worker ended, as one does that the system killed for its memory.
             Exception: whatever the function raised.
         """
@@ -76,19 +79,26 @@ class Workers(Generic[Result]):
             return self._here(number)
         if not self._pipes:
             self._start(number)
-        while number not in self._found:
-            self._hand_out()
-            for pipe in wait(self._pipes):
-                assert isinstance(pipe, Connection)
-                try:
-                    reply = pipe.recv()
-                except (EOFError, OSError):
-                    raise Diverged("a worker process ended before its work did; was there memory for all?") from None
-                self._found[self._queued[pipe].pop(0)] = reply
+        with interruptible() as interruption:
+            while number not in self._found:
+                if interruption.requested:
+                    raise Interrupted("stopped while workers were waited for")
+                self._receive()
         good, found = self._found.pop(number)
         if not good:
             raise found
         return found
+
+    def _receive(self) -> None:
+        """Hand out what there is to do, and take what comes within a moment."""
+        self._hand_out()
+        for pipe in wait(self._pipes, SECONDS_BETWEEN_LOOKS):
+            assert isinstance(pipe, Connection)
+            try:
+                reply = pipe.recv()
+            except (EOFError, OSError):
+                raise Diverged("a worker process ended before its work did; was there memory for all?") from None
+            self._found[self._queued[pipe].pop(0)] = reply
 
     def _start(self, first: int) -> None:
         self._next = first

@@ -15,6 +15,7 @@ from base_fast.objectives.correlation import (
     Correlation,
     Quality,
     evidence_quality,
+    pairwise_accuracy,
     rank_correlation,
     spearman_interval,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "normal_scores",
     "open_belief",
     "open_objective",
+    "pairwise_accuracy",
     "rank_correlation",
     "spearman_interval",
 ]

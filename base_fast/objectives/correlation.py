@@ -87,6 +87,23 @@ def _centred_ranks(values: Tensor, times: Tensor) -> Tensor:
     return ranks - (ranks * times).sum(dim=1, keepdim=True) / times.sum(dim=1, keepdim=True)
 
 
+def pairwise_accuracy(predicted: Tensor, truth: Tensor) -> float:
+    """Share of the pairs of n things with different true values that the prediction orders as the truth does; pairs
+    with one prediction count half. NaN where all true values are equal. Both (n,), memory is O(n²).
+
+    Raises:
+        InputError: shapes differ, or a value is NaN.
+    """
+    if predicted.shape != truth.shape:
+        raise InputError(
+            f"predicted: got shape {tuple(predicted.shape)}, expected {tuple(truth.shape)} as of the truth"
+        )
+    a, b = mean_ranks(predicted), mean_ranks(truth)
+    signs = torch.sign(a.unsqueeze(1) - a) * torch.sign(b.unsqueeze(1) - b)
+    different = int((b.unsqueeze(1) != b).sum())
+    return (signs.sum().item() / different + 1.0) / 2.0 if different else math.nan
+
+
 def evidence_quality(evidence: Tensor, truth: Tensor) -> Quality:
     """Rank correlations of evidence with the truth, over all and in the better half.
 

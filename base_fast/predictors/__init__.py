@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from base_fast.predictors.ascent import AscentConfig, Climbed, climb
 from base_fast.predictors.database import Database
+from base_fast.predictors.fitting import Fitting, fit
+from base_fast.predictors.value_network import ValueConfig, ValueNetwork
 
-__all__ = ["Database"]
+__all__ = [
+    "AscentConfig",
+    "Climbed",
+    "Database",
+    "Fitting",
+    "ValueConfig",
+    "ValueNetwork",
+    "climb",
+    "fit",
+]

@@ -22,6 +22,7 @@ from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.gdas import Gdas
 from base_fast.strategies.metered import Cost, Metered
+from base_fast.strategies.nao import Nao
 from base_fast.strategies.nsga2 import Nsga2
 from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.parsec import Parsec, ParsecSearch
@@ -56,6 +57,7 @@ __all__ = [
     "GradientSearch",
     "GradientStrategy",
     "Metered",
+    "Nao",
     "Nsga2",
     "OneShot",
     "Parsec",

@@ -123,6 +123,7 @@ class AskTellSearch(Generic[S]):
             tuple(sorted(self.objective.quantities, key=lambda quantity: quantity.name != self.goals[0])),
             [{"step": i + 1} | self._row(state, i) for i in range(len(state.choices))],
             spent,
+            notes=self.strategy.notes(state.strategy),
         )
 
     def pack(self, state: AskTellState) -> tuple[dict[str, Tensor], dict[str, Any]]:

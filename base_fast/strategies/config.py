@@ -21,6 +21,7 @@ from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.gdas import Gdas
+from base_fast.strategies.nao import Nao
 from base_fast.strategies.nsga2 import Nsga2
 from base_fast.strategies.parsec import Parsec
 from base_fast.strategies.pc_darts import PcDarts
@@ -42,6 +43,7 @@ class AskTellConfig:
     evolution: Evolution = Evolution()
     reinforce: Reinforce = Reinforce()
     enas: Enas = Enas()
+    nao: Nao = Nao()
     nsga2: Nsga2 = Nsga2()
     sampled: Sampled = Sampled()
 
@@ -71,6 +73,7 @@ class SearchConfig(StrategiesConfig):
         "evolution",
         "reinforce",
         "enas",
+        "nao",
         "nsga2",
         "sampled",
         "random_sharing",
@@ -84,8 +87,8 @@ class SearchConfig(StrategiesConfig):
         "drnas",
         "parsec",
     ] = "random"
-    """random, evolution, reinforce, enas, nsga2, sampled: ask for genotypes and see values (any objective). The others
-    train a supernet's weights as well (objective shared_weights)."""
+    """random, evolution, reinforce, enas, nao, nsga2, sampled: ask for genotypes and see values (any objective). The
+    others train a supernet's weights as well (objective shared_weights)."""
     space: str | Space = "nas_bench_201"
     """nas_bench_201, nas_bench_macro, darts, or one of your own: a `Space`, in a file a table of its fields."""
     queries: int = changeable(150)

@@ -97,6 +97,10 @@ class AskTell(ABC, Generic[S]):
     def distribution(self, space: AnySpace, state: S) -> Distribution:
         """Over genotypes, as the search sees them now."""
 
+    def notes(self, state: S) -> tuple[str, ...]:
+        """What a reader should know of the search, a sentence each."""
+        return ()
+
 
 class OneShot(ABC):
     """Settings of a search that trains a supernet's weights as well; `on` makes a strategy of them.

@@ -14,6 +14,7 @@ from torch import Tensor
 from base_fast.distributions import Distribution, Empirical, IndependentEdges
 from base_fast.errors import InputError, Interrupted
 from base_fast.objectives import Measurements, Objective, Quantity
+from base_fast.predictors.autoencoder import AutoencoderConfig
 from base_fast.random import key
 from base_fast.runs import Clock, RunFolder, load_tensors
 from base_fast.space import DARTS, NAS_BENCH_201, NAS_BENCH_MACRO, encode, kept, neighbours
@@ -22,6 +23,7 @@ from base_fast.strategies import (
     AskTellSearch,
     Enas,
     Evolution,
+    Nao,
     PolicyGradient,
     RandomSearch,
     Reinforce,
@@ -36,6 +38,7 @@ STRATEGIES = {
     "evolution": Evolution(),
     "reinforce": Reinforce(),
     "enas": Enas(),
+    "nao": Nao(20, 20, 5, model=AutoencoderConfig(4, 4, steps=3)),
     "enas, memory": Enas(PolicyGradient(aggregate=3, hidden=8, memory=Memory(weight=1.0, size=9, batch=4))),
 }
 
