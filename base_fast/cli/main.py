@@ -47,6 +47,8 @@ COMMANDS = {
     "train-language": ("TrainLanguage", "train the language model of a recurrent cell on any text"),
     "evaluate-language": ("EvaluateLanguage", "score a trained language model on a text"),
     "train-instance": ("TrainInstance", "train a network that chooses its blocks for every image (InstaNAS)"),
+    "study-value": ("StudyValue", "study a value network's first pick on tasks that it never saw"),
+    "study-nao": ("StudyNao", "study NAO's predictor, decoder and gradient steps on a table"),
     "report": ("Report", "write a run's HTML page and pictures"),
     "doctor": ("Doctor", "say what is installed here and which kernel serves which op"),
 }

@@ -36,6 +36,16 @@ def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return fmean(values) - half, fmean(values) + half
 
 
+def sign_test(differences: Sequence[float]) -> float:
+    """Two-sided p of the hypothesis that positive and negative differences are equally likely; zeros say nothing.
+
+    Source: Conover, "Practical Nonparametric Statistics", 3.4; exact.
+    """
+    positive, negative = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    n, fewer = positive + negative, min(positive, negative)
+    return min(1.0, 2.0 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2.0**n)
+
+
 def t975(freedom: int) -> float:
     """The 97.5 % point of Student's t; beyond the table by its expansion in 1/freedom, right to three digits.
 

@@ -28,14 +28,14 @@ class AscentConfig:
     """Relaxed genotypes that climb side by side."""
     steps: int = 100
     """Steps of Adam."""
-    lr: float = 0.05
+    lr: float = 0.1
     """Its learning rate, on logits of the choices."""
-    spread: float = 2.0
+    spread: float = 1.0
     """Standard deviation of the logits at the start."""
-    entropy: float = 0.02
+    entropy: float = 0.1
     """Bonus of a nat of entropy at the start, in standard deviations of the value; it falls to 0 linearly."""
     sharp: float = 0.05
-    """What logits are divided by at the end; it falls from 1 to it exponentially, so that the end is near a genotype."""
+    """What logits are divided by at the end, falling from 1 exponentially, so that the end is near a genotype."""
     temperature: float = 0.1
     """What is found has probabilities proportional to exp(value / temperature), in standard deviations."""
     seed: int = 0

@@ -13,7 +13,9 @@ from base_fast.experiments.collect_tasks import DATABASE
 from base_fast.experiments.controller_study import ControllerStudy
 from base_fast.experiments.front import Front
 from base_fast.experiments.ground_truth import Placements
+from base_fast.experiments.nao_study import NaoStudy
 from base_fast.experiments.strategy_comparison import ComparedStrategies
+from base_fast.experiments.value_study import ValueStudy
 from base_fast.instance import InstanceRecord
 from base_fast.meta import PlayOffRecord
 from base_fast.objectives import Table
@@ -22,6 +24,7 @@ from base_fast.predictors import Database
 from base_fast.reports.collection import tasks_table
 from base_fast.reports.comparison import comparison_tables
 from base_fast.reports.placements import placement_tables
+from base_fast.reports.predictor_studies import nao_study_table, value_study_tables
 from base_fast.reports.scores import strategy_tables
 from base_fast.reports.tables import ResultTable, instance_table, language_table, searched_table, trained_table
 from base_fast.runs import RunFolder
@@ -131,6 +134,12 @@ def read_contents(path: str | Path) -> Contents:
     elif run.kind == "collect-tasks":
         if (folder / DATABASE).is_file():
             contents.results = [tasks_table(Database.load(folder / DATABASE))]
+    elif run.kind == "study-value":
+        if (studied := _found(run, "study", ValueStudy)) is not None:
+            contents.results = value_study_tables(studied)
+    elif run.kind == "study-nao":
+        if (studied_nao := _found(run, "study", NaoStudy)) is not None:
+            contents.results = [nao_study_table(studied_nao)]
     elif run.kind == "study-controller":
         contents.study = _found(run, "study", ControllerStudy)
     elif run.kind == "train-instance":

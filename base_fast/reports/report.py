@@ -40,6 +40,8 @@ _TITLES = {
     "train-instance": "Instance-aware network",
     "collect": "Random cells",
     "collect-tasks": "Random cells on many tasks",
+    "study-value": "Study of a value network",
+    "study-nao": "Study of NAO",
     "study-controller": "Study of a controller's hidden states",
     "compare": "Comparison: prior, scratch, random",
     "compare-strategies": "Comparison of strategies",
