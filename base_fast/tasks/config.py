@@ -14,6 +14,7 @@ from base_fast.runs import changeable
 from base_fast.tasks.digits import open_digits
 from base_fast.tasks.distribution import TaskDistribution
 from base_fast.tasks.image_folder import FolderListing, read_folder
+from base_fast.tasks.memory import can_keep
 from base_fast.tasks.on_the_fly import OnTheFly
 from base_fast.tasks.prepare import cached
 from base_fast.tasks.resize import check_resolution
@@ -117,7 +118,8 @@ def open_source(
             folder = Path(os.path.expanduser(config.cache_dir))
             source = cached(listing, resolutions, folder, config.max_corrupt, config.workers)
         elif isinstance(listing, FolderListing):
-            source = read_folder(listing, config.cache, config.max_corrupt, _workers(config))
+            cache = config.cache and can_keep(listing.name, len(listing.labels), resolutions)
+            source = read_folder(listing, cache, config.max_corrupt, _workers(config))
         elif config.cache:
             source = read_shards(listing, resolutions, config.max_corrupt)
         else:

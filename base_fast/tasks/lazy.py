@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from base_fast.tasks.memory import check_fits, warn_of_cache
+from base_fast.tasks.memory import can_keep, check_fits
 from base_fast.tasks.parallel import map_in_order
 from base_fast.tasks.resize import check_resolution
 from base_fast.tasks.source import COPIED, check_labels
@@ -21,7 +21,7 @@ class LazySource:
         labels: whole numbers (N,).
         class_names: one per class; None makes a class of every number that occurs.
         read: (index, resolution R) -> uint8 (3, R, R).
-        cache: keep what was read in memory (3·R² bytes an image and resolution).
+        cache: keep what was read in memory (3·R² bytes an image and resolution), if all of it fits there.
         threads: whether `read` may run in several threads.
     """
 
@@ -47,7 +47,7 @@ class LazySource:
         """As in `Source`; what is read for the first time shares its memory with the cache, so do not write to it."""
         check_resolution(resolution)
         if self._cache and resolution not in self._kept:
-            warn_of_cache(self.name, len(self.labels), resolution)
+            self._cache = can_keep(self.name, len(self.labels), (resolution,))
         kept = self._kept.get(resolution) or _Kept(len(self.labels))
         if self._cache:
             self._kept[resolution] = kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from base_fast.errors import InputError
@@ -21,6 +23,18 @@ def test_a_container_leaves_what_its_limit_says(tmp_path):
     assert memory._of_the_control_group(tmp_path) == 1_500_000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._of_the_control_group(tmp_path) is None
+
+
+def test_limits_of_the_process_count(monkeypatch):
+    for limit in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
+        limits = {limit: 2**50}
+        monkeypatch.setattr(memory.resource, "getrlimit", lambda one, limits=limits: (limits.get(one, -1), -1))
+        left = memory._of_the_process()
+        assert left is not None and 2**50 - 2**45 < left < 2**50
+        limits[limit] = 1000
+        assert memory._of_the_process() == 0
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda one: (resource.RLIM_INFINITY, -1))
+    assert memory._of_the_process() is None
 
 
 def test_images_fit_or_the_sizes_are_told(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from base_fast.errors import InputError
 from base_fast.random import key
 from base_fast.tasks import SourceConfig, TaskConfig, memory, open_source, open_tasks
+from base_fast.tasks.on_the_fly import OnTheFly
 
 
 @pytest.fixture
@@ -65,3 +66,17 @@ def test_a_shard_that_shrank(shard):
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="x-train.tar has changed: x-train.tar/39.jpg is cut off"):
         source.images(torch.tensor([39]), 8)
+
+
+def test_folders_that_do_not_fit_are_decoded_on_the_fly(tmp_path, encode, monkeypatch):
+    for i in range(6):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        (tmp_path / "ab"[i % 2] / f"{i}.jpg").write_bytes(encode(colour=20 * i))
+    folder = SourceConfig("folder", str(tmp_path), workers=1)
+    kept = open_source(folder, 8)
+    monkeypatch.setattr(memory, "available", lambda: 6 * 192 - 1)
+    with pytest.warns(UserWarning, match=r"to keep 6 images of 8 pixels takes .* store of them \(base-fast prepare\)"):
+        source = open_source(folder, 8)
+    assert isinstance(source, OnTheFly)
+    order = torch.tensor([5, 0, 3, 3])
+    assert torch.equal(source.images(order, 8), kept.images(order, 8))

@@ -151,14 +151,16 @@ def test_a_task_and_the_cache_of_its_source_hold_images_once(toy, cache):
     assert torch.equal(source.images(order, 8), toy.images(order, 8))
 
 
-def test_a_cache_that_will_outgrow_the_memory_is_told_once(toy, monkeypatch):
+def test_what_cannot_be_kept_is_told_once_and_read_again(toy, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 100 * 192)
-    source = LazySource("toy", toy.labels, None, lambda i, r: toy.images(torch.tensor([i]), r)[0])
-    with pytest.warns(UserWarning, match="toy: to keep 240 images of 8 pixels takes .* cache = false"):
+    reads = []
+    source = LazySource("toy", toy.labels, None, lambda i, r: reads.append(i) or toy.images(torch.tensor([i]), r)[0])
+    with pytest.warns(UserWarning, match="toy: to keep 240 images of 8 pixels takes .* decoded each time"):
         source.images(torch.arange(2), 8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         source.images(torch.arange(3), 8)
+    assert reads == [0, 1, 0, 1, 2] and not source._kept
 
 
 def test_whole_task_errors(toy):
