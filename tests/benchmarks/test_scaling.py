@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from base_fast.forecast import Cluster, Cost, Work
+from benchmarks.cluster_plan import Plan
 from benchmarks.forecast import expected
 from benchmarks.meta_runs import RUNS, SCALED, Truth, measured
 from benchmarks.scaling import hardware
@@ -47,3 +48,16 @@ def test_iterations_begin_where_their_first_task_is_drawn() -> None:
 
 def test_tasks_are_as_many_as_the_processes_divide() -> None:
     assert SCALED.meta.tasks % 4 == 0
+
+
+def test_a_plan_names_what_holds_it_up() -> None:
+    plan = Plan()
+    small, large = plan.parts
+    # (200 + 24·30)·64 images, at 1.1 ms each.
+    assert large["batches"] == pytest.approx(64.768)
+    assert small["steps"] == large["steps"] == pytest.approx(2.0)
+    assert plan.cluster(8, 64).bottleneck.startswith("compute")
+    assert plan.cluster(64, 64).bottleneck.startswith("ranks that wait")
+    assert plan.cluster(1024, 64).bottleneck.startswith("ranks without a task")
+    # Two rounds of unequal tasks would each wait for the slower: sorted, none does.
+    assert plan.cluster(32, 64).busy == pytest.approx(1.0)
