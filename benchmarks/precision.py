@@ -52,6 +52,8 @@ WHAT = {
 class Options:
     """bfloat16 against float32."""
 
+    only: tuple[str, ...] = tuple(WHAT)
+    """What computes."""
     steps: int = 60
     """Steps of an adaptation or a training; 0 measures no accuracies."""
 
@@ -125,8 +127,8 @@ def main() -> int:
     options = tyro.cli(Options, description=__doc__)
     unit, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
     print(f"{cpu_model()} with {unit}, threads: {threads}, batches of {BATCH}")
-    for what, told in WHAT.items():
-        print(told)
+    for what in options.only:
+        print(WHAT[what])
         for precision in PRECISIONS:
             command = [sys.executable, "-m", "benchmarks.precision", "one", what, precision, str(options.steps)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

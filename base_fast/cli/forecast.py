@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from base_fast.arguments import integer
 from base_fast.cli.command import Command, Flat, required
 from base_fast.cli.meta_train import MetaTrainSettings
+from base_fast.cli.register import OPTION, registered
 from base_fast.errors import InputError
 from base_fast.forecast import Cluster, Cost, Forecast, Hardware, Work
 from base_fast.runs.provenance import cpu_model
@@ -49,7 +51,9 @@ class ForecastCommand(Command):
         if self.dry_run_world is not None:
             integer("dry_run_world", self.dry_run_world, 1)
         meta, tasks = self.settings.meta, self.settings.tasks
-        forecast = Forecast.of(meta, tasks)
+        # Probes know the primitives of one's own, too.
+        words = [word for file in registered() for word in (OPTION, file)]
+        forecast = Forecast.of(meta, tasks, (sys.executable, "-m", "base_fast.cli.probe", *words))
         threads = torch.get_num_threads()
         print(f"{self.config}: on {cpu_model()}, {threads} thread{'' if threads == 1 else 's'}, {meta.precision}")
         for line in _lines(forecast):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from base_fast.errors import InputError
 from base_fast.forecast.cost import Cost
-from base_fast.forecast.probe import CHAINS, Found, Question, ask
+from base_fast.forecast.probe import CHAINS, PROBE, Found, Question, ask
 from base_fast.meta import MetaConfig
 from base_fast.tasks import TaskConfig
 
@@ -40,14 +40,14 @@ class OneResolution:
     large: Found
 
     @classmethod
-    def of(cls, meta: MetaConfig, tasks: TaskConfig) -> OneResolution:
+    def of(cls, meta: MetaConfig, tasks: TaskConfig, command: Sequence[str] = PROBE) -> OneResolution:
         """Probe, in fresh processes one after the other.
 
         Raises:
             InputError: a probe failed, and why.
         """
         sizes = probe_sizes(meta.inner.batch_size)
-        small, large = (ask(Question(meta, tasks, batch, timed=batch == sizes[0])) for batch in sizes)
+        small, large = (ask(Question(meta, tasks, batch, timed=batch == sizes[0]), command) for batch in sizes)
         return cls(meta, small, large)
 
     def _at(self, small: float, large: float, batch: int) -> float:
@@ -121,14 +121,14 @@ class Forecast:
     parts: Mapping[int, OneResolution]
 
     @classmethod
-    def of(cls, meta: MetaConfig, tasks: TaskConfig) -> Forecast:
-        """Probe every resolution, in fresh processes one after the other.
+    def of(cls, meta: MetaConfig, tasks: TaskConfig, command: Sequence[str] = PROBE) -> Forecast:
+        """Probe every resolution, in fresh processes one after the other, each of which runs `command` (see `ask`).
 
         Raises:
             InputError: a probe failed, and why.
         """
         resolutions = sorted(set(tasks.resolutions))
-        return cls(meta, {r: OneResolution.of(meta, replace(tasks, resolutions=(r,))) for r in resolutions})
+        return cls(meta, {r: OneResolution.of(meta, replace(tasks, resolutions=(r,)), command) for r in resolutions})
 
     def iteration(self, warm: bool = True) -> Cost:
         """Of a meta-iteration."""

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -90,13 +90,18 @@ class Found:
     """Share of a draw's cells that are different, and so are measured."""
 
 
-def ask(question: Question) -> Found:
+PROBE = (sys.executable, "-m", "base_fast.forecast.probe")
+
+
+def ask(question: Question, command: Sequence[str] = PROBE) -> Found:
     """The answer of a fresh process.
+
+    Args:
+        command: what the process runs: this module's `main`, in the end.
 
     Raises:
         InputError: what the process says, or that it was killed, as happens where memory does not suffice.
     """
-    command = [sys.executable, "-m", "base_fast.forecast.probe"]
     done = subprocess.run(command, input=json.dumps(to_dict(question)), capture_output=True, text=True)
     if done.returncode:
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ kind = "digits"
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Question]:
     questions: list[Question] = []
 
-    def ask(question: Question) -> Found:
+    def ask(question: Question, command: Sequence[str]) -> Found:
+        assert command[1:3] == ("-m", "base_fast.cli.probe")
         questions.append(question)
         return found(question.batch)
 
@@ -97,3 +99,39 @@ def test_bytes(text: str, expected: int) -> None:
 def test_bad_bytes(text: str) -> None:
     with pytest.raises(InputError, match="memory: got"):
         parse_bytes(text)
+
+
+def test_a_probe_knows_primitives_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch, base_fast as bf\n"
+        "bf.space.register('mine_3x3', lambda c, stride, affine: torch.nn.Conv2d(c, c, 3, stride, 1))"
+    )
+    (tmp_path / "meta.toml").write_text(
+        """
+        [meta]
+        inner_steps = 2
+        [meta.supernet]
+        channels = 2
+        layers = 1
+        reductions = []
+        num_classes = 5
+        [meta.supernet.space]
+        name = "own"
+        primitives = ["none", "skip_connect", "mine_3x3"]
+        inputs = 1
+        nodes = 1
+        cell_types = ["normal"]
+        concat = [1]
+        arity = "none"
+        [meta.inner]
+        z = "soft"
+        batch_size = 4
+        [tasks]
+        ways = 5
+        resolutions = [8]
+        [[tasks.sources]]
+        kind = "digits"
+        """
+    )
+    found = said(capsys, str(tmp_path / "meta.toml"), "--register", str(tmp_path / "mine.py"))
+    assert found["probes"] == "batches of 2 and 4 at 8 pixels"
