@@ -60,10 +60,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Work:
-    """A step by its number, and an accuracy after so many steps with a seed."""
+    """A step by its number, and an accuracy after so many steps with a seed; none of weights that no cell owns."""
 
     step: Callable[[int], object]
-    accuracy: Callable[[int, int], float]
+    accuracy: Callable[[int, int], float] | None
 
 
 def supernet(what: str, task: Task, precision: Precision) -> Work:
@@ -79,7 +79,7 @@ def supernet(what: str, task: Task, precision: Precision) -> Work:
     state = loop.start()
     return Work(
         lambda step: loop.step(state._replace(step=step)),
-        lambda steps, seed: adapt(posterior, task, config(steps, seed)).accuracy,
+        (lambda steps, seed: adapt(posterior, task, config(steps, seed)).accuracy) if inner.z == "soft" else None,
     )
 
 
@@ -113,7 +113,8 @@ def measure(what: str, precision: Precision, steps: int) -> dict[str, list[float
         work.step(number)
         seconds.append(time.process_time() - began)
     memory = peak.bytes / MIB
-    accuracies = [100.0 * work.accuracy(steps, seed) for seed in range(SEEDS)] if steps else []
+    accuracy = work.accuracy if steps else None
+    accuracies = [] if accuracy is None else [100.0 * accuracy(steps, seed) for seed in range(SEEDS)]
     # The first step looks for algorithms.
     return {"memory": [memory], "seconds": [median(seconds[1:])], "accuracies": accuracies}
 
