@@ -91,7 +91,15 @@ FAULTS = {
 }
 
 
-def start(words: list[str], rank: int, port: int, log: Path, change: Callable[[], None] | None) -> int:
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def start(
+    words: list[str], rank: int, port: int, log: Path, change: Callable[[], None] | None, world: int = WORLD
+) -> int:
     """A rank, as a child; what it prints goes to the log."""
     child = os.fork()
     if child:
@@ -99,7 +107,7 @@ def start(words: list[str], rank: int, port: int, log: Path, change: Callable[[]
     status = 70
     try:
         os.environ |= {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD), "MASTER_ADDR": "127.0.0.1",
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port), "BASE_FAST_TIMEOUT": str(TIMEOUT),
         }  # fmt: skip
         with log.open("a") as file:
@@ -121,9 +129,7 @@ def start(words: list[str], rank: int, port: int, log: Path, change: Callable[[]
 
 def launch(words: list[str], folder: Path, name: str, fault: Fault | None = None) -> list[Path]:
     """A run of all ranks, with what happens to one of them; its logs. Raises AssertionError where it ends otherwise."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     logs = [folder / f"{name}.{rank}.log" for rank in range(WORLD)]
     programs = [fault.program if fault is not None and fault.rank == rank else None for rank in range(WORLD)]
     children = [start(words, rank, port, logs[rank], programs[rank]) for rank in range(WORLD)]
@@ -137,7 +143,10 @@ def launch(words: list[str], folder: Path, name: str, fault: Fault | None = None
                 found, status = os.waitpid(child, os.WNOHANG)
                 if found:
                     states[rank] = os.waitstatus_to_exitcode(status)
-        there = rows.exists() and rows.read_bytes().count(b"\n") >= 2
+        # In a long step there is no row yet: then it is the folder that shows that the work has begun.
+        begun = 2 if fault is not None and fault.inner_steps == 2 else 0
+        there = rows.exists() and rows.read_bytes().count(b"\n") >= begun
+        there = there or (begun == 0 and (folder / name / "space.json").exists() and time.monotonic() - began > 5.0)
         if fault is not None and fault.number and hit is None and there:
             os.kill(children[fault.rank], fault.number)
             hit = time.monotonic()
@@ -167,14 +176,18 @@ def launch(words: list[str], folder: Path, name: str, fault: Fault | None = None
     return logs
 
 
+def settings(iterations: int = 16, inner_steps: int = 2) -> str:
+    """A meta-training of three tasks an iteration, without measured cells: quick, so that faults take the time."""
+    text = kill.META.replace(kill.EVIDENCE, 'z = "soft"\n').replace("inner_steps = 2", f"inner_steps = {inner_steps}")
+    return text.replace("iterations = 12", f"iterations = {iterations}\ntasks = 3")
+
+
 def check(names: list[str], folder: Path) -> None:
     """Raise AssertionError for a fault that does not end as it should, or whose run does not go on to the same bits."""
-    settings = folder / "meta.toml"
+    config = folder / "meta.toml"
     for steps in sorted({FAULTS[name].inner_steps for name in names}):
-        text = kill.META.replace("iterations = 12", "iterations = 12\ntasks = 3")
-        few = text if steps == 2 else text.replace("iterations = 12", "iterations = 3")
-        settings.write_text(few.replace("inner_steps = 2", f"inner_steps = {steps}"))
-        words = ["meta-train", "--config", str(settings), "--run"]
+        config.write_text(settings(inner_steps=steps))
+        words = ["meta-train", "--config", str(config), "--run"]
         whole = None
         for name in (name for name in names if FAULTS[name].inner_steps == steps):
             path = folder / name
