@@ -197,8 +197,9 @@ class _Loop(Generic[S]):
     def finish(self, every: int, seconds: float) -> Finished[S]:
         clock = self.clock
         with interruptible() as interruption:
-            self._agree(interruption)
-            state = self._restored(interruption)
+            if self._agree(interruption):
+                raise Interrupted(f"stopped before {self.name}")
+            state = self._restored()
             self._check_equal(state)
             METER.since()
             written = time.monotonic()
@@ -248,10 +249,8 @@ class _Loop(Generic[S]):
                 f"{self._last()}"
             )
 
-    def _restored(self, interruption: Interruption) -> S:
+    def _restored(self) -> S:
         """The state to go on from: the checkpoint's, or a fresh one."""
-        if interruption.requested:
-            raise Interrupted(f"stopped before {self.name}")
         run = self.run
         found = None if run is None else run.load_checkpoint(self.name)
         if run is None or found is None:
