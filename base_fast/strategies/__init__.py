@@ -16,6 +16,7 @@ from base_fast.strategies.config import (
     search_task,
 )
 from base_fast.strategies.darts import Darts, DartsSecondOrder
+from base_fast.strategies.dpp_net import DppNet
 from base_fast.strategies.drnas import DrNas
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing, EnasSharingSearch
@@ -36,7 +37,8 @@ from base_fast.strategies.record import SearchRecord, read_cost, read_search, wr
 from base_fast.strategies.reinforce import Reinforce
 from base_fast.strategies.sampled import Sampled
 from base_fast.strategies.snas import Snas
-from base_fast.strategies.strategy import AskTell, OneShot, Result, Strategy, search
+from base_fast.strategies.strategy import AskTell, OneShot, Result, Strategy, Weighing, search
+from base_fast.strategies.surrogate import Surrogate
 
 __all__ = [
     "AskTell",
@@ -48,6 +50,7 @@ __all__ = [
     "Cost",
     "Darts",
     "DartsSecondOrder",
+    "DppNet",
     "DrNas",
     "Enas",
     "EnasSharing",
@@ -82,6 +85,8 @@ __all__ = [
     "Snas",
     "StrategiesConfig",
     "Strategy",
+    "Surrogate",
+    "Weighing",
     "open_search",
     "read_cost",
     "read_search",

@@ -16,6 +16,7 @@ from base_fast.space import Space, get_any
 from base_fast.strategies.ask_tell import AskTellSearch
 from base_fast.strategies.base import Base
 from base_fast.strategies.darts import Darts, DartsSecondOrder
+from base_fast.strategies.dpp_net import DppNet
 from base_fast.strategies.drnas import DrNas
 from base_fast.strategies.enas import Enas
 from base_fast.strategies.enas_sharing import EnasSharing
@@ -45,6 +46,7 @@ class AskTellConfig:
     enas: Enas = Enas()
     nao: Nao = Nao()
     nsga2: Nsga2 = Nsga2()
+    dpp_net: DppNet = DppNet()
     sampled: Sampled = Sampled()
 
 
@@ -75,6 +77,7 @@ class SearchConfig(StrategiesConfig):
         "enas",
         "nao",
         "nsga2",
+        "dpp_net",
         "sampled",
         "random_sharing",
         "enas_sharing",
@@ -87,8 +90,8 @@ class SearchConfig(StrategiesConfig):
         "drnas",
         "parsec",
     ] = "random"
-    """random, evolution, reinforce, enas, nao, nsga2, sampled: ask for genotypes and see values (any objective). The
-    others train a supernet's weights as well (objective shared_weights)."""
+    """random, evolution, reinforce, enas, nao, nsga2, dpp_net, sampled: ask for genotypes and see values (any
+    objective). The others train a supernet's weights as well (objective shared_weights)."""
     space: str | Space = "nas_bench_201"
     """nas_bench_201, nas_bench_macro, darts, or one of your own: a `Space`, in a file a table of its fields."""
     queries: int = changeable(150)
@@ -96,6 +99,9 @@ class SearchConfig(StrategiesConfig):
     may have more."""
     goals: tuple[str, ...] = ()
     """Quantities to optimize; the objective's first if not given. The others are measured and recorded."""
+    free: tuple[str, ...] = ()
+    """Quantities that cost nothing to know, such as sizes or a table of latencies: dpp_net looks them up for all
+    genotypes that it weighs, before it asks for some."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -137,7 +143,7 @@ def open_search(settings: SearchSettings, task: Task | None = None) -> Strategy[
     if isinstance(strategy, AskTell):
         space = get_any(config.space)
         measured = open_objective(objective, space, task or search_task(settings))
-        return AskTellSearch(strategy, measured, config.queries, key(config.seed), config.goals)
+        return AskTellSearch(strategy, measured, config.queries, key(config.seed), config.goals, config.free)
     if objective.kinds != ("shared_weights",):
         raise InputError(
             f"strategy: {config.strategy} trains a supernet's weights, which objective {', '.join(objective.kinds)} "

@@ -102,6 +102,23 @@ class AskTell(ABC, Generic[S]):
         return ()
 
 
+class Weighing(AskTell[S]):
+    """A search that looks at many genotypes before it asks for some: at what of them costs nothing to know."""
+
+    @abstractmethod
+    def candidates(self, space: AnySpace, state: S) -> Tensor:
+        """(n, T, E) int64 choices to look at, at least one."""
+
+    @abstractmethod
+    def choose(self, space: AnySpace, state: S, candidates: Tensor, known: Tensor) -> Tensor:
+        """(m, T, E) of the candidates to measure; known (n, G) float64 has their values in what is free, NaN in the
+        other goals; all are the larger the better."""
+
+    def ask(self, space: AnySpace, state: S) -> Tensor:
+        """What it chooses where nothing is free; how many goals there are follows from what it was told."""
+        raise NotImplementedError(f"{type(self).__name__} is asked for candidates, and told what is free of them")
+
+
 class OneShot(ABC):
     """Settings of a search that trains a supernet's weights as well; `on` makes a strategy of them.
 
