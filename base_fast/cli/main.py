@@ -37,6 +37,7 @@ COMMANDS = {
     "compare": ("Compare", "prior against scratch against random genotypes: all of the above, in one table"),
     "search": ("Search", "run a search strategy on an objective: a table, shared weights, trained networks"),
     "pareto": ("Pareto", "the front of a search with several goals, or of tables: table, picture, genotypes"),
+    "latency": ("Latency", "measure latency here: of a network's parts, and of whole networks beside their sum"),
     "predict-latency": ("PredictLatency", "latency on a new device, from ten measurements and devices that are known"),
     "collect": ("Collect", "train random genotypes alike: a database to place cells in"),
     "fit-value": ("FitValue", "learn what genotypes are worth on which tasks, from a database of trainings"),

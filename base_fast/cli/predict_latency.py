@@ -51,8 +51,8 @@ class PredictLatency(Command):
         table = Table.read(path, space, [Quantity(name, "smaller", "ms") for name in names], self.genotypes)
         known = KnownDevices(table)
         if self.measured is None:
-            rows = known.choose(self.choose, key(self.seed)).tolist()
-            lines = [(compact(table.choices[row].numpy(), space),) for row in rows]
+            chosen = table.choices[known.choose(self.choose, key(self.seed))]
+            lines = [(compact(choices.numpy(), space),) for choices in chosen]
             atomic_write(out, csv_text((self.genotypes,), lines).encode())
             print(f"{out}: {len(lines)} genotypes to measure")
             return 0

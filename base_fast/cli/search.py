@@ -61,6 +61,8 @@ def _inputs(settings: SearchSettings) -> dict[str, str]:
     posterior = settings.objective.shared_weights.posterior
     if settings.objective.measured & {"shared_weights", "own_steps"} and posterior is not None:
         paths["posterior"] = posterior
+    if "latency_lookup" in settings.objective.measured and settings.objective.lookup is not None:
+        paths["lookup"] = settings.objective.lookup
     if "belief" in settings.objective.measured and settings.objective.belief is not None:
         paths["belief"] = settings.objective.belief
     if settings.search.strategy == "sampled" and settings.search.sampled.saved is not None:

@@ -31,6 +31,7 @@ class Cell(nn.Module):
         self.inputs = len(preprocess)
         for i, module in enumerate(preprocess):
             self.add_module(f"preprocess{i}", module)
+        self.primitives = [primitive for pairs in nodes for primitive, _ in pairs]
         self.predecessors = [[predecessor for _, predecessor in pairs] for pairs in nodes]
         self.concat = tuple(concat)
         self.channels_out = channels * len(self.concat)

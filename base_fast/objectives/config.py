@@ -12,8 +12,10 @@ from base_fast.arguments import whole_numbers
 from base_fast.device import resolve
 from base_fast.errors import InputError
 from base_fast.evaluation import NetworkConfig, TrainConfig
+from base_fast.evaluation.latency_parts import Lookup
 from base_fast.objectives.belief import Belief, open_belief
 from base_fast.objectives.evidence import Evidence, Part
+from base_fast.objectives.latency_lookup import LatencyLookup
 from base_fast.objectives.networks import Latency, Size, Trained
 from base_fast.objectives.objective import Objective, Quantity, Together
 from base_fast.objectives.own_steps import OwnSteps, OwnStepsConfig
@@ -66,7 +68,9 @@ class SharedWeightsConfig:
     """The largest number of images in a batch."""
 
 
-Measured = Literal["table", "shared_weights", "own_steps", "trained", "training_free", "size", "latency", "belief"]
+Measured = Literal[
+    "table", "shared_weights", "own_steps", "trained", "training_free", "size", "latency", "latency_lookup", "belief"
+]
 Kind = Literal[Measured, "evidence"]
 
 
@@ -99,7 +103,8 @@ class ObjectiveConfig:
     kinds: tuple[Kind, ...] = ("table",)
     """table: look it up. shared_weights: a supernet's weights on validation images. own_steps: the same after a few
     steps of the genotype's own. trained: a network trained for a budget. training_free: scores of an untrained network.
-    size: parameters and multiply-adds. latency: of one image, on this machine. belief: log-probability under a saved
+    size: parameters and multiply-adds. latency: of one image, on this machine; latency_lookup: the
+    sum of its parts', from a file. belief: log-probability under a saved
     distribution. evidence: a weighted sum of others, comparable among genotypes measured at once."""
     tables: tuple[TableConfig, ...] = (TableConfig(),)
     shared_weights: SharedWeightsConfig = SharedWeightsConfig()
@@ -111,6 +116,8 @@ class ObjectiveConfig:
     training_free: TrainingFreeConfig = TrainingFreeConfig()
     latency_repeats: int = 50
     """Forward passes of which the median is taken (latency)."""
+    lookup: Path | None = changeable(None)
+    """lookup.json of `base-fast latency` (latency_lookup)."""
     belief: Path | None = changeable(None)
     """posterior.safetensors or distribution.safetensors (belief)."""
     evidence: EvidenceConfig = EvidenceConfig()
@@ -177,6 +184,11 @@ def _open(kind: Kind, config: ObjectiveConfig, space: AnySpace, task: Task | Non
         return [TrainingFree(space, task, config.network, config.training_free)]
     if kind == "size":
         return [Size(space, config.network, task.num_classes, task.resolution)]
+    if kind == "latency_lookup":
+        if config.lookup is None:
+            raise InputError("lookup: not given, expected the lookup.json of `base-fast latency`")
+        lookup = Lookup.load(config.lookup.expanduser())
+        return [LatencyLookup(space, lookup, config.network, task.num_classes, task.resolution)]
     return [Latency(space, config.network, task.num_classes, task.resolution, config.latency_repeats)]
 
 
