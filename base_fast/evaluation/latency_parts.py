@@ -80,9 +80,8 @@ class Lookup:
     def lacking(self, network: Network, resolution: int) -> list[tuple[Part, nn.Module, tuple[int, ...]]]:
         """Parts of a network that were not measured yet, each once, with a module and the shape of its input."""
         known = {timed.part for timed in self.parts}
-        return list(
-            {part: (part, *rest) for part, *rest in parts_of(network, resolution) if part not in known}.values()
-        )
+        parts = parts_of(network, resolution)
+        return list({part: (part, module, shape) for part, module, shape in parts if part not in known}.values())
 
     def measured(self, network: Network, resolution: int, repeats: int = 50) -> Lookup:
         """With the parts of a network that it lacks."""
