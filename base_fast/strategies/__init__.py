@@ -24,6 +24,7 @@ from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.gdas import Gdas
 from base_fast.strategies.metered import Cost, Metered
 from base_fast.strategies.nao import Nao
+from base_fast.strategies.nao_sharing import NaoSharing, NaoSharingSearch
 from base_fast.strategies.nsga2 import Nsga2
 from base_fast.strategies.one_shot import GradientSearch, GradientStrategy
 from base_fast.strategies.parsec import Parsec, ParsecSearch
@@ -61,6 +62,8 @@ __all__ = [
     "GradientStrategy",
     "Metered",
     "Nao",
+    "NaoSharing",
+    "NaoSharingSearch",
     "Nsga2",
     "OneShot",
     "Parsec",

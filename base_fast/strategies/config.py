@@ -23,6 +23,7 @@ from base_fast.strategies.enas_sharing import EnasSharing
 from base_fast.strategies.evolution import Evolution
 from base_fast.strategies.gdas import Gdas
 from base_fast.strategies.nao import Nao
+from base_fast.strategies.nao_sharing import NaoSharing
 from base_fast.strategies.nsga2 import Nsga2
 from base_fast.strategies.parsec import Parsec
 from base_fast.strategies.pc_darts import PcDarts
@@ -56,6 +57,7 @@ class StrategiesConfig(AskTellConfig):
 
     random_sharing: RandomSharing = RandomSharing()
     enas_sharing: EnasSharing = EnasSharing()
+    nao_sharing: NaoSharing = NaoSharing()
     base: Base = Base()
     darts: Darts = Darts()
     pc_darts: PcDarts = PcDarts()
@@ -81,6 +83,7 @@ class SearchConfig(StrategiesConfig):
         "sampled",
         "random_sharing",
         "enas_sharing",
+        "nao_sharing",
         "base",
         "darts",
         "pc_darts",
