@@ -14,7 +14,6 @@ from base_fast.runs import changeable
 from base_fast.space import Space, get_any
 from base_fast.strategies import (
     AskTell,
-    AskTellConfig,
     OneShot,
     RandomSearch,
     SearchConfig,
@@ -26,7 +25,8 @@ from base_fast.tasks import TargetConfig
 
 UNIFORM = "uniform"
 """One genotype drawn uniformly, as an entrant."""
-ASKING = tuple(field.name for field in fields(AskTellConfig))
+ASKING = ("random", "evolution", "reinforce", "enas")
+"""Those that ask for genotypes, have one goal, take a moment, and need neither a file nor another package."""
 STRATEGIES = tuple(field.name for field in fields(StrategiesConfig))
 
 

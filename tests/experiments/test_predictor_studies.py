@@ -117,7 +117,7 @@ def test_the_command_on_a_database(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_parts_of_nao(tmp_path: Path, capsys: pytest.CaptureFixture[str], shared: Path) -> None:
-    words = ["study-nao", "--table", str(shared / "nasbench201/accuracy.csv.gz"), "--rows", "30", "--seeds", "2"]
+    words = ["study-nao", "--table", str(shared / "data/nasbench201/accuracy.csv.gz"), "--rows", "30", "--seeds", "2"]
     words += ["--nao.model.steps", "3", "--nao.round", "5", "--nao.parents", "3", "--run", str(tmp_path / "run")]
     assert main(words) == 0
     said = capsys.readouterr().out
