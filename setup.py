@@ -4,8 +4,8 @@ They need PyTorch's headers, so they are built where torch is importable (`pip i
 extension is optional: without a compiler the package installs in pure Python and runs on its reference, and
 `base-fast doctor` says so. BASE_FAST_EXTENSION=1 makes a failure an error, BASE_FAST_EXTENSION=0 leaves it out.
 
-The CUDA extension is built where nvcc, a CUDA build of torch and a GPU are found; BASE_FAST_CUDA=1 asks for it without
-a GPU, BASE_FAST_CUDA=0 forbids it.
+The CUDA extension is built where nvcc, a CUDA build of torch and a GPU are found, and the CPU's is not left out;
+BASE_FAST_CUDA=1 asks for it without these, BASE_FAST_CUDA=0 forbids it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def cuda_extension(cpp_extension: ModuleType) -> Extension:
 
 
 def extensions() -> dict:
-    if WANTED == "0":
+    if WANTED == "0" and CUDA != "1":
         return {}
     find_cuda_home()
     try:
@@ -121,15 +121,17 @@ def extensions() -> dict:
                     warnings.warn(f"no compiled kernels in {extension.name}: {error}", stacklevel=1)
             self.extensions = built
 
-    modules = [
-        cpp_extension.CppExtension(
-            "base_fast._C",
-            sources("cpu", ".cpp"),
-            depends=headers(),
-            extra_compile_args={"cxx": COMMON + CPU_FLAGS + QUIET},
-            py_limited_api=True,
+    modules = []
+    if WANTED != "0":
+        modules.append(
+            cpp_extension.CppExtension(
+                "base_fast._C",
+                sources("cpu", ".cpp"),
+                depends=headers(),
+                extra_compile_args={"cxx": COMMON + CPU_FLAGS + QUIET},
+                py_limited_api=True,
+            )
         )
-    ]
     if wants_cuda():
         modules.append(cuda_extension(cpp_extension))
     return {"ext_modules": modules, "cmdclass": {"build_ext": OptionalBuild}}

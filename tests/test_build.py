@@ -57,9 +57,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_cpp_tests_pass_under_sanitizers(tmp_path):
     cmake, ctest = tool("cmake"), tool("ctest")
     tool("c++")
-    # What this processor cannot run need not be watched: that saves minutes of compilation.
-    lacking = [isa for isa, flag in (("avx2", "avx2"), ("avx512", "avx512dq")) if flag not in cpu_flags()]
-    options = ("-DBASE_FAST_SANITIZE=address", f"-DBASE_FAST_UNWATCHED={';'.join(lacking)}")
+    # Watched are the baseline and the widest vectors of this processor, in templates that all widths share: each of the
+    # others takes minutes to compile.
+    flags = cpu_flags()
+    widest = "avx512" if "avx512dq" in flags else "avx2" if "avx2" in flags else "baseline"
+    unwatched = [isa for isa in ("avx2", "avx512") if isa != widest]
+    options = ("-DBASE_FAST_SANITIZE=address", f"-DBASE_FAST_UNWATCHED={';'.join(unwatched)}")
     run(cmake, "-S", ROOT, "-B", tmp_path, "-G", "Ninja", *options)
     run(cmake, "--build", tmp_path)
     print(run(ctest, "--test-dir", tmp_path, "--output-on-failure"))
@@ -130,9 +133,10 @@ def test_without_a_compiler_the_package_installs_in_pure_python(source, tmp_path
 def test_the_cuda_extension_builds_loads_and_registers(source, tmp_path):
     tool("nvcc")
     build = ("setup.py", "build_ext", "--inplace")
+    # Without the CPU's extension, which takes three minutes.
     run(
         sys.executable, *build, cwd=source,
-        BASE_FAST_EXTENSION="1", BASE_FAST_CUDA="1", TORCH_CUDA_ARCH_LIST="8.0", MAX_JOBS="2",
+        BASE_FAST_EXTENSION="0", BASE_FAST_CUDA="1", TORCH_CUDA_ARCH_LIST="8.0", MAX_JOBS="2",
     )  # fmt: skip
     code = (
         "import base_fast as bf\n"
