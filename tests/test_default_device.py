@@ -59,7 +59,13 @@ def test_layers_follow(elsewhere: None) -> None:
 
 
 # What follows the default device: layers, and modules of the user's own.
-FOLLOWING = {"nn/mixed_op.py", "reference/own_module.py"}
+FOLLOWING = {
+    "evaluation/language_model.py",
+    "nn/mixed_op.py",
+    "nn/recurrent.py",
+    "predictors/autoencoder.py",
+    "reference/own_module.py",
+}
 FACTORIES = {
     "zeros",
     "ones",

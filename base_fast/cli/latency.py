@@ -82,7 +82,9 @@ class Latency(RunCommand):
             rows = measure(self.settings, genotypes, run)
         measured, predicted = ([row[i] for row in rows.values()] for i in (0, 1))
         error = fmean(abs(p / m - 1.0) for m, p in zip(measured, predicted, strict=True))
-        rho = rank_correlation(*(torch.tensor(x, dtype=torch.float64) for x in (measured, predicted))).spearman
+        rho = rank_correlation(
+            *(torch.tensor(x, dtype=torch.float64, device="cpu") for x in (measured, predicted))
+        ).spearman
         print(
             f"{len(rows)} networks: the sum of parts is off by {100 * error:.1f} % on average, Spearman's ρ {rho:.3f}"
         )

@@ -74,7 +74,7 @@ class Distributed:
     ) -> tuple[Tensor, list[R]]:
         order, fold = in_order(len(tasks), costs), TreeMean()
         records: dict[int, Any] = {}
-        like = torch.empty(0)
+        like = torch.empty(0, device="cpu")
         for start in range(0, len(order), self.world):
             # One task for each rank, of about the same cost; in the last round there may be fewer.
             own = order[start : start + self.world]
@@ -103,7 +103,9 @@ class Distributed:
             data = bytes(head[8 : 8 + length].tolist())
         else:
             body = (
-                torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(length, dtype=torch.uint8)
+                torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                if data
+                else torch.empty(length, dtype=torch.uint8, device="cpu")
             )
             self._wait(dist.broadcast(body, self.ranks[0], group=self._group, async_op=True), "communication")
             data = body.numpy().tobytes()
@@ -173,7 +175,7 @@ class Distributed:
         lengths = [_length(head) for head in heads]
         if max(lengths) <= SMALL - 8:
             return [bytes(head[8 : 8 + n].tolist()) for head, n in zip(heads, lengths, strict=True)]
-        body = torch.zeros(max(lengths), dtype=torch.uint8)
+        body = torch.zeros(max(lengths), dtype=torch.uint8, device="cpu")
         body[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         bodies = self._all_gather(body, "communication")
         return [whole[:n].numpy().tobytes() for whole, n in zip(bodies, lengths, strict=True)]

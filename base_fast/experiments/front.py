@@ -125,7 +125,9 @@ def front_of_search(record: SearchRecord, config: FrontConfig) -> Front:
         raise InputError(f"run: {record.strategy} measured distributions, not genotypes; expected a search that asks")
     choices = torch.from_numpy(np.stack([encode(genotype, space) for genotype in rows]))
     names = [quantity.name for quantity in record.quantities]
-    values = torch.tensor([[row["values"][name] for name in names] for row in rows.values()], dtype=torch.float64)
+    values = torch.tensor(
+        [[row["values"][name] for name in names] for row in rows.values()], dtype=torch.float64, device="cpu"
+    )
     return front_of(space, choices, record.quantities, values, config)
 
 

@@ -183,7 +183,7 @@ def test_the_examples_run(path, folder, tmp_path):
     # The same file with a table that is at hand, and less of everything.
     text = re.sub(r'path = "data/.*"', f'path = "{folder}/table.csv.gz"', path.read_text())
     text = text.replace('"cifar10_valid"', '"valid"').replace('"cifar10_test"', '"test"').replace('"pixel3"', '"ms"')
-    for name, size in (("queries", 3), ("children", 4), ("finalists", 2), ("steps", 2), ("phases", 2), ("updates", 1)):
+    for name, size in (("queries", 3), ("children", 4), ("finalists", 2), ("steps", 3), ("phases", 2), ("updates", 1)):
         text = re.sub(rf"\b{name} = \d+", f"{name} = {size}", text)
     (tmp_path / "example.toml").write_text(text)
     assert run("search", "--config", tmp_path / "example.toml", "--run", tmp_path / "r") == 0
