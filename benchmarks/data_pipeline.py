@@ -29,12 +29,12 @@ from base_fast.meta.inner import InnerLoop
 from base_fast.meta.variables import for_task
 from base_fast.random import key
 from base_fast.reports.tables import ResultTable, print_table
+from base_fast.runs.workers import usable_cores
 from base_fast.supernet import SupernetConfig
 from base_fast.tasks import Augmentation, SourceConfig, Split, TaskConfig, open_source, open_tasks, whole_task
 from base_fast.tasks.config import open_listing
 from base_fast.tasks.prepare import prepare
 from base_fast.tasks.store import folder_of
-from base_fast.tasks.workers import usable_cores
 
 # In the process that is limited: the command line, then what it held at most.
 LIMITED = """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from base_fast.errors import InputError
+from base_fast.errors import InputError, Interrupted
 from base_fast.experiments.collect import (
     COLUMNS,
     CollectConfig,
@@ -20,14 +21,15 @@ from base_fast.experiments.collect import (
     genotype_of,
     measured,
 )
-from base_fast.experiments.worker_processes import Workers, nothing
 from base_fast.predictors import Database
 from base_fast.random import fold_in, key
-from base_fast.runs import Clock, RunFolder, Step, atomic_write, run_loop
+from base_fast.runs import Clock, RunFolder, Step, atomic_write, interruptible, run_loop
+from base_fast.runs.workers import Workers, nothing
 from base_fast.space import get
 from base_fast.tasks import Task, TaskDescription, TaskDistribution, describe, open_tasks
 
 DATABASE, ROWS = "database.safetensors", "database.csv"
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def prepare_tasks(config: CollectConfig) -> list[TaskDistribution]:
@@ -66,7 +68,9 @@ def collect_tasks(
     """
     tasks, total = _tasks(config), _tasks(config).number * config.cells
     run.write("space", get(config.space))
-    with Workers(_open_trainings, config, total, tasks.processes, begin) as workers:
+    # One process more would only wait for the first.
+    count = tasks.processes if tasks.processes > 1 else 0
+    with Workers(_Trainings(config), count, begin, "spawn") as workers:
         process = _Collection(config, opened or prepare_tasks(config), workers, run)
         values = run_loop(
             process, name="collect", unit="training", total=total, run=run, checkpoint_every=config.cells
@@ -86,21 +90,22 @@ def task_of(config: CollectConfig, opened: Sequence[TaskDistribution], number: i
     return replace(drawn, name=f"{number}-{drawn.name}")
 
 
-def _open_trainings(config: CollectConfig) -> Callable[[int], tuple[float, ...]]:
-    """A function that trains genotype i mod cells on task ⌊i / cells⌋, and keeps the last task."""
-    opened = [open_tasks(one) for one in _tasks(config).drawn]
-    space = get(config.space)
-    choices = draw(space, config.cells, key(config.seed))
-    last: dict[int, Task] = {}
+class _Trainings:
+    """Trains genotype i mod cells on task ⌊i / cells⌋; opens the data at the first call, and keeps the last task."""
 
-    def train_one(number: int) -> tuple[float, ...]:
+    def __init__(self, config: CollectConfig) -> None:
+        self.config = config
+        self.choices = draw(get(config.space), config.cells, key(config.seed))
+        self.opened: list[TaskDistribution] = []
+        self.last: dict[int, Task] = {}
+
+    def __call__(self, number: int) -> tuple[float, ...]:
+        config = self.config
+        self.opened = self.opened or [open_tasks(one) for one in _tasks(config).drawn]
         task, cell = divmod(number, config.cells)
-        if task not in last:
-            last.clear()
-            last[task] = task_of(config, opened, task)
-        return measured(config, genotype_of(choices[cell], space), last[task])
-
-    return train_one
+        if task not in self.last:
+            self.last = {task: task_of(config, self.opened, task)}
+        return measured(config, genotype_of(self.choices[cell], get(config.space)), self.last[task])
 
 
 class _Collection:
@@ -110,7 +115,7 @@ class _Collection:
         self,
         config: CollectConfig,
         opened: Sequence[TaskDistribution],
-        workers: Workers[tuple[float, ...]],
+        workers: Workers[int, tuple[float, ...]],
         run: RunFolder,
     ) -> None:
         self.config, self.opened, self.workers, self.run = config, opened, workers, run
@@ -118,13 +123,14 @@ class _Collection:
         self.choices = draw(self.space, config.cells, key(config.seed))
         self.texts = [genotype_of(z, self.space).compact() for z in self.choices]
         self.described: list[TaskDescription] = []
+        self.under_way: dict[int, Future[tuple[float, ...]]] = {}
 
     def start(self, clock: Clock) -> Step[Tensor]:
         return Step(torch.empty(0, len(COLUMNS), dtype=torch.float64, device="cpu"))
 
     def step(self, state: Tensor, clock: Clock) -> Step[Tensor]:
         number = len(state)
-        values = self.workers.result(number)
+        values = self._trained(number)
         state = torch.cat([state, torch.tensor([values], dtype=torch.float64, device="cpu")])
         task, cell = divmod(number, self.config.cells)
         named = dict(zip((quantity.name for quantity in COLUMNS), values, strict=True))
@@ -132,6 +138,19 @@ class _Collection:
         if cell == self.config.cells - 1:
             self.publish(state)
         return Step(state, row, shown={"task": task, "accuracy": values[0]})
+
+    def _trained(self, number: int) -> tuple[float, ...]:
+        """What a training came to; the next ones are under way, two for each process."""
+        last = min(number + max(2 * self.workers.count, 1), _tasks(self.config).number * self.config.cells)
+        for i in range(number, last):
+            if i not in self.under_way:
+                self.under_way[i] = self.workers.submit(i)
+        future = self.under_way.pop(number)
+        with interruptible() as interruption:
+            while not wait([future], SECONDS_BETWEEN_LOOKS).done:
+                if interruption.requested:
+                    raise Interrupted("stopped while workers were waited for")
+        return self.workers.result(future)
 
     def publish(self, state: Tensor) -> Database:
         """Write the database of all trainings that are done, as a file for a value network and as CSV."""

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from base_fast.errors import InputError
 from base_fast.runs import changeable
+from base_fast.runs.workers import usable_cores
 from base_fast.tasks.digits import open_digits
 from base_fast.tasks.distribution import TaskDistribution
 from base_fast.tasks.image_folder import FolderListing, read_folder
@@ -23,7 +24,6 @@ from base_fast.tasks.shards import list_shards, read_shards
 from base_fast.tasks.source import Source, select_classes
 from base_fast.tasks.store import open_stores
 from base_fast.tasks.torchvision_source import open_torchvision
-from base_fast.tasks.workers import usable_cores
 
 Kind = Literal["digits", "torchvision", "folder", "shards", "store"]
 

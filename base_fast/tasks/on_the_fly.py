@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from base_fast.errors import InputError
+from base_fast.runs.workers import Workers
 from base_fast.tasks.decode import BrokenImage, decode
 from base_fast.tasks.listing import Listing
 from base_fast.tasks.resize import check_resolution
 from base_fast.tasks.source import check_labels
-from base_fast.tasks.workers import Workers
 
 Part = tuple[int, list[int]]
 Pixels = NDArray[np.uint8]

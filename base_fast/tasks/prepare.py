@@ -17,12 +17,12 @@ from base_fast.errors import InputError, Interrupted
 from base_fast.runs import interruptible, progress, read_json
 from base_fast.runs.lock import hold
 from base_fast.runs.storage import naming
+from base_fast.runs.workers import Workers, usable_cores
 from base_fast.tasks.by_resolution import ByResolution
 from base_fast.tasks.decode import BrokenImage, report_corrupt
 from base_fast.tasks.draft import Draft
 from base_fast.tasks.listing import Listing, decoded
 from base_fast.tasks.store import INFO, StoreInfo, folder_of, open_stores
-from base_fast.tasks.workers import Workers, usable_cores
 
 CHUNK = 256
 SECONDS_BETWEEN_LOOKS = 0.2

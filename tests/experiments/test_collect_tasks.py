@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from base_fast.errors import Diverged, InputError, Interrupted
+from base_fast.errors import InputError, Interrupted
 from base_fast.evaluation import NetworkConfig, TrainConfig
 from base_fast.experiments import CollectConfig
 from base_fast.experiments.collect import ManyTasksConfig, draw, genotype_of, measured
 from base_fast.experiments.collect_tasks import collect_tasks, prepare_tasks, task_of
-from base_fast.experiments.worker_processes import Workers
 from base_fast.predictors import Database
 from base_fast.random import key
 from base_fast.reports import write_report
@@ -105,24 +104,6 @@ def test_processes_give_the_same_bits(whole: tuple[RunFolder, Database], tmp_pat
     with RunFolder.create(tmp_path / "run", "collect-tasks", config) as run:
         collect_tasks(config, run)
         assert files(run) == files(whole[0])
-
-
-def open_answers(argument: str) -> Any:
-    def answer(number: int) -> str:
-        if number == 2:
-            raise Diverged(f"{argument}: {number}")
-        return f"{argument}{number}"
-
-    return answer
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_workers_answer_in_order_and_pass_errors_on(processes: int) -> None:
-    with Workers(open_answers, "a", 4, processes) as workers:
-        assert [workers.result(1)] == ["a1"]
-        with pytest.raises(Diverged, match="a: 2"):
-            workers.result(2)
-        assert workers.result(3) == "a3"
 
 
 def test_smaller_collections_come_first() -> None:

@@ -23,7 +23,6 @@ from base_fast.tasks.config import open_listing
 from base_fast.tasks.image_folder import FolderListing
 from base_fast.tasks.prepare import begun, prepare
 from base_fast.tasks.store import Store, open_stores
-from base_fast.tasks.workers import Workers
 
 EVERY = torch.arange(40)
 
@@ -259,12 +258,3 @@ def test_a_cache_is_a_store(source, request, tmp_path, monkeypatch):
         open_source(config, 8)
     with pytest.raises(InputError, match="cache_dir: .* cannot be written"):
         open_source(config_of(path, cache_dir=str(images)), 8)
-
-
-def _die(item):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_worker_that_is_killed_is_told():
-    with Workers(_die, 1) as pool, pytest.raises(InputError, match="one of 1 processes that decode images was killed"):
-        list(pool.map_in_order([1, 2]))
